@@ -1,0 +1,296 @@
+//! What a driver author writes: one [`Driver`] (settings → checked devices) and one [`Line`] (requests on a wire).
+//!
+//! Always true: the SDK owns the schedule, the session, the retries and the offline breaker; the
+//! author owns bytes. `check` touches no device; a `Line` is used by one task at a time.
+
+use std::future::Future;
+use std::time::Duration;
+
+use sagoo_edge_proto::clock;
+pub use sagoo_edge_proto::sample::{Quality, Value};
+use serde_json::Value as Json;
+
+/// Who a driver is and what it can do; told to the gateway by `Describe`.
+#[derive(Debug, Clone)]
+pub struct Description {
+    /// Driver id, as in `connection.*.driver`.
+    pub name: &'static str,
+    /// Semantic version, usually `env!("CARGO_PKG_VERSION")`.
+    pub version: &'static str,
+    /// For people.
+    pub title: &'static str,
+    /// JSON Schema of the settings this driver understands.
+    pub config_schema: &'static str,
+    /// Words like `write`, `invoke`, `scan`.
+    pub abilities: &'static [&'static str],
+}
+
+/// The driver's part of the configuration, tables as JSON.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Configuration {
+    /// Wires and sockets.
+    pub connections: Vec<ConnectionTable>,
+    /// Device types.
+    pub models: Vec<ModelTable>,
+    /// Units on a connection.
+    pub devices: Vec<DeviceTable>,
+}
+
+/// `[connection.<name>]` without `driver`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ConnectionTable {
+    /// Its name.
+    pub name: String,
+    /// The table.
+    pub settings: Json,
+}
+
+/// `[model.<name>]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ModelTable {
+    /// Its name, without the version.
+    pub name: String,
+    /// The table, with `points` and `poll`.
+    pub settings: Json,
+}
+
+/// `[device.<name>]` without `connection`, `model` and the platform identity.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DeviceTable {
+    /// Its name.
+    pub name: String,
+    /// Name of its connection.
+    pub connection: String,
+    /// Name of its model, without the version.
+    pub model: String,
+    /// The table; `points` overrides the model's points key by key.
+    pub settings: Json,
+}
+
+/// A mistake in the settings, with its place as a TOML path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// `["model", "em24", "points", "voltage", "at"]`.
+    pub path: Vec<String>,
+    /// What is wrong: lower case, no full stop.
+    pub message: String,
+    /// The remedy; may be empty.
+    pub hint: String,
+    /// True when the driver runs all the same.
+    pub warning: bool,
+}
+
+/// What `check` makes of a configuration: everything that can run, and every mistake.
+#[derive(Debug)]
+pub struct Checked<D: Driver> {
+    /// Every mistake, not only the first.
+    pub problems: Vec<Problem>,
+    /// What can run; a device with a mistake is left out.
+    pub connections: Vec<CheckedConnection<D>>,
+}
+
+/// One wire and the devices on it.
+#[derive(Debug)]
+pub struct CheckedConnection<D: Driver> {
+    /// Its name.
+    pub name: String,
+    /// Checked settings; when they change, the line is closed and opened anew.
+    pub settings: D::Connection,
+    /// The devices on it.
+    pub devices: Vec<CheckedDevice<D>>,
+}
+
+/// One device, ready to be polled.
+#[derive(Debug)]
+pub struct CheckedDevice<D: Driver> {
+    /// Its name.
+    pub name: String,
+    /// Its points; a point's place is its number everywhere.
+    pub points: Vec<Point>,
+    /// Its polls; a poll's place is what [`Line::poll`] is given.
+    pub polls: Vec<Poll>,
+    /// When to give up on it for a while.
+    pub offline: Offline,
+    /// Checked settings; when they change, its schedule starts anew.
+    pub settings: D::Device,
+}
+
+/// A point as the SDK sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Point {
+    /// Its name.
+    pub name: String,
+    /// Whether a command may write it.
+    pub writable: bool,
+}
+
+/// Points of a device that are read together at one rate.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Poll {
+    /// Name of the rate, for people.
+    pub name: String,
+    /// How often.
+    pub period: Duration,
+    /// Numbers of the points it reads; they turn bad when the poll fails.
+    pub points: Vec<usize>,
+    /// The requests it makes, for `explain`.
+    pub requests: Vec<PlannedRequest>,
+}
+
+/// One request on the wire, for `explain`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PlannedRequest {
+    /// In the protocol's words: `input 0x0000 × 12`.
+    pub request: String,
+    /// Units asked for by points.
+    pub wanted: u32,
+    /// Units read only to merge.
+    pub wasted: u32,
+    /// Milliseconds on the wire; 0 when unknown.
+    pub predicted_ms: f64,
+}
+
+/// When a silent device is left alone: after `after` failed polls in a row it is probed every
+/// `probe`, doubling up to `max_probe`, jittered. Its neighbours on the line go on.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Offline {
+    /// Failed polls in a row.
+    pub after: u32,
+    /// First pause.
+    pub probe: Duration,
+    /// Longest pause.
+    pub max_probe: Duration,
+}
+
+impl Default for Offline {
+    fn default() -> Self {
+        Self { after: 3, probe: Duration::from_secs(30), max_probe: Duration::from_secs(600) }
+    }
+}
+
+/// What one poll or read brought back.
+#[derive(Debug, Default)]
+pub struct Readings {
+    pub(crate) readings: Vec<Reading>,
+}
+
+/// One point, read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reading {
+    /// Number of the point.
+    pub point: usize,
+    /// Value, or why there is none.
+    pub value: Result<Value, String>,
+    /// When the answer arrived, nanoseconds since boot.
+    pub boot_ns: u64,
+}
+
+impl Readings {
+    /// A good value, read now.
+    pub fn good(&mut self, point: usize, value: Value) {
+        self.good_at(point, value, clock::boot_ns());
+    }
+
+    /// A good value from an answer that arrived at `boot_ns`: one stamp for a whole block.
+    pub fn good_at(&mut self, point: usize, value: Value, boot_ns: u64) {
+        self.readings.push(Reading { point, value: Ok(value), boot_ns });
+    }
+
+    /// No value, and why; the device itself answered.
+    pub fn bad(&mut self, point: usize, reason: impl Into<String>) {
+        self.readings.push(Reading { point, value: Err(reason.into()), boot_ns: clock::boot_ns() });
+    }
+
+    /// What was read so far.
+    pub fn readings(&self) -> &[Reading] {
+        &self.readings
+    }
+}
+
+/// Why a whole poll failed. A device that *answers*, even with a refusal, is not an error: use
+/// [`Readings::bad`] for the points concerned.
+#[derive(Debug, thiserror::Error, Clone, PartialEq, Eq)]
+pub enum LineError {
+    /// The device did not answer; the line itself is well.
+    #[error("{0}")]
+    Silent(String),
+    /// The line is broken or could not be opened; it is opened anew at the next request.
+    #[error("{0}")]
+    Broken(String),
+}
+
+/// What became of a write, point by point.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// The device confirmed it; the value read back, when it was verified.
+    Applied(Option<Value>),
+    /// Written, but reads back as this.
+    Differs(Value),
+    /// The device or the settings said no; nothing changed.
+    Refused(String),
+    /// Sent, no answer: it may have happened.
+    Unknown(String),
+}
+
+/// One field protocol.
+pub trait Driver: Send + Sync + Sized + 'static {
+    /// Checked settings of a connection.
+    type Connection: Clone + PartialEq + Send + Sync + std::fmt::Debug + 'static;
+    /// Checked settings of a device, its read plan included.
+    type Device: Clone + PartialEq + Send + Sync + std::fmt::Debug + 'static;
+    /// The wire.
+    type Line: Line<Device = Self::Device>;
+
+    /// Who this driver is.
+    fn describe(&self) -> Description;
+
+    /// Settings → what can run, and every mistake. Pure: touches no device and no file.
+    fn check(&self, configuration: &Configuration) -> Checked<Self>;
+
+    /// A line that is not open yet; the first request opens it.
+    fn line(&self, connection: &Self::Connection) -> Self::Line;
+}
+
+/// One wire or socket, used by one task. Every method keeps its own timeouts; the SDK adds none
+/// but the command's deadline, and never cancels a request half-way.
+pub trait Line: Send + 'static {
+    /// Checked settings of a device.
+    type Device: Send + Sync;
+
+    /// Makes the requests of poll number `poll` of `device`. What was read before an error counts.
+    fn poll(
+        &mut self,
+        device: &Self::Device,
+        poll: usize,
+        out: &mut Readings,
+    ) -> impl Future<Output = Result<(), LineError>> + Send;
+
+    /// Reads these points now.
+    fn read(
+        &mut self,
+        device: &Self::Device,
+        points: &[usize],
+        out: &mut Readings,
+    ) -> impl Future<Output = Result<(), LineError>> + Send;
+
+    /// Writes these points; one outcome for each, in the same order. Never retries by itself.
+    fn write(
+        &mut self,
+        device: &Self::Device,
+        values: &[(usize, Value)],
+    ) -> impl Future<Output = Vec<Outcome>> + Send;
+
+    /// Calls a function of the device; JSON object in, JSON object out.
+    fn invoke(
+        &mut self,
+        _device: &Self::Device,
+        function: &str,
+        _input: &Json,
+    ) -> impl Future<Output = Result<Json, Outcome>> + Send {
+        let refused = Outcome::Refused(format!("this driver has no function {function:?}"));
+        async move { Err(refused) }
+    }
+
+    /// Gives the line up at a frame boundary.
+    fn close(&mut self) -> impl Future<Output = ()> + Send;
+}

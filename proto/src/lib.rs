@@ -1,0 +1,36 @@
+//! All that two processes of Sagoo Edge must agree on.
+//!
+//! In reading order:
+//! - [`driver`]: the contract between gateway and driver, generated from `driver/v1/driver.proto`;
+//! - [`sample`]: a point's value with its time and quality, and its packed form on the wire;
+//! - [`clock`]: the boot-time clock both sides stamp and compare with;
+//! - [`handshake`]: the cookie, the environment and the one line a plugin prints;
+//! - [`mtls`]: AutoMTLS, one throw-away certificate per process, pinned by the other side;
+//! - [`plugin`]: go-plugin's own services, generated from `plugin/plugin.proto`.
+
+pub mod clock;
+pub mod handshake;
+pub mod mtls;
+pub mod sample;
+
+#[allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::all,
+    clippy::allow_attributes_without_reason,
+    reason = "generated; the .proto file documents it"
+)]
+pub mod driver {
+    include!("generated/sagoo.driver.v1.rs");
+}
+
+#[allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::all,
+    clippy::allow_attributes_without_reason,
+    reason = "generated; the .proto file documents it"
+)]
+pub mod plugin {
+    include!("generated/plugin.rs");
+}
