@@ -1,0 +1,105 @@
+//! Commands: one door for requests going south, whoever asks (platform, command line).
+//!
+//! Always true: a command has an id, a deadline and exactly one outcome; a repeated id is answered
+//! from memory and never executed twice; past its deadline it is `expired`, never executed.
+
+use sagoo_edge_proto::sample::Value;
+use tokio::sync::{mpsc, oneshot};
+
+/// Commands waiting for the task that routes them; a full queue makes callers wait.
+pub const QUEUE: usize = 64;
+
+/// What is asked of a device.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Action {
+    /// Set these points, by name.
+    Write(Vec<(String, Value)>),
+    /// Read these points now; empty: all.
+    Read(Vec<String>),
+    /// Call a function; JSON object in.
+    Invoke {
+        /// Its name.
+        function: String,
+        /// JSON object.
+        input: String,
+    },
+}
+
+/// One request.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Request {
+    /// Unique; repeated ids are answered from memory.
+    pub id: String,
+    /// Name in the configuration.
+    pub device: String,
+    /// Boot clock (`sagoo_edge_proto::clock::boot_ns`); later it is never executed.
+    pub deadline_boot_ns: u64,
+    /// What to do.
+    pub action: Action,
+}
+
+/// What became of it. The order is from best to worst.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// Done and confirmed by the device.
+    Applied,
+    /// Written, but it reads back otherwise.
+    Differs,
+    /// Device, driver or configuration said no; nothing changed.
+    Refused,
+    /// Sent, not answered: it may have happened.
+    Unknown,
+    /// Too late; not executed.
+    Expired,
+}
+
+/// The answer to a [`Request`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outcome {
+    /// The worst of the points.
+    pub verdict: Verdict,
+    /// Why, for people; empty when applied.
+    pub message: String,
+    /// Point by point.
+    pub points: Vec<PointOutcome>,
+    /// Of an invoke: JSON object.
+    pub output: String,
+}
+
+/// One point of an [`Outcome`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct PointOutcome {
+    /// Its name.
+    pub point: String,
+    /// What became of it.
+    pub verdict: Verdict,
+    /// Why.
+    pub message: String,
+    /// Read: the value. Write: what read back.
+    pub value: Option<Value>,
+}
+
+/// The door.
+#[derive(Debug, Clone)]
+pub struct Handle {
+    queue: mpsc::Sender<(Request, oneshot::Sender<Outcome>)>,
+}
+
+impl Handle {
+    /// Carries out one request; returns at the latest shortly after its deadline.
+    pub async fn execute(&self, request: Request) -> Outcome {
+        let (reply, answer) = oneshot::channel();
+        if self.queue.send((request, reply)).await.is_err() {
+            return Outcome::failed(Verdict::Refused, "the gateway is stopping");
+        }
+        answer.await.unwrap_or_else(|_| Outcome::failed(Verdict::Unknown, "the gateway is stopping"))
+    }
+}
+
+impl Outcome {
+    /// An outcome without points.
+    pub fn failed(verdict: Verdict, message: impl Into<String>) -> Self {
+        Self { verdict, message: message.into(), points: Vec::new(), output: String::new() }
+    }
+}

@@ -1,0 +1,3 @@
+//! Configuration.
+pub mod types;
+pub use types::Config;

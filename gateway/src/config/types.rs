@@ -1,0 +1,204 @@
+//! The checked configuration: values that cannot be wrong any more.
+//!
+//! Always true: whoever holds a [`Config`] need not check it again. What belongs to a driver is
+//! kept as JSON and checked by that driver.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde_json::Value as Json;
+
+use crate::row::Identity;
+
+/// All of it.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// `[gateway]`
+    pub gateway: GatewayConfig,
+    /// `[sagoo]`
+    pub sagoo: SagooConfig,
+    /// `[buffer]`
+    pub buffer: BufferConfig,
+    /// `[drivers]`
+    pub drivers: DriversConfig,
+    /// `[control]`
+    pub control: ControlConfig,
+    /// `[connection.*]`
+    pub connections: BTreeMap<String, ConnectionConfig>,
+    /// `[model.*]`
+    pub models: BTreeMap<String, ModelConfig>,
+    /// `[device.*]`
+    pub devices: BTreeMap<String, DeviceConfig>,
+}
+
+/// The gateway as a device of the platform.
+#[derive(Debug, Clone)]
+pub struct GatewayConfig {
+    /// Its keys on the platform.
+    pub identity: Identity,
+    /// Property key on the platform → what the gateway reports there. Empty: only heartbeats, because
+    /// a property the platform's thing model does not know poisons its storage (sagooiot.md §4.6).
+    pub properties: BTreeMap<String, GatewayProperty>,
+    /// How often they are reported.
+    pub report: Duration,
+}
+
+/// What a gateway can say of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum GatewayProperty {
+    /// Version of the gateway, text.
+    Version,
+    /// Seconds since start.
+    UptimeS,
+    /// Devices configured.
+    Devices,
+    /// Devices that answer.
+    DevicesOnline,
+    /// Samples waiting in the buffer.
+    WaitingSamples,
+    /// Bytes the buffer takes on disk.
+    BufferBytes,
+    /// Samples dropped, oldest first, because the buffer was full.
+    EvictedSamples,
+}
+
+/// The platform.
+#[derive(Debug, Clone)]
+pub struct SagooConfig {
+    /// Where its broker is.
+    pub broker: Broker,
+    /// MQTT client id; the gateway's device key unless given.
+    pub client_id: String,
+    /// MQTT user.
+    pub username: Option<String>,
+    /// File with the password; read at every connect, so that it can be replaced.
+    pub password: Option<PathBuf>,
+    /// PEM file with the certificates to trust instead of the system's.
+    pub ca: Option<PathBuf>,
+    /// PEM files of the client certificate and its key.
+    pub client_certificate: Option<(PathBuf, PathBuf)>,
+    /// Which platform it is.
+    pub profile: Profile,
+    /// MQTT keep-alive.
+    pub keep_alive: Duration,
+    /// Empty message per device at least this often (platform's online timeout: 30 s).
+    pub heartbeat: Duration,
+    /// No acknowledgement for this long: send again with the same id.
+    pub ack_timeout: Duration,
+    /// Least time between two rows of one device (sagooiot.md R3).
+    pub row_spacing: Duration,
+}
+
+/// `mqtt://host:port` or `mqtts://host:port`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Broker {
+    /// Host name or address.
+    pub host: String,
+    /// Port; 1883, or 8883 with TLS, unless given.
+    pub port: u16,
+    /// `mqtts`: TLS, verified.
+    pub tls: bool,
+}
+
+/// Which platform is at the other end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Profile {
+    /// The open-source SagooIOT, with all the care it needs.
+    Community,
+    /// The paid editions. Treated like `community` until their differences are built.
+    Enterprise,
+}
+
+/// Store and forward.
+#[derive(Debug, Clone)]
+pub struct BufferConfig {
+    /// Directory; `state/` inside it holds small values.
+    pub dir: PathBuf,
+    /// Most bytes on disk.
+    pub max_size: u64,
+    /// When written data is synced: the loss bound at a power cut.
+    pub sync: Sync,
+}
+
+/// `sync = "1s"` or `sync = "each"`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sync {
+    /// Every batch.
+    Each,
+    /// At most once per interval.
+    Interval(Duration),
+}
+
+/// Where drivers come from.
+#[derive(Debug, Clone)]
+pub struct DriversConfig {
+    /// Searched in order for `driver-<id>`.
+    pub dirs: Vec<PathBuf>,
+    /// Keys that may sign drivers.
+    pub trusted_keys: PathBuf,
+    /// Drivers that run without a signature; status shows them.
+    pub allow_unsigned: Vec<String>,
+}
+
+/// The command line's door.
+#[derive(Debug, Clone)]
+pub struct ControlConfig {
+    /// Unix socket that only its user may open.
+    pub socket: PathBuf,
+}
+
+/// A wire or a socket.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ConnectionConfig {
+    /// Which driver speaks on it.
+    pub driver: String,
+    /// The driver's part, without `driver`.
+    pub settings: Json,
+}
+
+/// A device type.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ModelConfig {
+    /// `version`, 1 unless given.
+    pub version: u32,
+    /// The driver's part: reporting rules and `version` left out.
+    pub settings: Json,
+}
+
+/// A unit on a connection.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DeviceConfig {
+    /// Name of its connection.
+    pub connection: String,
+    /// Name of its model, without version.
+    pub model: String,
+    /// Its keys on the platform.
+    pub identity: Identity,
+    /// Reporting rules of its points, model and overrides merged.
+    pub points: BTreeMap<String, PointConfig>,
+    /// The driver's part: reporting rules and the platform's keys left out.
+    pub settings: Json,
+}
+
+/// What the gateway knows of a point.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PointConfig {
+    /// Property key on the platform; the point's name unless given.
+    pub key: String,
+    /// For people.
+    pub unit: String,
+    /// Smaller changes are not reported.
+    pub deadband: Option<Deadband>,
+    /// An unchanged value is reported at least this often; only with `deadband`.
+    pub heartbeat: Option<Duration>,
+}
+
+/// `deadband = 0.5` or `deadband = "1%"`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Deadband {
+    /// In the point's unit.
+    Absolute(f64),
+    /// Of the last reported value.
+    Percent(f64),
+}

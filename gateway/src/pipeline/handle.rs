@@ -1,0 +1,141 @@
+//! The pipeline's door: what sessions, the forwarder and status may ask of the thread that owns
+//! the buffer.
+//!
+//! Always true: the queue behind it is bounded; a caller waits when it is full, nothing is dropped here.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use sagoo_edge_proto::driver::DeviceSamples;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::snapshot::Snapshot;
+use crate::row::Event;
+
+/// Requests waiting for the pipeline; a full queue makes callers wait.
+pub const QUEUE: usize = 256;
+
+/// A driver's batch, as it arrived.
+#[derive(Debug)]
+pub struct Arrived {
+    /// Driver id.
+    pub driver: Arc<str>,
+    /// The driver process.
+    pub instance: [u8; 16],
+    /// Its boot.
+    pub boot_id: Arc<str>,
+    /// Its number.
+    pub seq: u64,
+    /// Who the numbers in it are.
+    pub numbers: Arc<Numbers>,
+    /// The samples.
+    pub devices: Vec<DeviceSamples>,
+}
+
+/// Device and point numbers agreed in `Configured`: number → (device, points by number).
+pub type Numbers = HashMap<u32, (Arc<str>, Vec<Arc<str>>)>;
+
+/// One stored record.
+#[derive(Debug, Clone)]
+pub struct Stored {
+    /// Its place in the buffer.
+    pub seq: u64,
+    /// For [`super::record::Decoder`].
+    pub payload: Vec<u8>,
+}
+
+/// Where the forwarder begins.
+#[derive(Debug, Clone, Default)]
+pub struct Resume {
+    /// First record to read: the start of a segment, so that rows can be rebuilt.
+    pub from: u64,
+    /// Rows of a device below its position are settled; devices not named: nothing is settled.
+    pub positions: HashMap<Arc<str>, u64>,
+}
+
+/// What became of a device's rows in one record.
+#[derive(Debug, Clone)]
+pub struct Settled {
+    /// Name in the configuration.
+    pub device: Arc<str>,
+    /// The record.
+    pub seq: u64,
+    /// Samples in them.
+    pub samples: u32,
+    /// How they ended.
+    pub fate: Fate,
+}
+
+/// How rows end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// The platform answered.
+    Acknowledged,
+    /// Set aside: the platform answers others but never these.
+    Parked,
+}
+
+/// The pipeline has ended; only at stop, or after it failed and the process is about to end.
+#[derive(Debug, thiserror::Error)]
+#[error("the pipeline has ended")]
+pub struct Gone;
+
+/// Sender half of the pipeline.
+#[derive(Debug, Clone)]
+pub struct Handle {
+    pub(super) queue: mpsc::Sender<Ask>,
+    pub(super) head: watch::Receiver<u64>,
+}
+
+/// What can be asked.
+#[derive(Debug)]
+pub(super) enum Ask {
+    Batch(Arrived, oneshot::Sender<bool>),
+    Quality { device: Arc<str>, online: bool, reason: String, read: u64, dropped: u64 },
+    Event { device: Arc<str>, event: Event },
+    Read { from: u64, max_bytes: usize, reply: oneshot::Sender<Vec<Stored>> },
+    Resume(oneshot::Sender<Resume>),
+    Settle(Vec<Settled>),
+    Snapshot(oneshot::Sender<Snapshot>),
+    Stop(oneshot::Sender<()>),
+}
+
+impl Handle {
+    /// Writes a batch. `true`: it is in the buffer (or was already) and may be acknowledged to the
+    /// driver; `false`: the buffer could not take it now, the driver keeps it and sends it again.
+    pub async fn batch(&self, arrived: Arrived) -> Result<bool, Gone> {
+        let (reply, answer) = oneshot::channel();
+        self.queue.send(Ask::Batch(arrived, reply)).await.map_err(|_| Gone)?;
+        answer.await.map_err(|_| Gone)
+    }
+
+    /// Stores something announced by a device, or by the gateway itself ([`crate::row::GATEWAY`]).
+    pub async fn event(&self, device: &str, event: Event) -> Result<(), Gone> {
+        self.queue.send(Ask::Event { device: device.into(), event }).await.map_err(|_| Gone)
+    }
+
+    /// Records from `from` on, in order, at least one if there is any; empty at the head.
+    /// A gap (first seq above `from`) means the records between were evicted or damaged.
+    pub async fn read(&self, from: u64, max_bytes: usize) -> Result<Vec<Stored>, Gone> {
+        let (reply, answer) = oneshot::channel();
+        self.queue.send(Ask::Read { from, max_bytes, reply }).await.map_err(|_| Gone)?;
+        answer.await.map_err(|_| Gone)
+    }
+
+    /// Where to begin after a start.
+    pub async fn resume(&self) -> Result<Resume, Gone> {
+        let (reply, answer) = oneshot::channel();
+        self.queue.send(Ask::Resume(reply)).await.map_err(|_| Gone)?;
+        answer.await.map_err(|_| Gone)
+    }
+
+    /// Reports what became of rows; per device in order of seq, once per device and record.
+    pub async fn settle(&self, settled: Vec<Settled>) -> Result<(), Gone> {
+        self.queue.send(Ask::Settle(settled)).await.map_err(|_| Gone)
+    }
+
+    /// The seq the next record will get; changes wake the forwarder.
+    pub fn head(&self) -> watch::Receiver<u64> {
+        self.head.clone()
+    }
+}
