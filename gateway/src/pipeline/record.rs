@@ -1,12 +1,14 @@
-//! How rows are kept in the buffer: changes against the device's last row, and full rows at the
-//! start of each segment, so that a segment can be read alone after eviction or a restart.
+//! How rows are kept in the buffer: changes against the device's last row, and a full row where a
+//! device first appears in a segment, so that a segment can be read alone after eviction or restart.
 //!
 //! Always true: decoding the records of a segment from its start, in order, gives exactly the rows
-//! that were encoded; a record that does not fit its predecessors is an error, never a wrong row.
+//! that were encoded; a row that does not fit its predecessor (its set has another fingerprint) is
+//! an error, never a wrong row.
 //!
 //! ```text
-//! Record = snapshot: full rows of all devices, not to be sent   (first record of a segment only)
-//!        + rows:     per device: keys only when the set changed, else cells by place in the set
+//! Record = rows; a row = device, time, and either
+//!          identity + keys + all values                          (full: first in a segment, or the set changed)
+//!       or fingerprint of the set + places in it + their values   (changes)
 //! ```
 
 use std::collections::HashMap;
@@ -20,8 +22,6 @@ use crate::row::{Cell, Event, Identity, Row, Value};
 #[derive(Clone, PartialEq, Message)]
 struct WireRecord {
     #[prost(message, repeated, tag = "1")]
-    snapshot: Vec<WireRow>,
-    #[prost(message, repeated, tag = "2")]
     rows: Vec<WireRow>,
 }
 
@@ -49,6 +49,9 @@ struct WireRow {
     events: Vec<WireEvent>,
     #[prost(uint32, tag = "9")]
     samples: u32,
+    /// Fingerprint of the set the places refer to; 0 in a full row.
+    #[prost(fixed32, tag = "10")]
+    set: u32,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -75,19 +78,12 @@ pub enum RecordError {
     Contradiction(String),
 }
 
-/// Encodes one record. `last` holds the devices' rows before it; `snapshot` is written when the
-/// record begins a segment.
-pub fn encode(rows: &[Row], last: &HashMap<Arc<str>, Row>, begins_segment: bool) -> Vec<u8> {
+/// Encodes one record. `context` holds the devices' rows written before it in the same segment.
+pub fn encode(rows: &[Row], context: &HashMap<Arc<str>, Row>) -> Vec<u8> {
     let mut seen: HashMap<&str, &Row> = HashMap::new();
-    let mut snapshot = Vec::new();
-    if begins_segment {
-        let mut all: Vec<&Row> = last.values().filter(|row| !row.cells.is_empty()).collect();
-        all.sort_by(|a, b| a.device.cmp(&b.device));
-        snapshot.extend(all.into_iter().map(full));
-    }
     let mut out = Vec::with_capacity(rows.len());
     for row in rows {
-        let before = seen.get(&*row.device).copied().or_else(|| last.get(&row.device));
+        let before = seen.get(&*row.device).copied().or_else(|| context.get(&row.device));
         out.push(match before {
             Some(before) if same_set(before, row) => changes(before, row),
             _ => full(row),
@@ -96,7 +92,7 @@ pub fn encode(rows: &[Row], last: &HashMap<Arc<str>, Row>, begins_segment: bool)
             seen.insert(&row.device, row);
         }
     }
-    WireRecord { snapshot, rows: out }.encode_to_vec()
+    WireRecord { rows: out }.encode_to_vec()
 }
 
 fn same_set(before: &Row, row: &Row) -> bool {
@@ -118,11 +114,22 @@ fn full(row: &Row) -> WireRow {
 fn changes(before: &Row, row: &Row) -> WireRow {
     let changed: Vec<usize> = (0..row.cells.len()).filter(|i| before.cells[*i] != row.cells[*i]).collect();
     WireRow {
+        set: fingerprint(row),
         places: changed.iter().map(|i| *i as u32).collect(),
         values: changed.iter().map(|i| row.cells[*i].value.clone().into()).collect(),
         ages_ms: ages(row.time_ms, changed.iter().map(|i| &row.cells[*i])),
         ..head(row)
     }
+}
+
+/// Tells one set from another, so that places are never applied to the wrong set (FNV-1a; not a checksum:
+/// the buffer's frames have one).
+fn fingerprint(row: &Row) -> u32 {
+    let keys = row.cells.iter().map(|cell| &cell.key);
+    let parts = [&row.identity.product_key, &row.identity.device_key].into_iter().chain(keys);
+    let bytes = parts.flat_map(|part| part.bytes().chain([0xff]));
+    let hash = bytes.fold(0x811c_9dc5u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    hash.max(1)
 }
 
 fn head(row: &Row) -> WireRow {
@@ -152,16 +159,10 @@ pub struct Decoder {
 }
 
 impl Decoder {
-    /// Rows of the next record, in the order they were written.
-    pub fn decode(&mut self, payload: &[u8]) -> Result<Vec<Row>, RecordError> {
+    /// Rows of the next record, in the order they were written. One row that does not fit costs itself.
+    pub fn decode(&mut self, payload: &[u8]) -> Result<Vec<Result<Row, RecordError>>, RecordError> {
         let record = WireRecord::decode(payload)?;
-        if !record.snapshot.is_empty() {
-            self.last.clear();
-            for row in record.snapshot {
-                self.row(row)?;
-            }
-        }
-        record.rows.into_iter().map(|row| self.row(row)).collect()
+        Ok(record.rows.into_iter().map(|row| self.row(row)).collect())
     }
 
     /// The devices' rows after the last record.
@@ -194,7 +195,10 @@ impl Decoder {
                 events: Vec::new(),
                 samples: 0,
             },
-            None => self.last.get(&device).cloned().ok_or(RecordError::NoContext(wire.device.clone()))?,
+            None => match self.last.get(&device) {
+                Some(last) if fingerprint(last) == wire.set => last.clone(),
+                _ => return Err(RecordError::NoContext(wire.device)),
+            },
         };
         if full_without_values(&wire) || (!wire.ages_ms.is_empty() && wire.ages_ms.len() != wire.values.len()) {
             return Err(contradiction());
@@ -256,6 +260,10 @@ mod tests {
         }
     }
 
+    fn rows_of(decoder: &mut Decoder, payload: &[u8]) -> Vec<Row> {
+        decoder.decode(payload).unwrap().into_iter().map(Result::unwrap).collect()
+    }
+
     fn remember(last: &mut HashMap<Arc<str>, Row>, rows: &[Row]) {
         for row in rows.iter().filter(|row| !row.cells.is_empty()) {
             last.insert(row.device.clone(), Row { events: Vec::new(), ..row.clone() });
@@ -276,13 +284,16 @@ mod tests {
                 let ages: Vec<i64> = cells.iter().map(|c| c.1).collect();
                 let rows = vec![row(&format!("d{device}"), &keys[..width], &values, i as i64 * 1000, &ages)];
                 let begins = begins || i == 0;
-                written.push((begins, encode(&rows, &last, begins), rows.clone()));
+                if begins {
+                    last.clear();
+                }
+                written.push((begins, encode(&rows, &last), rows.clone()));
                 remember(&mut last, &rows);
             }
             for start in (0..written.len()).filter(|i| written[*i].0) {
                 let mut decoder = Decoder::default();
                 for (_, payload, rows) in &written[start..] {
-                    prop_assert_eq!(&decoder.decode(payload).unwrap(), rows);
+                    prop_assert_eq!(&rows_of(&mut decoder, payload), rows);
                 }
             }
         }
@@ -297,17 +308,17 @@ mod tests {
     fn an_event_travels_without_touching_the_set() {
         let mut last = HashMap::new();
         let first = row("m", &["a"], &[1], 1_000, &[0]);
-        let record = encode(std::slice::from_ref(&first), &last, true);
+        let record = encode(std::slice::from_ref(&first), &last);
         remember(&mut last, std::slice::from_ref(&first));
         let event = Event { name: "gone".into(), value: "{}".into(), time_ms: 2_000 };
         let announced = Row { cells: Vec::new(), events: vec![event], samples: 0, time_ms: 2_000, ..first.clone() };
-        let second = encode(std::slice::from_ref(&announced), &last, false);
+        let second = encode(std::slice::from_ref(&announced), &last);
         let third = row("m", &["a"], &[2], 3_000, &[0]);
-        let third_record = encode(std::slice::from_ref(&third), &last, false);
+        let third_record = encode(std::slice::from_ref(&third), &last);
         let mut decoder = Decoder::default();
-        assert_eq!(decoder.decode(&record).unwrap(), [first]);
-        assert_eq!(decoder.decode(&second).unwrap(), [announced]);
-        assert_eq!(decoder.decode(&third_record).unwrap(), [third]);
+        assert_eq!(rows_of(&mut decoder, &record), [first]);
+        assert_eq!(rows_of(&mut decoder, &second), [announced]);
+        assert_eq!(rows_of(&mut decoder, &third_record), [third]);
     }
 
     #[test]
@@ -315,7 +326,22 @@ mod tests {
         let mut last = HashMap::new();
         let first = row("m", &["a"], &[1], 1_000, &[0]);
         remember(&mut last, std::slice::from_ref(&first));
-        let second = encode(&[row("m", &["a"], &[2], 2_000, &[0])], &last, false);
-        assert!(matches!(Decoder::default().decode(&second), Err(RecordError::NoContext(d)) if d == "m"));
+        let second = encode(&[row("m", &["a"], &[2], 2_000, &[0])], &last);
+        let rows = Decoder::default().decode(&second).unwrap();
+        assert!(matches!(&rows[..], [Err(RecordError::NoContext(d))] if d == "m"));
+    }
+
+    #[test]
+    fn a_lost_record_never_shifts_values_to_other_keys() {
+        let mut last = HashMap::new();
+        let first = row("m", &["a", "b"], &[1, 2], 1_000, &[0, 0]);
+        let first_record = encode(std::slice::from_ref(&first), &last);
+        remember(&mut last, std::slice::from_ref(&first));
+        let lost = row("m", &["a", "c"], &[1, 3], 2_000, &[0, 0]);
+        remember(&mut last, std::slice::from_ref(&lost));
+        let third = encode(&[row("m", &["a", "c"], &[1, 4], 3_000, &[0, 0])], &last);
+        let mut decoder = Decoder::default();
+        assert_eq!(rows_of(&mut decoder, &first_record), [first]);
+        assert!(matches!(&decoder.decode(&third).unwrap()[..], [Err(RecordError::NoContext(_))]));
     }
 }
