@@ -3,8 +3,18 @@
 //! Always true: a command has an id, a deadline and exactly one outcome; a repeated id is answered
 //! from memory and never executed twice; past its deadline it is `expired`, never executed.
 
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use sagoo_edge_proto::clock;
 use sagoo_edge_proto::sample::Value;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use crate::state;
 
 /// Commands waiting for the task that routes them; a full queue makes callers wait.
 pub const QUEUE: usize = 64;
@@ -101,5 +111,244 @@ impl Outcome {
     /// An outcome without points.
     pub fn failed(verdict: Verdict, message: impl Into<String>) -> Self {
         Self { verdict, message: message.into(), points: Vec::new(), output: String::new() }
+    }
+}
+/// Commands carried out at once; more are refused.
+const RUNNING: usize = 64;
+/// Outcomes remembered, oldest forgotten first.
+const REMEMBERED: usize = 1000;
+/// After its deadline a command gets this long to report what became of it.
+const GRACE: Duration = Duration::from_secs(1);
+/// Where outcomes of executed commands survive a restart.
+const SPACE: &str = "commands";
+
+/// A request on its way to a driver's session.
+#[derive(Debug)]
+pub struct Dispatch {
+    /// What is asked.
+    pub request: Request,
+    /// Its one outcome.
+    pub reply: oneshot::Sender<Outcome>,
+}
+
+/// Which driver serves a device, and that driver's door.
+#[derive(Debug, Default)]
+pub struct Routes {
+    /// Device name → driver id.
+    pub devices: HashMap<String, Arc<str>>,
+    /// Driver id → its session.
+    pub drivers: HashMap<Arc<str>, mpsc::Sender<Dispatch>>,
+}
+
+enum Memory {
+    Running(Vec<oneshot::Sender<Outcome>>),
+    Done(Outcome),
+}
+
+/// The task that routes commands. Create it with [`router`].
+pub struct Router {
+    queue: mpsc::Receiver<(Request, oneshot::Sender<Outcome>)>,
+    routes: Routes,
+    state: state::Handle,
+    known: HashMap<String, Memory>,
+    order: VecDeque<String>,
+    running: JoinSet<(String, bool, Outcome)>,
+}
+
+/// A door and the task behind it.
+pub fn router(routes: Routes, state: state::Handle) -> (Handle, Router) {
+    let (sender, queue) = mpsc::channel(QUEUE);
+    let router = Router {
+        queue,
+        routes,
+        state,
+        known: HashMap::new(),
+        order: VecDeque::new(),
+        running: JoinSet::new(),
+    };
+    (Handle { queue: sender }, router)
+}
+
+impl Router {
+    /// Runs until it is told to stop or every door is dropped.
+    pub async fn run(mut self, stop: CancellationToken) -> anyhow::Result<()> {
+        self.recall().await;
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                asked = self.queue.recv() => match asked {
+                    Some((request, reply)) => self.take(request, reply).await,
+                    None => return Ok(()),
+                },
+                Some(ended) = self.running.join_next() => {
+                    if let Ok((id, lasting, outcome)) = ended {
+                        self.end(id, lasting, outcome).await;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Commands executed before a restart are not executed again.
+    async fn recall(&mut self) {
+        for (id, verdict) in self.state.scan(SPACE).await.unwrap_or_default() {
+            let id = String::from_utf8_lossy(&id).into_owned();
+            let verdict = serde_json::from_slice(&verdict).unwrap_or(Verdict::Unknown);
+            let outcome = Outcome::failed(verdict, "carried out before the gateway was restarted");
+            self.remember(id, Memory::Done(outcome)).await;
+        }
+    }
+
+    async fn take(&mut self, request: Request, reply: oneshot::Sender<Outcome>) {
+        match self.known.get_mut(&request.id) {
+            Some(Memory::Done(outcome)) => {
+                let _ = reply.send(outcome.clone());
+                return;
+            }
+            Some(Memory::Running(waiting)) => return waiting.push(reply),
+            None => {}
+        }
+        let door = match self.door(&request) {
+            Ok(door) => door,
+            Err(outcome) => {
+                let _ = reply.send(outcome);
+                return;
+            }
+        };
+        let lasting = !matches!(request.action, Action::Read(_));
+        if lasting {
+            self.keep(&request.id, Verdict::Unknown).await;
+        }
+        let id = request.id.clone();
+        self.remember(id.clone(), Memory::Running(vec![reply])).await;
+        self.running.spawn(async move { (id, lasting, carry_out(request, door).await) });
+    }
+
+    /// Who serves the device, or why nobody does.
+    fn door(&self, request: &Request) -> Result<mpsc::Sender<Dispatch>, Outcome> {
+        if request.deadline_boot_ns <= clock::boot_ns() {
+            return Err(Outcome::failed(Verdict::Expired, "its deadline has passed"));
+        }
+        if self.running.len() >= RUNNING {
+            let message = format!("{RUNNING} commands are running already; try again");
+            return Err(Outcome::failed(Verdict::Refused, message));
+        }
+        let Some(driver) = self.routes.devices.get(&request.device) else {
+            return Err(Outcome::failed(Verdict::Refused, self.unknown_device(&request.device)));
+        };
+        let door = self.routes.drivers.get(driver).cloned();
+        door.ok_or_else(|| Outcome::failed(Verdict::Refused, format!("driver {driver} does not run")))
+    }
+
+    fn unknown_device(&self, name: &str) -> String {
+        let near = self.routes.devices.keys().map(|known| (strsim::jaro_winkler(known, name), known));
+        match near.max_by(|a, b| a.0.total_cmp(&b.0)) {
+            Some((score, known)) if score > 0.8 => format!("no device {name:?}; did you mean {known:?}?"),
+            _ => format!("no device {name:?}"),
+        }
+    }
+
+    async fn end(&mut self, id: String, lasting: bool, outcome: Outcome) {
+        if lasting {
+            self.keep(&id, outcome.verdict).await;
+        }
+        if let Some(Memory::Running(waiting)) = self.known.insert(id, Memory::Done(outcome.clone())) {
+            for reply in waiting {
+                let _ = reply.send(outcome.clone());
+            }
+        }
+    }
+
+    async fn keep(&self, id: &str, verdict: Verdict) {
+        let verdict = serde_json::to_vec(&verdict).expect("a word is JSON");
+        if let Err(error) = self.state.put(SPACE, id.as_bytes(), &verdict).await {
+            tracing::warn!(command_id = id, %error, "command is not remembered across a restart");
+        }
+    }
+
+    async fn remember(&mut self, id: String, memory: Memory) {
+        while self.order.len() >= REMEMBERED {
+            let Some(oldest) = self.order.pop_front() else { break };
+            self.known.remove(&oldest);
+            let _ = self.state.delete(SPACE, oldest.as_bytes()).await;
+        }
+        self.order.push_back(id.clone());
+        self.known.insert(id, memory);
+    }
+}
+
+async fn carry_out(request: Request, door: mpsc::Sender<Dispatch>) -> Outcome {
+    let left = Duration::from_nanos(request.deadline_boot_ns.saturating_sub(clock::boot_ns())) + GRACE;
+    let (reply, answer) = oneshot::channel();
+    let asked = async {
+        door.send(Dispatch { request, reply }).await.ok()?;
+        answer.await.ok()
+    };
+    match timeout(left, asked).await {
+        Ok(Some(outcome)) => outcome,
+        Ok(None) => Outcome::failed(Verdict::Unknown, "the driver ended before it answered"),
+        Err(_) => Outcome::failed(Verdict::Unknown, "the driver did not answer in time"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn setup() -> (Handle, mpsc::Receiver<Dispatch>, tempfile::TempDir) {
+        let dir = tempfile::tempdir().unwrap();
+        let (state, _) = state::start(dir.path().join("state"));
+        let (door, dispatched) = mpsc::channel(4);
+        let routes = Routes {
+            devices: [("boiler".to_owned(), "modbus".into())].into(),
+            drivers: [("modbus".into(), door)].into(),
+        };
+        let (handle, router) = router(routes, state);
+        tokio::spawn(router.run(CancellationToken::new()));
+        (handle, dispatched, dir)
+    }
+
+    fn write(id: &str, device: &str, seconds: u64) -> Request {
+        Request {
+            id: id.to_owned(),
+            device: device.to_owned(),
+            deadline_boot_ns: clock::boot_ns() + seconds * 1_000_000_000,
+            action: Action::Write(vec![("limit".to_owned(), Value::Int(5))]),
+        }
+    }
+
+    fn applied() -> Outcome {
+        Outcome::failed(Verdict::Applied, "")
+    }
+
+    #[tokio::test]
+    async fn a_repeated_id_is_answered_from_memory() {
+        let (handle, mut dispatched, _dir) = setup();
+        let twice = (handle.clone(), handle.clone());
+        let first = tokio::spawn(async move { twice.0.execute(write("7", "boiler", 10)).await });
+        let second = tokio::spawn(async move { twice.1.execute(write("7", "boiler", 10)).await });
+        dispatched.recv().await.unwrap().reply.send(applied()).unwrap();
+        assert_eq!(first.await.unwrap(), applied());
+        assert_eq!(second.await.unwrap(), applied());
+        assert_eq!(handle.execute(write("7", "boiler", 10)).await, applied());
+        assert!(dispatched.try_recv().is_err());
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_carried_out_is_refused_with_a_reason() {
+        let (handle, mut dispatched, _dir) = setup();
+        let late = handle.execute(write("1", "boiler", 0)).await;
+        assert_eq!(late.verdict, Verdict::Expired);
+        let typo = handle.execute(write("2", "boilr", 10)).await;
+        assert_eq!((typo.verdict, typo.message.contains("did you mean \"boiler\"")), (Verdict::Refused, true));
+        assert!(dispatched.try_recv().is_err());
+    }
+
+    #[tokio::test]
+    async fn a_driver_that_dies_leaves_the_outcome_unknown() {
+        let (handle, mut dispatched, _dir) = setup();
+        let asked = tokio::spawn(async move { handle.execute(write("1", "boiler", 10)).await });
+        drop(dispatched.recv().await.unwrap());
+        assert_eq!(asked.await.unwrap().verdict, Verdict::Unknown);
     }
 }

@@ -2,8 +2,9 @@
 #![allow(dead_code, unreachable_pub, reason = "scaffold")]
 mod commands;
 mod config;
-mod northbound;
 mod pipeline;
 mod row;
+mod southbound;
+mod state;
 mod status;
 fn main() {}

@@ -107,7 +107,7 @@ pub struct Ledger {
 }
 
 /// Store and forward.
-#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct BufferStatus {
     /// On disk.
     pub bytes: u64,
@@ -123,6 +123,8 @@ pub struct BufferStatus {
     pub first_seq: u64,
     /// The next one to be written.
     pub next_seq: u64,
+    /// Why it takes no data; empty when all is well.
+    pub trouble: String,
 }
 
 /// The platform.

@@ -1,1 +1,40 @@
-//! placeholder
+//! Store and forward of opaque bytes, and small durable state beside it.
+//!
+//! Always true: the buffer never sees a sample, only bytes, a sequence number and a class. It is
+//! synchronous and has one owner, who gives it a thread. In reading order:
+//!
+//! - [`options`]: what a buffer is opened with, and the limits.
+//! - [`format`](mod@format): segment header and record frame, drawn and encoded; pure functions.
+//! - `store`: [`Buffer`]: append, evict, release.
+//! - `reader`: records in order, damage stepped over.
+//! - `scan`: frames of one segment file, and where they begin again after damage.
+//! - `recover`: what `open` does with whatever it finds.
+//! - `cursor`: how far the records are settled, in a file that survives any cut.
+//! - `sync`: group commit, here or on another thread.
+//! - `origins`: the last number taken from each sender, so that doubles are told.
+//! - `aside`: damaged bytes kept for whoever wants to look.
+//! - `error`: what can go wrong, with its path.
+//! - [`state`]: small durable values in `sled`, behind guard rails.
+
+mod aside;
+mod cursor;
+mod error;
+pub mod format;
+pub mod options;
+mod origins;
+mod reader;
+mod recover;
+mod scan;
+mod segment;
+pub mod state;
+mod store;
+mod sync;
+
+pub use cursor::{Cursor, MAX_DETAIL};
+pub use error::Error;
+pub use format::{Class, Origin};
+pub use options::{Durability, Options};
+pub use reader::{Damage, Record};
+pub use recover::{CursorFound, Recovery};
+pub use store::{Appended, Buffer, Evicted, Outcome, Released, Stats};
+pub use sync::{SyncJob, Synced};

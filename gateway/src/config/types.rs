@@ -32,6 +32,20 @@ pub struct Config {
     pub devices: BTreeMap<String, DeviceConfig>,
 }
 
+impl Config {
+    /// In one line, for people: `2 connections, 3 devices, 41 points`.
+    pub fn summary(&self) -> String {
+        let points = self.devices.values().map(|device| device.points.len()).sum();
+        let counted =
+            [(self.connections.len(), "connection"), (self.devices.len(), "device"), (points, "point")];
+        let counted = counted.map(|(count, what)| match count {
+            1 => format!("1 {what}"),
+            _ => format!("{count} {what}s"),
+        });
+        counted.join(", ")
+    }
+}
+
 /// The gateway as a device of the platform.
 #[derive(Debug, Clone)]
 pub struct GatewayConfig {

@@ -10,7 +10,7 @@ use sagoo_edge_proto::driver::DeviceSamples;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::snapshot::Snapshot;
-use crate::row::Event;
+use crate::row::{Event, Value};
 
 /// Requests waiting for the pipeline; a full queue makes callers wait.
 pub const QUEUE: usize = 256;
@@ -90,9 +90,11 @@ pub struct Handle {
 /// What can be asked.
 #[derive(Debug)]
 pub(super) enum Ask {
-    Batch(Arrived, oneshot::Sender<bool>),
-    Quality { device: Arc<str>, online: bool, reason: String, read: u64, dropped: u64 },
+    Batch(Arrived, oneshot::Sender<()>),
+    Link { device: Arc<str>, online: bool, reason: String },
+    Dropped { device: Arc<str>, instance: [u8; 16], total: u64 },
     Event { device: Arc<str>, event: Event },
+    Own(Vec<(Arc<str>, Value)>),
     Read { from: u64, max_bytes: usize, reply: oneshot::Sender<Vec<Stored>> },
     Resume(oneshot::Sender<Resume>),
     Settle(Vec<Settled>),
@@ -101,9 +103,9 @@ pub(super) enum Ask {
 }
 
 impl Handle {
-    /// Writes a batch. `true`: it is in the buffer (or was already) and may be acknowledged to the
-    /// driver; `false`: the buffer could not take it now, the driver keeps it and sends it again.
-    pub async fn batch(&self, arrived: Arrived) -> Result<bool, Gone> {
+    /// Writes a batch; returns when it is in the buffer (or was already) and may be acknowledged to
+    /// the driver. While the disk takes no data this waits.
+    pub async fn batch(&self, arrived: Arrived) -> Result<(), Gone> {
         let (reply, answer) = oneshot::channel();
         self.queue.send(Ask::Batch(arrived, reply)).await.map_err(|_| Gone)?;
         answer.await.map_err(|_| Gone)
@@ -132,6 +134,28 @@ impl Handle {
     /// Reports what became of rows; per device in order of seq, once per device and record.
     pub async fn settle(&self, settled: Vec<Settled>) -> Result<(), Gone> {
         self.queue.send(Ask::Settle(settled)).await.map_err(|_| Gone)
+    }
+
+    /// Whether a device answers, as its driver sees it.
+    pub async fn link(&self, device: Arc<str>, online: bool, reason: String) -> Result<(), Gone> {
+        self.queue.send(Ask::Link { device, online, reason }).await.map_err(|_| Gone)
+    }
+
+    /// A driver process' running total of samples it had to drop.
+    pub async fn dropped(&self, device: Arc<str>, instance: [u8; 16], total: u64) -> Result<(), Gone> {
+        self.queue.send(Ask::Dropped { device, instance, total }).await.map_err(|_| Gone)
+    }
+
+    /// Stores the gateway's own properties, by platform key.
+    pub async fn own(&self, values: Vec<(Arc<str>, Value)>) -> Result<(), Gone> {
+        self.queue.send(Ask::Own(values)).await.map_err(|_| Gone)
+    }
+
+    /// Latest values, the ledger and the buffer.
+    pub async fn snapshot(&self) -> Result<Snapshot, Gone> {
+        let (reply, answer) = oneshot::channel();
+        self.queue.send(Ask::Snapshot(reply)).await.map_err(|_| Gone)?;
+        answer.await.map_err(|_| Gone)
     }
 
     /// The seq the next record will get; changes wake the forwarder.

@@ -1,7 +1,17 @@
-//! From a driver's batch to a stored row; see `thread.rs`.
+//! From a driver's batch to a stored row, and from a stored row to its end.
+//!
+//! Always true: a batch is in the buffer before it is acknowledged; one thread owns all of it.
+//!
+//! In reading order: [`handle`] is the door, [`task`] the thread behind it; [`points`] decides what
+//! of a batch is news and makes rows; [`record`] is how rows lie in the buffer; [`book`] accounts for
+//! every sample; [`wall`] tells the time; [`snapshot`] is what status sees.
 
+pub mod book;
 pub mod handle;
+pub mod points;
 pub mod record;
 pub mod snapshot;
+pub mod task;
+pub mod wall;
 
 pub use handle::Handle;

@@ -1,0 +1,159 @@
+//! Records in order, damage stepped over.
+//!
+//! Always true: reading on where the last read ended costs nothing but the new bytes; each damaged
+//! place is reported once; a damaged record costs only itself.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::error::Error;
+use crate::format::{Class, Origin};
+use crate::scan::{FrameAt, Gap, Scanner, Step};
+use crate::segment;
+use crate::store::Buffer;
+
+/// Damage reports kept until [`Buffer::take_damage`]; further ones are only counted.
+const MAX_DAMAGE: usize = 64;
+
+/// One stored record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// Its number.
+    pub seq: u64,
+    /// As appended.
+    pub class: Class,
+    /// As appended.
+    pub origin: Option<Origin>,
+    /// As appended.
+    pub payload: Vec<u8>,
+}
+
+/// A place in the store that made no sense.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Damage {
+    /// First number of the segment.
+    pub segment: u64,
+    /// Where in its file.
+    pub offset: u64,
+    /// How many bytes.
+    pub bytes: u64,
+    /// First record lost, if any was.
+    pub first_seq: u64,
+    /// Records lost.
+    pub records: u64,
+    /// Where the bytes were copied to; `None`: no room, or they cannot be read.
+    pub set_aside: Option<PathBuf>,
+}
+
+/// Where the last read ended.
+#[derive(Debug)]
+pub(crate) struct Reader {
+    segment: u64,
+    file: Arc<File>,
+    scanner: Scanner,
+}
+
+impl Reader {
+    pub(crate) fn segment(&self) -> u64 {
+        self.segment
+    }
+}
+
+impl Buffer {
+    /// Records from number `from` on, in order, payloads of `max_bytes` together, at least one record if
+    /// there is any. What is damaged is stepped over, see [`Self::take_damage`].
+    pub fn read(&mut self, from: u64, max_bytes: usize) -> Result<Vec<Record>, Error> {
+        let mut records = Vec::new();
+        let mut left = max_bytes;
+        let mut from = from;
+        while from < self.next_seq {
+            let index = self.segments.partition_point(|segment| segment.next_seq <= from);
+            let Some(segment) = self.segments.get(index) else { break };
+            let next_seq = segment.next_seq;
+            let mut reader = match self.reader_at(index, from) {
+                Ok(reader) => reader,
+                Err(error) => return some_or(records, error),
+            };
+            let full = loop {
+                match reader.scanner.step() {
+                    Ok(Step::End) => break false,
+                    Ok(Step::Gap(gap)) => self.note_gap(index, &reader.file, &gap, next_seq),
+                    Ok(Step::Frame(frame)) if frame.seq < from => {}
+                    Ok(Step::Frame(frame)) => {
+                        if !records.is_empty() && frame.payload_len > left {
+                            reader.scanner.back(&frame);
+                            break true;
+                        }
+                        left = left.saturating_sub(frame.payload_len);
+                        match reader.scanner.payload(&frame) {
+                            Ok(payload) => records.push(record(&frame, payload)),
+                            Err(error) => return some_or(records, error),
+                        }
+                    }
+                    Err(error) => return some_or(records, error),
+                }
+            };
+            self.reader = Some(reader);
+            if full {
+                break;
+            }
+            from = next_seq;
+        }
+        Ok(records)
+    }
+
+    /// Damage found since the last call, oldest first; at most 64 reports, all are in
+    /// [`crate::Stats::damaged_records`].
+    pub fn take_damage(&mut self) -> Vec<Damage> {
+        self.damage.drain(..).collect()
+    }
+
+    /// The last reader if it is in this segment and not past `from`, else one at the segment's start.
+    fn reader_at(&mut self, index: usize, from: u64) -> Result<Reader, Error> {
+        let segment = &self.segments[index];
+        let last = self.reader.take();
+        let usable =
+            |reader: &Reader| reader.segment == segment.first_seq && reader.scanner.expected() <= from;
+        if let Some(mut reader) = last.filter(usable) {
+            reader.scanner.extend(segment.end, segment.next_seq);
+            return Ok(reader);
+        }
+        let path = segment::path(&self.payload, segment.first_seq);
+        let file = Arc::new(File::open(&path).map_err(Error::open(&path))?);
+        let (start, first) = (segment.data_start, segment.first_seq);
+        let scanner = Scanner::new(file.clone(), path, start, segment.end, first, segment.next_seq);
+        Ok(Reader { segment: first, file, scanner })
+    }
+
+    /// Reports a gap, once; `next_seq` is one past the segment's last record.
+    pub(crate) fn note_gap(&mut self, index: usize, file: &File, gap: &Gap, next_seq: u64) {
+        let room = self.limits.max_bytes.saturating_sub(self.bytes());
+        let segment = &mut self.segments[index];
+        let records = gap.found.unwrap_or(next_seq).saturating_sub(gap.expected);
+        if !segment.note_hole(gap.offset, records) {
+            return;
+        }
+        let set_aside = self.aside.save(segment.first_seq, file, gap.offset, gap.len, room);
+        self.counts.damaged_records += records;
+        if self.damage.len() < MAX_DAMAGE {
+            self.damage.push_back(Damage {
+                segment: segment.first_seq,
+                offset: gap.offset,
+                bytes: gap.len,
+                first_seq: gap.expected,
+                records,
+                set_aside,
+            });
+        }
+    }
+}
+
+fn record(frame: &FrameAt, payload: &[u8]) -> Record {
+    Record { seq: frame.seq, class: frame.class, origin: frame.origin, payload: payload.to_vec() }
+}
+
+/// What was read before an error is still good; the error comes back with the next read.
+fn some_or(records: Vec<Record>, error: Error) -> Result<Vec<Record>, Error> {
+    if records.is_empty() { Err(error) } else { Ok(records) }
+}

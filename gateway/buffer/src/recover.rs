@@ -1,0 +1,327 @@
+//! What opening does with whatever it finds.
+//!
+//! Always true: damage never keeps a buffer from opening; old segments are believed by their
+//! neighbour's header and not scanned, the newest one always is; a torn tail is cut, other damage is
+//! stepped over, set aside and reported; what an earlier process left unsynced is synced next.
+
+use std::collections::VecDeque;
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::{FlockOperation, flock};
+
+use crate::aside::Aside;
+use crate::cursor::CursorFile;
+use crate::error::Error;
+use crate::format::{Previous, SEGMENT_HEADER_MAX, SegmentHeader};
+use crate::options::Options;
+use crate::origins::Origins;
+use crate::reader::Damage;
+use crate::scan::{Gap, Scanner, Step};
+use crate::segment::{self, FILE_MODE, SEQ_LIMIT, Segment};
+use crate::store::{Buffer, Counts, Evicted, Released};
+use crate::sync::{MAX_UNSYNCED, Pending, sync_dir};
+
+/// What opening found and did.
+#[derive(Debug, Clone, Default)]
+pub struct Recovery {
+    /// Segments kept.
+    pub segments: u64,
+    /// Records in them, settled ones included.
+    pub records: u64,
+    /// Sum of all file lengths.
+    pub bytes: u64,
+    /// Segment bytes read frame by frame.
+    pub scanned_bytes: u64,
+    /// Bytes of a last write that was cut short, removed.
+    pub torn_bytes: u64,
+    /// Places that made no sense; at most 64.
+    pub damage: Vec<Damage>,
+    /// Records lost in them.
+    pub damaged_records: u64,
+    /// The cursor file.
+    pub cursor: CursorFound,
+    /// Settled segments removed.
+    pub released: Released,
+    /// Removed because the cap is smaller than what was there.
+    pub evicted: Vec<Evicted>,
+}
+
+/// What became of the cursor.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum CursorFound {
+    /// The buffer is new.
+    #[default]
+    New,
+    /// It was read.
+    Good,
+    /// It is missing or damaged: reading begins at the oldest record, so settled ones come again.
+    Lost,
+}
+
+/// A segment file.
+struct Found {
+    first_seq: u64,
+    path: PathBuf,
+    len: u64,
+}
+
+/// The segment after the one being looked at.
+struct Next {
+    first_seq: u64,
+    previous: Option<Previous>,
+}
+
+impl Buffer {
+    /// Opens or creates a buffer. Damage is no error: the second value says what was found.
+    pub fn open(options: Options) -> Result<(Self, Recovery), Error> {
+        let limits = options.limits()?;
+        let dir = options.dir;
+        let payload = dir.join("payload");
+        let is_new = !payload.exists();
+        DirBuilder::new().recursive(true).mode(0o700).create(&payload).map_err(Error::open(&payload))?;
+        let lock = lock(&dir)?;
+        let (cursor_file, existed, found) = CursorFile::open(dir.join("cursor"))?;
+        let mut buffer = Self {
+            limits,
+            durability: options.durability,
+            _lock: lock,
+            segments: VecDeque::new(),
+            active: None,
+            next_seq: 1,
+            origins: Origins::default(),
+            cursor_file,
+            aside: Aside::open(dir.join("damaged"), limits.aside_bytes),
+            pending: Pending::default(),
+            reader: None,
+            damage: VecDeque::new(),
+            counts: Counts::default(),
+            segment_bytes: 0,
+            scratch: Vec::new(),
+            payload,
+            dir,
+        };
+        let mut recovery = Recovery::default();
+        let appendable = buffer.find_segments(&mut recovery)?;
+        buffer.take_up(appendable);
+        recovery.cursor = match found {
+            Some(_) => CursorFound::Good,
+            None if existed || !buffer.segments.is_empty() => CursorFound::Lost,
+            None => CursorFound::New,
+        };
+        if is_new {
+            // The names of the new directories; a disk that cannot do this says so at the next sync.
+            let _ = sync_dir(&buffer.dir);
+            let _ = buffer.dir.parent().map(sync_dir);
+        }
+        recovery.released = buffer.release()?;
+        recovery.evicted = buffer.make_room(0)?;
+        let stats = buffer.stats();
+        (recovery.segments, recovery.records) = (stats.segments, stats.records);
+        recovery.bytes = stats.bytes;
+        recovery.damaged_records = stats.damaged_records;
+        recovery.damage = buffer.take_damage();
+        Ok((buffer, recovery))
+    }
+
+    /// Lists the segments, newest first, scanning those that nobody vouches for. Says whether the newest
+    /// can be written on.
+    fn find_segments(&mut self, recovery: &mut Recovery) -> Result<bool, Error> {
+        let found = list(&self.payload)?;
+        self.segment_bytes = found.iter().map(|one| one.len).sum();
+        let mut next: Option<Next> = None;
+        let mut appendable = true;
+        for one in found.into_iter().rev() {
+            let header = read_header(&one);
+            for last in header.iter().flat_map(|(header, _)| &header.origins) {
+                self.origins.note(last.origin, last.at);
+            }
+            let previous = next.as_ref().and_then(|next| next.previous);
+            let known = previous.filter(|it| it.first_seq == one.first_seq && it.next_seq >= it.first_seq);
+            let kept = match (&header, known) {
+                (Some((_, data_start)), Some(known)) if known.len == one.len => {
+                    let data_start = *data_start as u64;
+                    self.segments.push_front(Segment::new(
+                        one.first_seq,
+                        known.next_seq,
+                        data_start,
+                        one.len,
+                    ));
+                    true
+                }
+                _ => {
+                    let limit = next.as_ref().map(|next| next.first_seq);
+                    let upper = known.map(|known| known.next_seq).or(limit);
+                    let data_start = header.as_ref().map(|(_, len)| *len as u64);
+                    let whole = self.scan_segment(&one, data_start, limit, upper, recovery);
+                    appendable &= whole || next.is_some();
+                    self.keep_if_useful(&one, data_start)
+                }
+            };
+            if kept {
+                let previous = header.and_then(|(header, _)| header.previous);
+                next = Some(Next { first_seq: one.first_seq, previous });
+            }
+        }
+        Ok(appendable)
+    }
+
+    /// Puts a segment in front of the list, frame by frame. `upper` is one past its last record, as far
+    /// as others know; without a `limit` it is the newest. `false`: the file must not be written on.
+    fn scan_segment(
+        &mut self,
+        found: &Found,
+        header: Option<u64>,
+        limit: Option<u64>,
+        upper: Option<u64>,
+        recovery: &mut Recovery,
+    ) -> bool {
+        let first = found.first_seq;
+        let start = header.unwrap_or(0);
+        let mut segment = Segment::new(first, first, start, found.len);
+        segment.end = start;
+        self.segments.push_front(segment);
+        let file = match segment::open(&found.path) {
+            Ok(file) => Arc::new(file),
+            Err(error) => {
+                tracing::error!(%error, "segment cannot be opened, its records are left out");
+                self.segments[0].next_seq = upper.unwrap_or(first + 1);
+                return false;
+            }
+        };
+        recovery.scanned_bytes += found.len;
+        let limit_seq = limit.unwrap_or(SEQ_LIMIT);
+        let mut scanner = Scanner::new(file.clone(), found.path.clone(), start, found.len, first, limit_seq);
+        let mut begun = header.is_some();
+        loop {
+            let at = scanner.at();
+            match scanner.step() {
+                Ok(Step::Frame(frame)) => {
+                    if let Some(origin) = frame.origin {
+                        self.origins.note(origin, frame.seq);
+                    }
+                    let segment = &mut self.segments[0];
+                    if !begun {
+                        (begun, segment.data_start) = (true, at);
+                    }
+                    (segment.next_seq, segment.end) = (frame.seq + 1, scanner.at());
+                }
+                Ok(Step::Gap(gap)) if gap.found.is_some() => self.note_gap(0, &file, &gap, first),
+                Ok(Step::Gap(gap)) => return self.end_of_scan(&file, &mut scanner, &gap, upper, recovery),
+                Ok(Step::End) => return true,
+                Err(error) => {
+                    tracing::error!(%error, "segment cannot be read on, the rest of its records is left out");
+                    let len = found.len - at;
+                    let gap = Gap { offset: at, len, expected: scanner.expected(), found: None };
+                    self.lose_tail(&file, &gap, upper);
+                    return false;
+                }
+            }
+        }
+    }
+
+    /// The last bytes are no frame: cut in the newest segment, left out in an older one.
+    fn end_of_scan(
+        &mut self,
+        file: &File,
+        scanner: &mut Scanner,
+        gap: &Gap,
+        upper: Option<u64>,
+        recovery: &mut Recovery,
+    ) -> bool {
+        if upper.is_some() {
+            self.lose_tail(file, gap, upper);
+            return true;
+        }
+        if scanner.is_torn(gap.offset).unwrap_or(false) {
+            recovery.torn_bytes += gap.len;
+        } else {
+            self.lose_tail(file, gap, None);
+        }
+        let segment = &mut self.segments[0];
+        if let Err(error) = file.set_len(segment.end) {
+            tracing::error!(segment = segment.first_seq, %error, "torn tail cannot be cut, the segment is closed");
+            return false;
+        }
+        self.segment_bytes -= segment.len - segment.end;
+        segment.len = segment.end;
+        true
+    }
+
+    /// The rest of the segment is damage; its numbers are not given again.
+    fn lose_tail(&mut self, file: &File, gap: &Gap, upper: Option<u64>) {
+        let upper = upper.unwrap_or(gap.expected + 1).max(gap.expected);
+        self.note_gap(0, file, gap, upper);
+        self.segments[0].next_seq = upper;
+    }
+
+    /// A file with neither header nor record was never more than begun, or is nothing but damage.
+    fn keep_if_useful(&mut self, found: &Found, header: Option<u64>) -> bool {
+        let segment = &self.segments[0];
+        if header.is_some() || segment.end > segment.data_start || segment::remove(&found.path).is_err() {
+            return true;
+        }
+        self.next_seq = self.next_seq.max(segment.next_seq);
+        self.segment_bytes -= segment.len;
+        self.segments.pop_front();
+        false
+    }
+
+    /// Numbers go on, the newest segment is written on, and what may be unsynced is.
+    fn take_up(&mut self, appendable: bool) {
+        let newest = self.segments.back().map_or(0, |newest| newest.next_seq);
+        self.next_seq = self.next_seq.max(newest).max(self.cursor().floor);
+        let unsynced = self.segments.len().saturating_sub(MAX_UNSYNCED);
+        for segment in self.segments.range(unsynced..) {
+            let path = segment::path(&self.payload, segment.first_seq);
+            let file = segment::open(&path).map(Arc::new).ok();
+            if let Some(file) = &file {
+                self.pending.wrote(segment.first_seq, &path, file);
+            }
+            self.active = file;
+        }
+        // After a jump of the numbers a new segment says where they go on.
+        if !appendable || newest != self.next_seq {
+            self.active = None;
+        }
+        self.pending.created();
+        self.pending.dirty();
+    }
+}
+
+/// Holds the directory for this process; the lock ends with it, however it ends.
+fn lock(dir: &Path) -> Result<File, Error> {
+    let path = dir.join("lock");
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false).mode(FILE_MODE);
+    let file = options.open(&path).map_err(Error::open(&path))?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(Error::Locked { dir: dir.to_owned() }),
+        Err(errno) => Err(Error::open(&path)(errno.into())),
+    }
+}
+
+/// The segment files, oldest first. Files of other names are not ours and are let be.
+fn list(payload: &Path) -> Result<Vec<Found>, Error> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(payload).map_err(Error::open(payload))? {
+        let entry = entry.map_err(Error::open(payload))?;
+        let Some(first_seq) = entry.file_name().to_str().and_then(segment::first_seq_of) else { continue };
+        let path = entry.path();
+        let len = entry.metadata().map_err(Error::open(&path))?.len();
+        found.push(Found { first_seq, path, len });
+    }
+    found.sort_by_key(|one| one.first_seq);
+    Ok(found)
+}
+
+/// The header and its length, if it is whole and belongs to this file.
+fn read_header(found: &Found) -> Option<(SegmentHeader, usize)> {
+    let file = File::open(&found.path).ok()?;
+    let mut bytes = vec![0; SEGMENT_HEADER_MAX.min(usize::try_from(found.len).ok()?)];
+    file.read_exact_at(&mut bytes, 0).ok()?;
+    SegmentHeader::decode(&bytes).filter(|(header, _)| header.first_seq == found.first_seq)
+}

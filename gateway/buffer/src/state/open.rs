@@ -1,0 +1,183 @@
+//! Opening `sled` behind guard rails.
+//!
+//! Always true: what cannot be opened is moved aside whole and tried once more as a copy without its
+//! snapshots, which are only a shortcut through the log; only then does the state start afresh. A full
+//! or read-only disk is not damage: it is an error, and the files stay as they are.
+
+use std::any::Any;
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::panic::catch_unwind;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use rustix::fs::{FlockOperation, flock};
+
+use super::{State, StateError, durable};
+
+/// Page cache: a floor of memory use rather than a limit, so small.
+const CACHE_BYTES: u64 = 2 << 20;
+/// How often written values are synced by themselves; garbage collection runs with it, too.
+const FLUSH_EVERY_MS: u64 = 500;
+pub(super) const QUARANTINE: &str = "quarantine-";
+
+/// What opening the state found and did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StateRecovery {
+    /// Values held.
+    pub values: u64,
+    /// Half-written snapshots removed.
+    pub snapshots_removed: u64,
+    /// What `sled` said to the files it could not open.
+    pub damage: Option<String>,
+    /// Where they are now.
+    pub quarantined: Option<PathBuf>,
+    /// The values are back all the same: read from the log of the damaged files.
+    pub recovered: bool,
+}
+
+/// Why `sled` did not open.
+enum Trouble {
+    /// The disk or its rights; trying again later may help.
+    Disk(io::Error),
+    /// The files themselves.
+    Damage(String),
+}
+
+impl State {
+    /// Opens or creates the state in `dir`.
+    pub fn open(dir: impl AsRef<Path>) -> Result<(Self, StateRecovery), StateError> {
+        debug_assert_ne!(durable::linked(), 0);
+        let dir = dir.as_ref();
+        DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(disk(dir))?;
+        let lock = lock(dir)?;
+        let files = dir.join("db");
+        let snapshots_removed = remove_snapshots(&files, true).map_err(disk(&files))?;
+        let mut recovery = StateRecovery { snapshots_removed, ..StateRecovery::default() };
+        let db = match try_open(&files, &mut recovery) {
+            Ok(db) => db,
+            Err(Trouble::Disk(source)) => return Err(StateError::Open { path: files, source }),
+            Err(Trouble::Damage(reason)) => {
+                let quarantine = quarantine(dir, &files)?;
+                tracing::error!(quarantine = %quarantine.display(), %reason, "small state is damaged, moved aside");
+                recovery.damage = Some(reason);
+                recovery.quarantined = Some(quarantine.clone());
+                open_again(&files, &quarantine, &mut recovery)?
+            }
+        };
+        Ok((Self { db, dir: dir.to_owned(), _lock: lock }, recovery))
+    }
+}
+
+/// A copy without snapshots, or nothing.
+fn open_again(files: &Path, quarantine: &Path, recovery: &mut StateRecovery) -> Result<sled::Db, StateError> {
+    if copy_log(quarantine, files).is_ok()
+        && let Ok(db) = try_open(files, recovery)
+    {
+        recovery.recovered = true;
+        return Ok(db);
+    }
+    if files.exists() {
+        fs::remove_dir_all(files).map_err(disk(files))?;
+    }
+    try_open(files, recovery).map_err(|trouble| match trouble {
+        Trouble::Disk(source) => StateError::Open { path: files.to_owned(), source },
+        Trouble::Damage(reason) => StateError::Broken { dir: files.to_owned(), reason },
+    })
+}
+
+/// Opens and reads everything once, because `sled` notices some damage only then.
+fn try_open(files: &Path, recovery: &mut StateRecovery) -> Result<sled::Db, Trouble> {
+    let opened = catch_unwind(|| {
+        let config = sled::Config::new()
+            .path(files)
+            .cache_capacity(CACHE_BYTES)
+            .flush_every_ms(Some(FLUSH_EVERY_MS))
+            .print_profile_on_drop(false);
+        let db = config.open()?;
+        let mut values = 0;
+        for pair in db.iter() {
+            pair?;
+            values += 1;
+        }
+        Ok((db, values))
+    });
+    match opened {
+        Ok(Ok((db, values))) => {
+            recovery.values = values;
+            Ok(db)
+        }
+        // What the system refused has its number; sled's own I/O errors have none.
+        Ok(Err(sled::Error::Io(error))) if error.raw_os_error().is_some() => Err(Trouble::Disk(error)),
+        Ok(Err(error)) => Err(Trouble::Damage(error.to_string())),
+        Err(panic) => Err(Trouble::Damage(panic_text(&*panic))),
+    }
+}
+
+pub(super) fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    format!("sled panicked: {}", text.unwrap_or("no reason given"))
+}
+
+/// Removes `snap.*`, or only those that were being written when the process ended: with one of these
+/// there `sled` never opens again.
+fn remove_snapshots(files: &Path, only_half_written: bool) -> io::Result<u64> {
+    let mut removed = 0;
+    for path in entries(files)? {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        if name.starts_with("snap.") && (!only_half_written || name.ends_with(".generating")) {
+            fs::remove_file(&path)?;
+            removed += 1;
+        }
+    }
+    Ok(removed)
+}
+
+/// Moves the files aside; what was there from an earlier time goes.
+fn quarantine(dir: &Path, files: &Path) -> Result<PathBuf, StateError> {
+    for path in entries(dir).map_err(disk(dir))? {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        if name.starts_with(QUARANTINE) {
+            fs::remove_dir_all(&path).map_err(disk(&path))?;
+        }
+    }
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let quarantine = dir.join(format!("{QUARANTINE}{now}"));
+    fs::rename(files, &quarantine).map_err(disk(files))?;
+    Ok(quarantine)
+}
+
+/// Copies what `sled` needs to rebuild itself. A copy, because a panic may have left the old file locked.
+fn copy_log(from: &Path, to: &Path) -> io::Result<()> {
+    DirBuilder::new().mode(0o700).create(to)?;
+    for name in ["conf", "db"] {
+        fs::copy(from.join(name), to.join(name))?;
+    }
+    remove_snapshots(to, false).map(|_| ())
+}
+
+fn entries(dir: &Path) -> io::Result<Vec<PathBuf>> {
+    match fs::read_dir(dir) {
+        Ok(entries) => entries.map(|entry| entry.map(|entry| entry.path())).collect(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
+}
+
+fn lock(dir: &Path) -> Result<File, StateError> {
+    let path = dir.join("lock");
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false).mode(0o600);
+    let file = options.open(&path).map_err(disk(&path))?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(StateError::Locked { dir: dir.to_owned() }),
+        Err(errno) => Err(disk(&path)(errno.into())),
+    }
+}
+
+fn disk(path: &Path) -> impl FnOnce(io::Error) -> StateError {
+    move |source| StateError::Open { path: path.to_owned(), source }
+}

@@ -1,0 +1,136 @@
+//! The guard rails around `sled`, one by one.
+
+use std::fs;
+use std::sync::atomic::Ordering;
+
+use super::*;
+
+fn filled(dir: &std::path::Path, values: u32) {
+    let (state, _) = State::open(dir).unwrap();
+    for n in 0..values {
+        state.put("kv/modbus", &n.to_be_bytes(), &[n as u8; 100]).unwrap();
+    }
+    state.flush().unwrap();
+}
+
+#[test]
+fn values_are_there_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    filled(dir.path(), 50);
+    let (state, recovery) = State::open(dir.path()).unwrap();
+    assert_eq!(recovery, StateRecovery { values: 50, ..StateRecovery::default() });
+    assert_eq!(state.get("kv/modbus", &7u32.to_be_bytes()).unwrap(), Some(vec![7; 100]));
+    state.delete("kv/modbus", &7u32.to_be_bytes()).unwrap();
+    assert_eq!(state.get("kv/modbus", &7u32.to_be_bytes()).unwrap(), None);
+    assert_eq!(state.scan("kv/modbus").unwrap().len(), 49);
+}
+
+#[test]
+fn a_space_does_not_see_into_another_whose_name_begins_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let (state, _) = State::open(dir.path()).unwrap();
+    state.put("a", b"bc", b"1").unwrap();
+    state.put("ab", b"c", b"2").unwrap();
+    assert_eq!(state.scan("a").unwrap(), [(b"bc".to_vec(), b"1".to_vec())]);
+    assert_eq!(state.scan("ab").unwrap(), [(b"c".to_vec(), b"2".to_vec())]);
+}
+
+#[test]
+fn values_above_the_limit_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let (state, _) = State::open(dir.path()).unwrap();
+    state.put("s", b"k", &[1; MAX_VALUE]).unwrap();
+    let refused = state.put("s", b"k", &[1; MAX_VALUE + 1]);
+    assert!(matches!(refused, Err(StateError::TooLong { what: "value", .. })));
+    let refused = state.put("s", &[1; MAX_KEY + 1], b"v");
+    assert!(matches!(refused, Err(StateError::TooLong { what: "key", .. })));
+}
+
+#[test]
+fn flush_syncs_the_file_and_not_only_a_range_of_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (state, _) = State::open(dir.path()).unwrap();
+    state.put("s", b"k", b"v").unwrap();
+    let before = durable::CALLS.load(Ordering::Relaxed);
+    state.put("s", b"k", b"w").unwrap();
+    state.flush().unwrap();
+    assert!(durable::CALLS.load(Ordering::Relaxed) > before, "sled does not call our sync_file_range");
+}
+
+#[test]
+fn a_second_owner_is_told_who_has_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let _first = State::open(dir.path()).unwrap();
+    let error = State::open(dir.path()).unwrap_err();
+    assert!(matches!(error, StateError::Locked { .. }), "{error}");
+    assert!(error.to_string().contains(dir.path().to_str().unwrap()));
+}
+
+#[test]
+fn a_half_written_snapshot_does_not_keep_it_shut() {
+    let dir = tempfile::tempdir().unwrap();
+    filled(dir.path(), 50);
+    fs::write(dir.path().join("db/snap.0000000000000042.generating"), b"").unwrap();
+    let (_, recovery) = State::open(dir.path()).unwrap();
+    assert_eq!(recovery, StateRecovery { values: 50, snapshots_removed: 1, ..StateRecovery::default() });
+}
+
+#[test]
+fn a_damaged_snapshot_costs_nothing_but_time() {
+    let dir = tempfile::tempdir().unwrap();
+    filled(dir.path(), 50);
+    let snapshots = || {
+        let entries = fs::read_dir(dir.path().join("db")).unwrap().map(|entry| entry.unwrap().path());
+        entries.filter(|path| path.to_str().unwrap().contains("snap.")).collect::<Vec<_>>()
+    };
+    drop(State::open(dir.path()).unwrap());
+    assert!(!snapshots().is_empty(), "sled writes a snapshot when it opens");
+    for snapshot in snapshots() {
+        fs::write(snapshot, b"garbage, and long enough to be looked at").unwrap();
+    }
+    let (state, recovery) = State::open(dir.path()).unwrap();
+    assert_eq!(recovery.values, 50);
+    assert!(recovery.recovered && recovery.quarantined.is_some_and(|path| path.exists()));
+    assert_eq!(state.scan("kv/modbus").unwrap().len(), 50);
+}
+
+/// Each flip either changes nothing that was stored, or is noticed and reported.
+#[test]
+fn a_flipped_byte_in_the_log_never_keeps_it_shut() {
+    let dir = tempfile::tempdir().unwrap();
+    filled(dir.path(), 200);
+    let log = fs::read(dir.path().join("db/db")).unwrap();
+    let written = log.iter().rposition(|byte| *byte != 0).unwrap();
+    let mut noticed = 0;
+    for at in (0..written).step_by(written / 24) {
+        let copy = tempfile::tempdir().unwrap();
+        fs::create_dir(copy.path().join("db")).unwrap();
+        let mut damaged = log.clone();
+        damaged[at] ^= 0x10;
+        fs::write(copy.path().join("db/db"), damaged).unwrap();
+        fs::copy(dir.path().join("db/conf"), copy.path().join("db/conf")).unwrap();
+        let (state, recovery) = State::open(copy.path()).unwrap();
+        noticed += u32::from(recovery.damage.is_some());
+        for (key, value) in state.scan("kv/modbus").unwrap() {
+            assert_eq!(value, [key[3]; 100], "flip at {at} invented a value");
+        }
+        state.put("kv/modbus", b"new", b"value").unwrap();
+        state.flush().unwrap();
+    }
+    assert!(noticed > 0, "no flip was noticed, so nothing was tried");
+}
+
+#[test]
+fn one_quarantine_is_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    for _ in 0..3 {
+        drop(State::open(dir.path()).unwrap());
+        fs::write(dir.path().join("db/conf"), b"garbage").unwrap();
+        let (state, recovery) = State::open(dir.path()).unwrap();
+        assert!(recovery.damage.is_some() && !recovery.recovered);
+        state.put("s", b"k", b"v").unwrap();
+    }
+    let names = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name());
+    let kept = names.filter(|name| name.to_str().unwrap().starts_with(open::QUARANTINE));
+    assert_eq!(kept.count(), 1);
+}

@@ -1,0 +1,95 @@
+//! `[gateway]`, `[buffer]`, `[drivers]` and `[control]`.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use crate::config::defaults;
+use crate::config::problem::Report;
+use crate::config::raw::fields::Fields;
+use crate::config::raw::read;
+use crate::config::raw::tree::{Kind, Node};
+use crate::config::types::{
+    BufferConfig, ControlConfig, DriversConfig, GatewayConfig, GatewayProperty, Sync,
+};
+
+use super::{identity, names};
+
+/// What a gateway can say of itself, by the word in the file.
+const PROPERTIES: [(&str, GatewayProperty); 7] = [
+    ("version", GatewayProperty::Version),
+    ("uptime_s", GatewayProperty::UptimeS),
+    ("devices", GatewayProperty::Devices),
+    ("devices_online", GatewayProperty::DevicesOnline),
+    ("waiting_samples", GatewayProperty::WaitingSamples),
+    ("buffer_bytes", GatewayProperty::BufferBytes),
+    ("evicted_samples", GatewayProperty::EvictedSamples),
+];
+
+/// Longest path the kernel takes for a unix socket.
+const MAX_SOCKET_PATH: usize = 107;
+
+/// `[gateway]`
+pub(super) fn gateway(mut fields: Fields<'_>, report: &mut Report) -> Option<GatewayConfig> {
+    let identity = identity(&mut fields, ["\"edge-gw\"", "\"gw-0001\""], report);
+    let properties = fields.get(report, "properties", properties).unwrap_or_default();
+    let interval = fields.get(report, "report", read::duration(defaults::REPORT_RANGE));
+    fields.finish(report);
+    Some(GatewayConfig { identity: identity?, properties, report: interval.unwrap_or(defaults::REPORT) })
+}
+
+fn properties(node: &Node, report: &mut Report) -> Option<BTreeMap<String, GatewayProperty>> {
+    let table = read::table(node, report)?;
+    let keys: Vec<_> = table.iter().map(|(key, entry)| ("", key.as_str(), entry.key)).collect();
+    names::property_keys(&keys, report);
+    let word = read::word(&PROPERTIES);
+    let read = table.iter().filter_map(|(key, entry)| Some((key.clone(), word(&entry.value, report)?)));
+    Some(read.collect())
+}
+
+/// `[buffer]`
+pub(super) fn buffer(mut fields: Fields<'_>, dir: &Path, report: &mut Report) -> BufferConfig {
+    let place = fields.get(report, "dir", read::path(dir));
+    let max_size = fields.get(report, "max_size", read::size(defaults::BUFFER_SIZE_RANGE));
+    let sync = fields.get(report, "sync", sync);
+    fields.finish(report);
+    BufferConfig {
+        dir: place.unwrap_or_else(|| defaults::BUFFER_DIR.into()),
+        max_size: max_size.unwrap_or(defaults::BUFFER_MAX_SIZE),
+        sync: sync.unwrap_or(Sync::Interval(defaults::BUFFER_SYNC)),
+    }
+}
+
+fn sync(node: &Node, report: &mut Report) -> Option<Sync> {
+    match &node.kind {
+        Kind::Text(word) if word == "each" => Some(Sync::Each),
+        _ => read::duration(defaults::SYNC_RANGE)(node, report).map(Sync::Interval),
+    }
+}
+
+/// `[drivers]`
+pub(super) fn drivers(mut fields: Fields<'_>, dir: &Path, report: &mut Report) -> DriversConfig {
+    let dirs = fields.get(report, "dirs", read::list(read::path(dir)));
+    let trusted_keys = fields.get(report, "trusted_keys", read::path(dir));
+    let allow_unsigned = fields.get(report, "allow_unsigned", read::list(names::driver));
+    fields.finish(report);
+    DriversConfig {
+        dirs: dirs.unwrap_or_else(|| defaults::DRIVER_DIRS.map(Into::into).into()),
+        trusted_keys: trusted_keys.unwrap_or_else(|| defaults::TRUSTED_KEYS.into()),
+        allow_unsigned: allow_unsigned.unwrap_or_default(),
+    }
+}
+
+/// `[control]`
+pub(super) fn control(mut fields: Fields<'_>, dir: &Path, report: &mut Report) -> ControlConfig {
+    let socket = fields.get(report, "socket", |node, report| {
+        let path = read::path(dir)(node, report)?;
+        if path.as_os_str().len() > MAX_SOCKET_PATH {
+            report
+                .error(node.span, format!("a socket path of {} bytes", path.as_os_str().len()))
+                .hint(format!("the kernel takes at most {MAX_SOCKET_PATH}"));
+        }
+        Some(path)
+    });
+    fields.finish(report);
+    ControlConfig { socket: socket.unwrap_or_else(|| defaults::CONTROL_SOCKET.into()) }
+}

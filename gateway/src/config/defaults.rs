@@ -1,0 +1,58 @@
+//! What holds when a key is left out, and the ranges of what may be set. `sample.toml` shows them to
+//! people; a test compares the two.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+/// `[gateway] report`
+pub const REPORT: Duration = Duration::from_secs(30);
+/// Range of `[gateway] report`.
+pub const REPORT_RANGE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3_600);
+
+/// Port of `mqtt://` brokers.
+pub const MQTT_PORT: u16 = 1883;
+/// Port of `mqtts://` brokers.
+pub const MQTTS_PORT: u16 = 8883;
+/// `[sagoo] keep_alive`
+pub const KEEP_ALIVE: Duration = Duration::from_secs(30);
+/// Range of `[sagoo] keep_alive`.
+pub const KEEP_ALIVE_RANGE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(600);
+/// `[sagoo] heartbeat`
+pub const HEARTBEAT: Duration = Duration::from_secs(10);
+/// Range of `[sagoo] heartbeat`: the platform takes 30 s of silence for offline, so that one lost
+/// message must not be enough.
+pub const HEARTBEAT_RANGE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(15);
+/// `[sagoo] ack_timeout`
+pub const ACK_TIMEOUT: Duration = Duration::from_secs(5);
+/// Range of `[sagoo] ack_timeout`.
+pub const ACK_TIMEOUT_RANGE: RangeInclusive<Duration> = Duration::from_millis(200)..=Duration::from_secs(60);
+/// `[sagoo] row_spacing`
+pub const ROW_SPACING: Duration = Duration::from_millis(250);
+/// Range of `[sagoo] row_spacing`: the open-source platform overwrites rows of one device that reach
+/// its storage together.
+pub const ROW_SPACING_RANGE: RangeInclusive<Duration> = Duration::from_millis(200)..=Duration::from_secs(60);
+
+/// `[buffer] dir`
+pub const BUFFER_DIR: &str = "/var/lib/sagoo-edge/buffer";
+/// `[buffer] max_size`
+pub const BUFFER_MAX_SIZE: u64 = 256 << 20;
+/// Range of `[buffer] max_size`.
+pub const BUFFER_SIZE_RANGE: RangeInclusive<u64> = 1 << 20..=1 << 40;
+/// `[buffer] sync`
+pub const BUFFER_SYNC: Duration = Duration::from_secs(1);
+/// Range of `[buffer] sync` when it is an interval.
+pub const SYNC_RANGE: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(60);
+
+/// `[drivers] dirs`
+pub const DRIVER_DIRS: [&str; 2] = ["/usr/lib/sagoo-edge/drivers", "/var/lib/sagoo-edge/drivers"];
+/// `[drivers] trusted_keys`
+pub const TRUSTED_KEYS: &str = "/etc/sagoo-edge/trusted-keys";
+
+/// `[control] socket`
+pub const CONTROL_SOCKET: &str = "/run/sagoo-edge/control.sock";
+
+/// `[model.*] version`
+pub const MODEL_VERSION: u32 = 1;
+/// Range of a point's `heartbeat`.
+pub const POINT_HEARTBEAT_RANGE: RangeInclusive<Duration> =
+    Duration::from_secs(1)..=Duration::from_secs(24 * 3_600);

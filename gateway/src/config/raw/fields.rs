@@ -1,0 +1,97 @@
+//! Taking the keys out of one table.
+//!
+//! Always true: a key nobody asked for is a mistake, with the nearest known key as a guess; what is
+//! required and missing is reported at the table's header.
+
+use crate::config::place::Span;
+use crate::config::problem::Report;
+
+use super::read;
+use super::tree::{Node, Table};
+
+/// One table being read.
+#[derive(Debug)]
+pub(crate) struct Fields<'t> {
+    /// `[sagoo]`, for messages.
+    title: String,
+    head: Span,
+    table: &'t Table,
+    asked: Vec<&'static str>,
+}
+
+impl<'t> Fields<'t> {
+    /// The table in `node`, or a problem.
+    pub(crate) fn of(title: impl Into<String>, node: &'t Node, report: &mut Report) -> Option<Self> {
+        let table = read::table(node, report)?;
+        Some(Self { title: title.into(), head: node.span, table, asked: Vec::new() })
+    }
+
+    /// Where the table begins.
+    pub(crate) fn head(&self) -> Span {
+        self.head
+    }
+
+    /// The value of a key, as it is.
+    pub(crate) fn node(&mut self, key: &'static str) -> Option<&'t Node> {
+        if !self.asked.contains(&key) {
+            self.asked.push(key);
+        }
+        self.table.get(key).map(|entry| &entry.value)
+    }
+
+    /// The value of a key that may be left out.
+    pub(crate) fn get<T>(
+        &mut self,
+        report: &mut Report,
+        key: &'static str,
+        read: impl FnOnce(&'t Node, &mut Report) -> Option<T>,
+    ) -> Option<T> {
+        read(self.node(key)?, report)
+    }
+
+    /// The value of a key that must be there.
+    pub(crate) fn need<T>(
+        &mut self,
+        report: &mut Report,
+        key: &'static str,
+        example: &str,
+        read: impl FnOnce(&'t Node, &mut Report) -> Option<T>,
+    ) -> Option<T> {
+        match self.node(key) {
+            Some(node) => read(node, report),
+            None if report.is_damaged(self.head.file) => None,
+            None => {
+                let misspelt = self.table.keys().find(|other| did_you_mean(other, [key]).is_some());
+                let hint = match misspelt {
+                    Some(other) => format!("is {other:?} meant to be it?"),
+                    None => format!("for example {key} = {example}"),
+                };
+                report.error(self.head, format!("{} needs {key:?}", self.title)).hint(hint);
+                None
+            }
+        }
+    }
+
+    /// Every key nobody asked for is a mistake; but behind a broken header it belongs elsewhere.
+    pub(crate) fn finish(self, report: &mut Report) {
+        if report.is_damaged(self.head.file) {
+            return;
+        }
+        for (key, entry) in self.table {
+            if !self.asked.contains(&key.as_str()) {
+                let hint = did_you_mean(key, self.asked.iter().copied());
+                let hint = hint.unwrap_or_else(|| format!("{} knows {}", self.title, self.asked.join(", ")));
+                report.error(entry.key, format!("unknown key {key:?}")).hint(hint);
+            }
+        }
+    }
+}
+
+/// `did you mean "scale"?`, when one of the words is near enough to be meant.
+pub(crate) fn did_you_mean<'w>(word: &str, known: impl IntoIterator<Item = &'w str>) -> Option<String> {
+    let lower = word.to_lowercase();
+    let distance = |known: &str| strsim::osa_distance(&lower, &known.to_lowercase());
+    let near = known.into_iter().map(|known| (distance(known), known)).min()?;
+    let allowed = (word.chars().count() / 3).max(1);
+    (near.0 <= allowed).then(|| format!("did you mean {:?}?", near.1))
+}

@@ -1,0 +1,109 @@
+//! The command line's side of the door: one request, one reply.
+//!
+//! Always true: every error says which socket it was and what to do.
+
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::UnixStream;
+use tokio::time::timeout;
+
+use super::message::{Reply, Request};
+
+/// Longest reply: the status of a million points fits.
+const MAX_REPLY_BYTES: u64 = 256 * 1024 * 1024;
+/// The gateway answers everything well within this time.
+const REPLY_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Why there is no reply.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// Start the gateway, or name the right socket.
+    #[error("no gateway answers at {}: is it running?", .0.display())]
+    NotRunning(PathBuf),
+    /// Become the user who may.
+    #[error("only {owner} may open {}: try again as that user, or as root", path.display())]
+    Denied {
+        /// The socket.
+        path: PathBuf,
+        /// `user "sagoo-edge"`, as far as it can be seen.
+        owner: String,
+    },
+    /// Ask again; the gateway's log says more.
+    #[error("talking to the gateway at {}: {source}", path.display())]
+    Broken {
+        /// The socket.
+        path: PathBuf,
+        /// What happened.
+        source: io::Error,
+    },
+}
+
+/// Asks the gateway behind `socket`.
+pub async fn ask(socket: &Path, request: &Request) -> Result<Reply, ClientError> {
+    let broken = |source| ClientError::Broken { path: socket.to_owned(), source };
+    let asked = timeout(REPLY_TIMEOUT, exchange(socket, request)).await;
+    let asked = asked.unwrap_or_else(|_| Err(broken(io::Error::other("no answer in time"))))?;
+    serde_json::from_slice(&asked)
+        .map_err(|error| broken(io::Error::other(format!("unreadable reply: {error}"))))
+}
+
+async fn exchange(socket: &Path, request: &Request) -> Result<Vec<u8>, ClientError> {
+    let broken = |source| ClientError::Broken { path: socket.to_owned(), source };
+    let mut stream = UnixStream::connect(socket).await.map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+            ClientError::NotRunning(socket.to_owned())
+        }
+        io::ErrorKind::PermissionDenied => {
+            ClientError::Denied { path: socket.to_owned(), owner: owner(socket) }
+        }
+        _ => broken(error),
+    })?;
+    let mut line = serde_json::to_vec(request).map_err(|error| broken(error.into()))?;
+    line.push(b'\n');
+    // A gateway with too many clients answers and closes before it reads: its answer counts.
+    let written = stream.write_all(&line).await;
+    let mut reply = Vec::new();
+    let read = BufReader::new(stream).take(MAX_REPLY_BYTES).read_until(b'\n', &mut reply).await;
+    if reply.ends_with(b"\n") {
+        return Ok(reply);
+    }
+    written.and(read.map(drop)).map_err(broken)?;
+    Err(broken(io::Error::new(io::ErrorKind::UnexpectedEof, "it hung up")))
+}
+
+/// Who owns the socket, or the nearest directory above it that can be seen.
+fn owner(socket: &Path) -> String {
+    let Some(uid) = socket.ancestors().find_map(|path| path.metadata().ok()).map(|metadata| metadata.uid())
+    else {
+        return "its owner".to_owned();
+    };
+    let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    match user_name(&users, uid) {
+        Some(name) => format!("user {name:?}"),
+        None => format!("the user with id {uid}"),
+    }
+}
+
+fn user_name(passwd: &str, uid: u32) -> Option<&str> {
+    passwd.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)?.parse() == Ok(uid)).then_some(name)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn users_are_named_as_in_passwd() {
+        let passwd = "root:x:0:0:root:/root:/bin/bash\nbroken\nedge:x:998:998::/:/usr/sbin/nologin\n";
+        assert_eq!(user_name(passwd, 998), Some("edge"));
+        assert_eq!(user_name(passwd, 99), None);
+    }
+}

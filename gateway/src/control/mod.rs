@@ -1,0 +1,186 @@
+//! The command line's door: a unix socket that only the gateway's user may open.
+//!
+//! ```text
+//! client → {"request":"status"}                                        one JSON object, one line
+//! client → {"request":"read","device":"meter-3a","points":["voltage"]}
+//! client → {"request":"write","device":"meter-3a","values":{"limit":16}}
+//! gateway → {"reply":"status","status":{…}}                             one line each, in order
+//! gateway → {"reply":"outcome","outcome":{…}}
+//! gateway → {"reply":"error","error":"…"}
+//! ```
+//!
+//! Always true: every line gets one line back; a client that sends rubbish, too much or nothing costs
+//! only itself.
+//!
+//! In reading order: [`message`] (what is said), [`value`] (a point's value as JSON), [`socket`]
+//! (opening the door), [`client`] (the other side).
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sagoo_edge_proto::clock;
+use serde_json::Value as Json;
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::UnixStream;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::commands::{Action, Outcome, Request as Command};
+use crate::config::types::ControlConfig;
+use crate::status::Status;
+
+use self::message::{OutcomeReply, Reply, Request};
+
+pub mod client;
+pub mod message;
+mod socket;
+#[cfg(test)]
+mod tests;
+pub mod value;
+
+/// Longest request line; a longer one is answered with an error and its client let go.
+const MAX_LINE_BYTES: u64 = 64 * 1024;
+/// Clients at once; one more is told so and let go.
+const MAX_CLIENTS: usize = 8;
+/// A command from here is never executed later than this.
+const COMMAND_DEADLINE: Duration = Duration::from_secs(10);
+/// An answer that takes longer is replaced by an error; commands answer shortly after their deadline.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(12);
+/// A client that says nothing, or does not take its answer, for this long is let go.
+const CLIENT_TIMEOUT: Duration = Duration::from_secs(30);
+/// Pause after the kernel could not give us another connection.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+
+type Answer<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// What is behind the door.
+#[derive(Clone)]
+pub struct Door {
+    status: Arc<dyn Fn() -> Answer<Status> + Send + Sync>,
+    execute: Arc<dyn Fn(Command) -> Answer<Outcome> + Send + Sync>,
+}
+
+impl Door {
+    /// `status` builds the tree, `execute` carries out one command.
+    pub fn new<S, SF, E, EF>(status: S, execute: E) -> Self
+    where
+        S: Fn() -> SF + Send + Sync + 'static,
+        SF: Future<Output = Status> + Send + 'static,
+        E: Fn(Command) -> EF + Send + Sync + 'static,
+        EF: Future<Output = Outcome> + Send + 'static,
+    {
+        Self {
+            status: Arc::new(move || Box::pin(status())),
+            execute: Arc::new(move |command| Box::pin(execute(command))),
+        }
+    }
+}
+
+impl fmt::Debug for Door {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Door").finish_non_exhaustive()
+    }
+}
+
+/// Opens the socket and answers until `stop`; then the socket is gone. An error means the socket
+/// could not be opened.
+pub async fn serve(config: ControlConfig, door: Door, stop: CancellationToken) -> anyhow::Result<()> {
+    let socket = socket::open(&config.socket).await?;
+    tracing::info!(socket = %config.socket.display(), "control socket is open");
+    let mut clients = JoinSet::new();
+    loop {
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => break,
+            Some(_) = clients.join_next() => {}
+            accepted = socket.listener.accept() => match accepted {
+                Ok((stream, _)) if clients.len() < MAX_CLIENTS => {
+                    clients.spawn(client(stream, door.clone()));
+                }
+                Ok((stream, _)) => turn_away(&stream),
+                Err(error) => {
+                    tracing::warn!(%error, socket = %config.socket.display(), "control socket takes no client");
+                    sleep(ACCEPT_PAUSE).await;
+                }
+            },
+        }
+    }
+    clients.shutdown().await;
+    Ok(())
+}
+
+fn turn_away(stream: &UnixStream) {
+    let reply = Reply::error(format!("{MAX_CLIENTS} clients are connected already: try again in a moment"));
+    // Its send buffer is empty, so this fits; a client that has left already misses nothing.
+    let _ = stream.try_write(&reply.to_line());
+}
+
+/// Answers one client, line by line.
+async fn client(stream: UnixStream, door: Door) {
+    let (read, mut write) = stream.into_split();
+    let mut read = BufReader::new(read);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        let mut bounded = (&mut read).take(MAX_LINE_BYTES + 1);
+        let read = timeout(CLIENT_TIMEOUT, bounded.read_until(b'\n', &mut line)).await;
+        if !matches!(read, Ok(Ok(1..))) {
+            return;
+        }
+        let too_long = line.len() as u64 > MAX_LINE_BYTES;
+        let reply = match too_long {
+            true => Reply::error(format!("a request is at most {MAX_LINE_BYTES} bytes")),
+            false => answer(&door, &line).await,
+        };
+        let written = timeout(CLIENT_TIMEOUT, write.write_all(&reply.to_line())).await;
+        if too_long || !matches!(written, Ok(Ok(()))) {
+            return;
+        }
+    }
+}
+
+async fn answer(door: &Door, line: &[u8]) -> Reply {
+    let request = match serde_json::from_slice(line) {
+        Ok(request) => request,
+        Err(error) => return Reply::error(format!("not a request: {error}")),
+    };
+    let answer = async {
+        match request {
+            Request::Status => Reply::Status { status: Box::new((door.status)().await) },
+            Request::Read { device, points } => execute(door, device, Action::Read(points)).await,
+            Request::Write { device, values } => match written(values) {
+                Ok(values) => execute(door, device, Action::Write(values)).await,
+                Err(error) => Reply::error(error),
+            },
+        }
+    };
+    timeout(ANSWER_TIMEOUT, answer)
+        .await
+        .unwrap_or_else(|_| Reply::error(format!("no answer within {} s", ANSWER_TIMEOUT.as_secs())))
+}
+
+fn written(
+    values: serde_json::Map<String, Json>,
+) -> Result<Vec<(String, sagoo_edge_proto::sample::Value)>, String> {
+    if values.is_empty() {
+        return Err("no values to write".to_owned());
+    }
+    let read = values.into_iter().map(|(point, json)| match value::from_json(json) {
+        Some(value) => Ok((point, value)),
+        None => Err(format!("{point}: null is no value")),
+    });
+    read.collect()
+}
+
+async fn execute(door: &Door, device: String, action: Action) -> Reply {
+    let deadline_boot_ns = clock::boot_ns().saturating_add(COMMAND_DEADLINE.as_nanos() as u64);
+    let id = format!("cli-{:016x}", fastrand::u64(..));
+    tracing::info!(command_id = id, device, "command received from the command line");
+    let command = Command { id: id.clone(), device, deadline_boot_ns, action };
+    let outcome = (door.execute)(command).await;
+    Reply::Outcome { outcome: OutcomeReply::new(id, outcome) }
+}

@@ -1,0 +1,284 @@
+//! The account of every sample: what was read, stored, settled and evicted, per device (design, promise 2).
+//!
+//! Always true: `read = suppressed + dropped_by_driver + stored` and
+//! `stored = acknowledged + waiting + evicted + parked + merged` after every call; a row is settled
+//! once. Units are samples, except [`Open::rows`], which counts (device, record) pairs.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use prost::Message;
+
+use super::handle::Fate;
+use crate::status::Ledger;
+
+/// Totals per device and what is unsettled per segment.
+#[derive(Debug, Default)]
+pub struct Book {
+    accounts: HashMap<Arc<str>, Account>,
+    /// First seq of a segment → what in it still waits.
+    segments: BTreeMap<u64, HashMap<Arc<str>, Open>>,
+}
+
+#[derive(Debug, Default, Clone)]
+struct Account {
+    /// Rows below it are settled.
+    position: u64,
+    ledger: Ledger,
+}
+
+#[derive(Debug, Default, Clone, Copy)]
+struct Open {
+    rows: u32,
+    samples: u32,
+}
+
+/// Kept in the buffer's cursor, so that settling survives a kill.
+#[derive(Clone, PartialEq, Message)]
+struct Detail {
+    #[prost(message, repeated, tag = "1")]
+    accounts: Vec<KeptAccount>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct KeptAccount {
+    #[prost(string, tag = "1")]
+    device: String,
+    #[prost(uint64, tag = "2")]
+    position: u64,
+    #[prost(uint64, tag = "3")]
+    suppressed: u64,
+    #[prost(uint64, tag = "4")]
+    dropped_by_driver: u64,
+    #[prost(uint64, tag = "5")]
+    acknowledged: u64,
+    #[prost(uint64, tag = "6")]
+    evicted: u64,
+    #[prost(uint64, tag = "7")]
+    parked: u64,
+    #[prost(uint64, tag = "8")]
+    merged: u64,
+}
+
+impl Book {
+    /// From a cursor's detail; an unreadable one means nothing is known to be settled.
+    pub fn restore(detail: &[u8]) -> Self {
+        let kept = Detail::decode(detail).unwrap_or_default();
+        let accounts = kept.accounts.into_iter().map(|kept| {
+            let stored = kept.acknowledged + kept.evicted + kept.parked + kept.merged;
+            let ledger = Ledger {
+                read: kept.suppressed + kept.dropped_by_driver + stored,
+                suppressed: kept.suppressed,
+                dropped_by_driver: kept.dropped_by_driver,
+                stored,
+                acknowledged: kept.acknowledged,
+                waiting: 0,
+                evicted: kept.evicted,
+                parked: kept.parked,
+                merged: kept.merged,
+            };
+            (kept.device.as_str().into(), Account { position: kept.position, ledger })
+        });
+        Self { accounts: accounts.collect(), segments: BTreeMap::new() }
+    }
+
+    /// For the cursor.
+    pub fn detail(&self) -> Vec<u8> {
+        let mut accounts: Vec<KeptAccount> = self.accounts.iter().map(|(device, account)| {
+            let ledger = &account.ledger;
+            KeptAccount {
+                device: device.to_string(),
+                position: account.position,
+                suppressed: ledger.suppressed,
+                dropped_by_driver: ledger.dropped_by_driver,
+                acknowledged: ledger.acknowledged,
+                evicted: ledger.evicted,
+                parked: ledger.parked,
+                merged: ledger.merged,
+            }
+        }).collect();
+        accounts.sort_by(|a, b| a.device.cmp(&b.device));
+        Detail { accounts }.encode_to_vec()
+    }
+
+    /// Samples that were read and not stored, because they say nothing new.
+    pub fn suppressed(&mut self, device: &Arc<str>, samples: u64) {
+        let ledger = &mut self.account(device).ledger;
+        ledger.read += samples;
+        ledger.suppressed += samples;
+    }
+
+    /// Samples the driver had to drop.
+    pub fn dropped_by_driver(&mut self, device: &Arc<str>, samples: u64) {
+        let ledger = &mut self.account(device).ledger;
+        ledger.read += samples;
+        ledger.dropped_by_driver += samples;
+    }
+
+    /// Rows of one device in one record were written. `segment` is the first seq of its segment.
+    /// A row that is settled already (found again at a start) is not counted twice.
+    pub fn stored(&mut self, segment: u64, seq: u64, device: &Arc<str>, samples: u32) {
+        let account = self.account(device);
+        if seq < account.position {
+            return;
+        }
+        account.ledger.read += u64::from(samples);
+        account.ledger.stored += u64::from(samples);
+        account.ledger.waiting += u64::from(samples);
+        let open = self.segments.entry(segment).or_default().entry(device.clone()).or_default();
+        open.rows += 1;
+        open.samples += samples;
+    }
+
+    /// Rows of one device in one record ended. Repeated reports change nothing.
+    pub fn settled(&mut self, device: &Arc<str>, seq: u64, samples: u32, fate: Fate) {
+        let account = self.account(device);
+        if seq < account.position {
+            return;
+        }
+        account.position = seq + 1;
+        let samples = u64::from(samples);
+        let open = self.segments.range_mut(..=seq).next_back().and_then(|(_, open)| open.get_mut(device));
+        let account = self.accounts.entry(device.clone()).or_default();
+        match open {
+            Some(open) => {
+                open.rows = open.rows.saturating_sub(1);
+                open.samples = open.samples.saturating_sub(samples as u32);
+                account.ledger.waiting = account.ledger.waiting.saturating_sub(samples);
+            }
+            // evicted while it was on its way: it did arrive after all
+            None => account.ledger.evicted = account.ledger.evicted.saturating_sub(samples),
+        }
+        match fate {
+            Fate::Acknowledged => account.ledger.acknowledged += samples,
+            Fate::Parked => account.ledger.parked += samples,
+        }
+    }
+
+    /// Whole segments up to `last_seq` were dropped, settled or not. Returns the samples lost, per device.
+    pub fn evicted(&mut self, last_seq: u64) -> Vec<(Arc<str>, u64)> {
+        let kept = self.segments.split_off(&(last_seq + 1));
+        let gone = std::mem::replace(&mut self.segments, kept);
+        let mut lost: BTreeMap<Arc<str>, u64> = BTreeMap::new();
+        for (device, open) in gone.into_values().flatten() {
+            *lost.entry(device).or_default() += u64::from(open.samples);
+        }
+        lost.retain(|_, samples| *samples > 0);
+        for (device, samples) in &lost {
+            let ledger = &mut self.account(device).ledger;
+            ledger.waiting = ledger.waiting.saturating_sub(*samples);
+            ledger.evicted += samples;
+        }
+        lost.into_iter().collect()
+    }
+
+    /// Everything below it is settled and may be unlinked. Forgets settled segments but the last.
+    pub fn floor(&mut self, next_seq: u64) -> u64 {
+        while let Some(first) = self.segments.first_entry() {
+            if first.get().values().any(|open| open.rows > 0) {
+                return *first.key();
+            }
+            first.remove();
+        }
+        next_seq
+    }
+
+    /// Rows of a device below its position are settled.
+    pub fn positions(&self) -> HashMap<Arc<str>, u64> {
+        self.accounts.iter().map(|(device, account)| (device.clone(), account.position)).collect()
+    }
+
+    /// One device's account.
+    pub fn ledger(&self, device: &str) -> Ledger {
+        self.accounts.get(device).map(|account| account.ledger).unwrap_or_default()
+    }
+
+    /// Names of all devices with an account, those no longer configured included.
+    pub fn devices(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.accounts.keys()
+    }
+
+    fn account(&mut self, device: &Arc<str>) -> &mut Account {
+        self.accounts.entry(device.clone()).or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn balanced(ledger: &Ledger) -> bool {
+        ledger.read == ledger.suppressed + ledger.dropped_by_driver + ledger.stored
+            && ledger.stored
+                == ledger.acknowledged + ledger.waiting + ledger.evicted + ledger.parked + ledger.merged
+    }
+
+    proptest! {
+        #[test]
+        fn both_identities_hold_after_every_step_and_across_a_restart(
+            steps in proptest::collection::vec((0..5u8, 0..3usize, 1..9u32), 1..200),
+        ) {
+            let names: Vec<Arc<str>> = ["a", "b", "c"].into_iter().map(Into::into).collect();
+            let mut book = Book::default();
+            let mut waiting: Vec<Vec<(u64, u32)>> = vec![Vec::new(); 3];
+            let mut all: Vec<(u64, u64, usize, u32)> = Vec::new();
+            let (mut segment, mut seq) = (1, 1);
+            for (op, device, n) in steps {
+                match op {
+                    0 => book.suppressed(&names[device], u64::from(n)),
+                    1 => book.dropped_by_driver(&names[device], u64::from(n)),
+                    2 => {
+                        if n > 6 { segment = seq; }
+                        book.stored(segment, seq, &names[device], n);
+                        waiting[device].push((seq, n));
+                        all.push((segment, seq, device, n));
+                        seq += 1;
+                    }
+                    3 if !waiting[device].is_empty() => {
+                        let (seq, samples) = waiting[device].remove(0);
+                        book.settled(&names[device], seq, samples, Fate::Acknowledged);
+                        book.settled(&names[device], seq, samples, Fate::Acknowledged);
+                    }
+                    _ => {
+                        let first_unsettled = waiting.iter().flatten().map(|w| w.0).min().unwrap_or(seq);
+                        let floor = book.floor(seq);
+                        prop_assert!(floor <= first_unsettled);
+                    }
+                }
+                for name in &names {
+                    prop_assert!(balanced(&book.ledger(name)), "{:?}", book.ledger(name));
+                }
+            }
+            let mut again = Book::restore(&book.detail());
+            for (segment, seq, device, n) in all {
+                again.stored(segment, seq, &names[device], n);
+            }
+            for name in &names {
+                prop_assert_eq!(again.ledger(name), book.ledger(name));
+            }
+        }
+    }
+
+    #[test]
+    fn eviction_counts_only_what_was_waiting_and_a_late_answer_moves_it_back() {
+        let device: Arc<str> = "a".into();
+        let mut book = Book::default();
+        book.stored(1, 1, &device, 10);
+        book.stored(1, 2, &device, 10);
+        book.stored(3, 3, &device, 10);
+        book.settled(&device, 1, 10, Fate::Acknowledged);
+        assert_eq!(book.evicted(2), [(device.clone(), 10)]);
+        assert_eq!(book.ledger("a").evicted, 10);
+        book.settled(&device, 2, 10, Fate::Acknowledged);
+        let ledger = book.ledger("a");
+        assert_eq!((ledger.acknowledged, ledger.waiting, ledger.evicted), (20, 10, 0));
+        assert_eq!(book.floor(4), 3);
+    }
+
+    #[test]
+    fn a_damaged_detail_settles_nothing() {
+        assert_eq!(Book::restore(&[0xff, 0x01, 0x02]).positions().len(), 0);
+    }
+}

@@ -1,0 +1,321 @@
+//! What of a device's samples is worth a row: reporting rules and changes of quality.
+//!
+//! Always true: a sample is either in a row or counted as suppressed; a bad sample never changes a
+//! value; a point joins its device's set with its first good value and stays.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use sagoo_edge_proto::sample::{Quality, Sample, Value};
+
+use super::snapshot::PointSnapshot;
+use crate::config::types::{Deadband, DeviceConfig, PointConfig};
+use crate::row::{Cell, Event, Identity, Row};
+
+/// Point names in one quality event; the rest is a number.
+const NAMES_PER_EVENT: usize = 8;
+
+/// Everything the pipeline knows of one device.
+#[derive(Debug)]
+pub struct Device {
+    name: Arc<str>,
+    identity: Identity,
+    points: HashMap<Arc<str>, Point>,
+    /// Key → last reported value and its time: the set.
+    set: BTreeMap<Arc<str>, (Value, i64)>,
+}
+
+#[derive(Debug)]
+struct Point {
+    rule: PointConfig,
+    key: Arc<str>,
+    shown: PointSnapshot,
+    /// Value and boot time of the last report.
+    reported: Option<(f64, u64)>,
+}
+
+/// Rows and what was left out of them.
+#[derive(Debug, Default)]
+pub struct Made {
+    /// In time order.
+    pub rows: Vec<Row>,
+    /// Samples that said nothing new.
+    pub suppressed: u64,
+    /// Samples of points the configuration does not have.
+    pub unknown: u64,
+}
+
+impl Device {
+    /// A device whose last stored row is known continues its set.
+    pub fn new(name: Arc<str>, config: &DeviceConfig, last: Option<&Row>) -> Self {
+        let points = config.points.iter().map(|(point, rule)| {
+            let key: Arc<str> = rule.key.as_str().into();
+            let point_state =
+                Point { rule: rule.clone(), key, shown: PointSnapshot::default(), reported: None };
+            (Arc::from(point.as_str()), point_state)
+        });
+        let points: HashMap<Arc<str>, Point> = points.collect();
+        let configured = |key: &Arc<str>| points.values().any(|point| point.key == *key);
+        let set = last.into_iter().flat_map(|row| &row.cells).filter(|cell| configured(&cell.key));
+        let set = set.map(|cell| (cell.key.clone(), (cell.value.clone(), cell.time_ms))).collect();
+        Self { name, identity: config.identity.clone(), points, set }
+    }
+
+    /// Turns samples into rows. `name_of` gives a point's name by number, `time_of` its Unix milliseconds.
+    pub fn rows(
+        &mut self,
+        samples: Vec<Sample>,
+        name_of: impl Fn(u32) -> Option<Arc<str>>,
+        time_of: impl Fn(u64) -> i64,
+    ) -> Made {
+        let mut made = Made::default();
+        let mut pending: BTreeMap<Arc<str>, (Value, i64)> = BTreeMap::new();
+        let mut turned: BTreeMap<String, Vec<Arc<str>>> = BTreeMap::new();
+        let mut time_ms = 0;
+        for sample in samples {
+            let known = name_of(sample.point).and_then(|name| self.points.get_key_value(&name));
+            let Some((name, _)) = known else {
+                made.unknown += 1;
+                continue;
+            };
+            let name = name.clone();
+            time_ms = time_of(sample.boot_ns);
+            let reason = match &sample.quality {
+                Quality::Good => "",
+                Quality::Uncertain(reason) | Quality::Bad(reason) => reason.as_str(),
+            };
+            let point = self.points.get_mut(&name).expect("it was just found");
+            if point.shown.reason != reason {
+                turned.entry(reason.to_owned()).or_default().push(name.clone());
+                reason.clone_into(&mut point.shown.reason);
+            }
+            let Some(value) = sample.value else {
+                made.suppressed += 1;
+                continue;
+            };
+            point.shown.value = Some(value.clone());
+            point.shown.boot_ns = sample.boot_ns;
+            if !point.reports(&value, sample.boot_ns) {
+                made.suppressed += 1;
+                continue;
+            }
+            let key = point.key.clone();
+            if pending.contains_key(&key) {
+                let cells = std::mem::take(&mut pending);
+                made.rows.push(self.row(cells));
+            }
+            pending.insert(key, (value, time_ms));
+        }
+        if !pending.is_empty() {
+            made.rows.push(self.row(pending));
+        }
+        self.announce(turned, time_ms, &mut made);
+        made
+    }
+
+    /// A row that only carries events.
+    pub fn event(&self, event: Event) -> Row {
+        Row {
+            device: self.name.clone(),
+            identity: self.identity.clone(),
+            time_ms: event.time_ms,
+            cells: Vec::new(),
+            events: vec![event],
+            samples: 0,
+        }
+    }
+
+    /// Latest values, by point.
+    pub fn snapshot(&self) -> BTreeMap<Arc<str>, PointSnapshot> {
+        self.points.iter().map(|(name, point)| (name.clone(), point.shown.clone())).collect()
+    }
+
+    fn row(&mut self, changed: BTreeMap<Arc<str>, (Value, i64)>) -> Row {
+        let samples = changed.len() as u32;
+        let time_ms = changed.values().map(|cell| cell.1).max().unwrap_or_default();
+        self.set.extend(changed);
+        let cells = self.set.iter().map(|(key, (value, time_ms))| Cell {
+            key: key.clone(),
+            value: value.clone(),
+            time_ms: *time_ms,
+        });
+        Row {
+            device: self.name.clone(),
+            identity: self.identity.clone(),
+            time_ms,
+            cells: cells.collect(),
+            events: Vec::new(),
+            samples,
+        }
+    }
+
+    /// Changes of quality travel as events: the platform has no place for them in a row.
+    fn announce(&self, turned: BTreeMap<String, Vec<Arc<str>>>, time_ms: i64, made: &mut Made) {
+        for (reason, points) in turned {
+            let named: Vec<&str> = points.iter().take(NAMES_PER_EVENT).map(|name| &**name).collect();
+            let mut names = named.join(", ");
+            if points.len() > NAMES_PER_EVENT {
+                names.push_str(&format!(" and {} more", points.len() - NAMES_PER_EVENT));
+            }
+            let quality = if reason.is_empty() { "good" } else { "bad" };
+            let value = serde_json::json!({ "quality": quality, "reason": reason, "points": names });
+            let event = Event { name: "quality".to_owned(), value: value.to_string(), time_ms };
+            match made.rows.last_mut() {
+                Some(row) => row.events.push(event),
+                None => made.rows.push(self.event(event)),
+            }
+        }
+    }
+}
+
+impl Point {
+    /// Whether the value is news; remembers it if so.
+    fn reports(&mut self, value: &Value, boot_ns: u64) -> bool {
+        let (Some(deadband), Some(number)) = (self.rule.deadband, number(value)) else {
+            return true;
+        };
+        if let Some((last, at)) = self.reported {
+            let band = match deadband {
+                Deadband::Absolute(band) => band,
+                Deadband::Percent(percent) => last.abs() * percent / 100.0,
+            };
+            let due = self.rule.heartbeat.is_some_and(|heartbeat| {
+                u128::from(boot_ns.saturating_sub(at)) >= heartbeat.as_nanos()
+            });
+            if (number - last).abs() <= band && !due {
+                return false;
+            }
+        }
+        self.reported = Some((number, boot_ns));
+        true
+    }
+}
+
+fn number(value: &Value) -> Option<f64> {
+    match value {
+        Value::Int(v) => Some(*v as f64),
+        Value::Uint(v) => Some(*v as f64),
+        Value::Float(v) => Some(*v),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    fn device(rule: fn(&mut PointConfig)) -> Device {
+        let mut points = BTreeMap::new();
+        for name in ["a", "b"] {
+            let mut point =
+                PointConfig { key: name.to_uppercase(), unit: String::new(), deadband: None, heartbeat: None };
+            rule(&mut point);
+            points.insert(name.to_owned(), point);
+        }
+        let config = DeviceConfig {
+            connection: "c".into(),
+            model: "m".into(),
+            identity: Identity { product_key: "p".into(), device_key: "d".into() },
+            points,
+            settings: serde_json::Value::Null,
+        };
+        Device::new("dev".into(), &config, None)
+    }
+
+    fn good(point: u32, value: f64, at: u64) -> Sample {
+        Sample { point, value: Some(Value::Float(value)), quality: Quality::Good, boot_ns: at }
+    }
+
+    fn bad(point: u32, reason: &str, at: u64) -> Sample {
+        Sample { point, value: None, quality: Quality::Bad(reason.into()), boot_ns: at }
+    }
+
+    fn make(device: &mut Device, samples: Vec<Sample>) -> Made {
+        let names: [Arc<str>; 2] = ["a".into(), "b".into()];
+        device.rows(samples, |n| names.get(n as usize).cloned(), |boot_ns| (boot_ns / 1_000_000) as i64)
+    }
+
+    fn cells(row: &Row) -> Vec<(String, f64, i64)> {
+        let float = |cell: &Cell| match cell.value {
+            Value::Float(v) => v,
+            _ => f64::NAN,
+        };
+        row.cells.iter().map(|c| (c.key.to_string(), float(c), c.time_ms)).collect()
+    }
+
+    #[test]
+    fn a_row_is_the_whole_set_and_an_unchanged_cell_keeps_its_time() {
+        let mut device = device(|_| {});
+        let first = make(&mut device, vec![good(0, 1.0, SECOND), good(1, 2.0, SECOND)]);
+        assert_eq!(first.rows.len(), 1);
+        assert_eq!(first.rows[0].samples, 2);
+        let second = make(&mut device, vec![good(0, 5.0, 2 * SECOND)]);
+        assert_eq!(cells(&second.rows[0]), [("A".into(), 5.0, 2_000), ("B".into(), 2.0, 1_000)]);
+        assert_eq!((second.rows[0].samples, second.rows[0].time_ms), (1, 2_000));
+    }
+
+    #[test]
+    fn a_point_read_twice_makes_two_rows() {
+        let made = make(&mut device(|_| {}), vec![good(0, 1.0, SECOND), good(0, 2.0, 2 * SECOND)]);
+        let all: Vec<_> = made.rows.iter().map(cells).collect();
+        assert_eq!(all, [[("A".into(), 1.0, 1_000)], [("A".into(), 2.0, 2_000)]]);
+    }
+
+    #[test]
+    fn a_bad_point_keeps_its_value_and_its_quality_goes_out_once() {
+        let mut device = device(|_| {});
+        make(&mut device, vec![good(0, 1.0, SECOND), good(1, 2.0, SECOND)]);
+        let second = make(&mut device, vec![bad(0, "no answer", 2 * SECOND), good(1, 3.0, 2 * SECOND)]);
+        assert_eq!(cells(&second.rows[0]), [("A".into(), 1.0, 1_000), ("B".into(), 3.0, 2_000)]);
+        assert_eq!(second.rows[0].events.len(), 1);
+        assert!(second.rows[0].events[0].value.contains("no answer"));
+        assert_eq!(second.suppressed, 1);
+        let third = make(&mut device, vec![bad(0, "no answer", 3 * SECOND)]);
+        assert!(third.rows.is_empty());
+        let back = make(&mut device, vec![good(0, 4.0, 4 * SECOND)]);
+        assert!(back.rows[0].events[0].value.contains("good"));
+    }
+
+    #[test]
+    fn a_deadband_suppresses_small_changes_until_the_heartbeat() {
+        let mut device = device(|rule| {
+            rule.deadband = Some(Deadband::Percent(10.0));
+            rule.heartbeat = Some(Duration::from_secs(5));
+        });
+        let reported: Vec<usize> = [(1, 100.0), (2, 109.0), (3, 111.0), (4, 105.0), (8, 105.0)]
+            .into_iter()
+            .map(|(s, value)| make(&mut device, vec![good(0, value, s * SECOND)]).rows.len())
+            .collect();
+        assert_eq!(reported, [1, 0, 1, 0, 1]);
+    }
+
+    #[test]
+    fn a_restart_continues_the_set() {
+        let config_points = device(|_| {});
+        let last = Row {
+            device: "dev".into(),
+            identity: config_points.identity.clone(),
+            time_ms: 500,
+            cells: ["B", "Gone"]
+                .map(|key| Cell { key: key.into(), value: Value::Float(7.0), time_ms: 500 })
+                .to_vec(),
+            events: Vec::new(),
+            samples: 2,
+        };
+        let points = config_points.points.iter().map(|(n, p)| (n.to_string(), p.rule.clone())).collect();
+        let config = DeviceConfig {
+            connection: "c".into(),
+            model: "m".into(),
+            identity: last.identity.clone(),
+            points,
+            settings: serde_json::Value::Null,
+        };
+        let mut device = Device::new("dev".into(), &config, Some(&last));
+        let made = make(&mut device, vec![good(0, 1.0, SECOND)]);
+        assert_eq!(cells(&made.rows[0]), [("A".into(), 1.0, 1_000), ("B".into(), 7.0, 500)]);
+    }
+}

@@ -1,0 +1,85 @@
+//! Finds a driver's program and decides whether it may run.
+//!
+//! Always true: discovery is never execution; an unsigned driver runs only when it is named in
+//! `drivers.allow_unsigned`, and status shows it.
+
+use std::path::{Path, PathBuf};
+
+use crate::config::types::DriversConfig;
+
+/// A program that may be started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Program {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Whether a trusted key signed it.
+    pub signed: bool,
+}
+
+/// Why a driver cannot be started.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum ProgramError {
+    /// Not in any directory.
+    #[error("driver {id}: no program driver-{id} in {dirs}; install it there or add its directory to drivers.dirs")]
+    Missing {
+        /// Driver id.
+        id: String,
+        /// Where it was looked for.
+        dirs: String,
+    },
+    /// Found, but nobody vouches for it.
+    #[error("driver {id}: {path} is not signed; name {id:?} in drivers.allow_unsigned to run it all the same")]
+    Unsigned {
+        /// Driver id.
+        id: String,
+        /// The program.
+        path: String,
+    },
+}
+
+/// Looks for `driver-<id>` in the configured directories, first hit wins.
+pub fn find(config: &DriversConfig, id: &str) -> Result<Program, ProgramError> {
+    let name = format!("driver-{id}");
+    let found = config.dirs.iter().map(|dir| dir.join(&name)).find(|path| path.is_file());
+    let Some(path) = found else {
+        return Err(ProgramError::Missing { id: id.to_owned(), dirs: listed(&config.dirs) });
+    };
+    if !config.allow_unsigned.iter().any(|allowed| allowed == id) {
+        return Err(ProgramError::Unsigned { id: id.to_owned(), path: path.display().to_string() });
+    }
+    Ok(Program { path, signed: false })
+}
+
+fn listed(dirs: &[PathBuf]) -> String {
+    let dirs: Vec<String> = dirs.iter().map(|dir: &PathBuf| Path::display(dir).to_string()).collect();
+    dirs.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(dir: &Path, allowed: &[&str]) -> DriversConfig {
+        DriversConfig {
+            dirs: vec![dir.join("nowhere"), dir.to_owned()],
+            trusted_keys: dir.join("keys"),
+            allow_unsigned: allowed.iter().map(|id| (*id).to_owned()).collect(),
+        }
+    }
+
+    #[test]
+    fn an_unsigned_driver_runs_only_when_it_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("driver-modbus"), "").unwrap();
+        let refused = find(&config(dir.path(), &[]), "modbus").unwrap_err();
+        assert!(refused.to_string().contains("allow_unsigned"), "{refused}");
+        assert!(find(&config(dir.path(), &["modbus"]), "modbus").is_ok());
+    }
+
+    #[test]
+    fn a_missing_driver_names_the_directories() {
+        let dir = tempfile::tempdir().unwrap();
+        let missing = find(&config(dir.path(), &["modbus"]), "modbus").unwrap_err().to_string();
+        assert!(missing.contains("driver-modbus") && missing.contains("nowhere"), "{missing}");
+    }
+}

@@ -1,0 +1,111 @@
+//! Puts together what each task publishes.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use sagoo_edge_proto::clock;
+use sagoo_edge_proto::sample::Value;
+use tokio::sync::watch;
+
+use crate::config::types::Config;
+use crate::pipeline;
+use crate::pipeline::snapshot::{DeviceSnapshot, PointSnapshot};
+use crate::row::GATEWAY;
+use crate::status::{DeviceStatus, DriverStatus, Ledger, NorthboundStatus, PointStatus, Status};
+
+/// Where everything can be seen.
+pub struct Board {
+    /// The configuration.
+    pub config: Arc<Config>,
+    /// Start of the process.
+    pub began: Instant,
+    /// Values, ledger, buffer.
+    pub pipeline: pipeline::Handle,
+    /// Driver processes.
+    pub drivers: Vec<watch::Receiver<DriverStatus>>,
+    /// The platform.
+    pub northbound: watch::Receiver<NorthboundStatus>,
+}
+
+impl Board {
+    /// Everything at this moment.
+    pub async fn status(&self) -> Status {
+        let snapshot = self.pipeline.snapshot().await.unwrap_or_default();
+        let northbound = self.northbound.borrow().clone();
+        let devices = snapshot.devices.iter().map(|(name, shown)| self.device(name, shown, &northbound));
+        let devices: Vec<DeviceStatus> = devices.collect();
+        let totals = devices.iter().fold(Ledger::default(), |sum, device| add(sum, device.ledger));
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            uptime_s: self.began.elapsed().as_secs(),
+            gateway: self.config.gateway.identity.device_key.to_string(),
+            drivers: self.drivers.iter().map(|driver| driver.borrow().clone()).collect(),
+            devices,
+            buffer: snapshot.buffer,
+            northbound,
+            totals,
+        }
+    }
+
+    fn device(&self, name: &str, shown: &DeviceSnapshot, northbound: &NorthboundStatus) -> DeviceStatus {
+        let config = self.config.devices.get(name);
+        let identity = match config {
+            Some(device) => Some(&device.identity),
+            None => (name == GATEWAY).then_some(&self.config.gateway.identity),
+        };
+        let known = identity.is_some_and(|id| northbound.known_devices.iter().any(|key| **key == *id.device_key));
+        let points = shown.points.iter().map(|(point, value)| PointStatus {
+            name: point.to_string(),
+            value: value.value.as_ref().map(json),
+            unit: config.and_then(|device| device.points.get(&**point)).map(|p| p.unit.clone()).unwrap_or_default(),
+            quality: quality(value),
+            age_ms: value.value.is_some().then(|| clock::boot_ns().saturating_sub(value.boot_ns) / 1_000_000),
+        });
+        DeviceStatus {
+            name: name.to_owned(),
+            connection: config.map(|device| device.connection.clone()).unwrap_or_default(),
+            online: shown.online || name == GATEWAY,
+            reason: shown.reason.clone(),
+            product_key: identity.map(|id| id.product_key.to_string()).unwrap_or_default(),
+            device_key: identity.map(|id| id.device_key.to_string()).unwrap_or_default(),
+            platform: if known { "known" } else { "unknown" }.to_owned(),
+            points: points.collect(),
+            ledger: shown.ledger,
+        }
+    }
+}
+
+fn quality(point: &PointSnapshot) -> String {
+    match (&point.value, point.reason.as_str()) {
+        (None, "") => "not read yet".to_owned(),
+        (_, "") => "good".to_owned(),
+        (_, reason) => reason.to_owned(),
+    }
+}
+
+fn add(a: Ledger, b: Ledger) -> Ledger {
+    Ledger {
+        read: a.read + b.read,
+        suppressed: a.suppressed + b.suppressed,
+        dropped_by_driver: a.dropped_by_driver + b.dropped_by_driver,
+        stored: a.stored + b.stored,
+        acknowledged: a.acknowledged + b.acknowledged,
+        waiting: a.waiting + b.waiting,
+        evicted: a.evicted + b.evicted,
+        parked: a.parked + b.parked,
+        merged: a.merged + b.merged,
+    }
+}
+
+/// As people and scripts read it.
+fn json(value: &Value) -> serde_json::Value {
+    match value {
+        Value::Bool(v) => (*v).into(),
+        Value::Int(v) => (*v).into(),
+        Value::Uint(v) => (*v).into(),
+        Value::Float(v) => (*v).into(),
+        Value::Text(v) => v.as_str().into(),
+        Value::Bytes(_) => value.to_string().into(),
+        Value::Json(v) => serde_json::from_str(v).unwrap_or_else(|_| v.as_str().into()),
+    }
+}
