@@ -503,3 +503,6 @@ impl Handle {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

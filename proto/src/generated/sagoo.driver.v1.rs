@@ -517,7 +517,7 @@ pub struct DeviceState {
 pub struct Event {
     #[prost(string, tag = "1")]
     pub device: ::prost::alloc::string::String,
-    /// identifier, [A-Za-z_][A-Za-z0-9_]*
+    /// letters, digits and _, not starting with a digit
     #[prost(string, tag = "2")]
     pub name: ::prost::alloc::string::String,
     /// JSON object

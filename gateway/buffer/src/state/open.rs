@@ -53,7 +53,7 @@ impl State {
         DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(disk(dir))?;
         let lock = lock(dir)?;
         let files = dir.join("db");
-        let snapshots_removed = remove_snapshots(&files, true).map_err(disk(&files))?;
+        let snapshots_removed = remove_half_written(&files).map_err(disk(&files))?;
         let mut recovery = StateRecovery { snapshots_removed, ..StateRecovery::default() };
         let db = match try_open(&files, &mut recovery) {
             Ok(db) => db,
@@ -121,13 +121,13 @@ pub(super) fn panic_text(panic: &(dyn Any + Send)) -> String {
     format!("sled panicked: {}", text.unwrap_or("no reason given"))
 }
 
-/// Removes `snap.*`, or only those that were being written when the process ended: with one of these
-/// there `sled` never opens again.
-fn remove_snapshots(files: &Path, only_half_written: bool) -> io::Result<u64> {
+/// Removes snapshots that were being written when the process ended: with one of these there `sled`
+/// never opens again.
+fn remove_half_written(files: &Path) -> io::Result<u64> {
     let mut removed = 0;
     for path in entries(files)? {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        if name.starts_with("snap.") && (!only_half_written || name.ends_with(".generating")) {
+        if name.starts_with("snap.") && name.ends_with(".generating") {
             fs::remove_file(&path)?;
             removed += 1;
         }
@@ -149,13 +149,11 @@ fn quarantine(dir: &Path, files: &Path) -> Result<PathBuf, StateError> {
     Ok(quarantine)
 }
 
-/// Copies what `sled` needs to rebuild itself. A copy, because a panic may have left the old file locked.
+/// Copies the log, from which `sled` rebuilds everything else; its settings are ours and always the same.
+/// A copy, because a panic may have left the old file locked.
 fn copy_log(from: &Path, to: &Path) -> io::Result<()> {
     DirBuilder::new().mode(0o700).create(to)?;
-    for name in ["conf", "db"] {
-        fs::copy(from.join(name), to.join(name))?;
-    }
-    remove_snapshots(to, false).map(|_| ())
+    fs::copy(from.join("db"), to.join("db")).map(|_| ())
 }
 
 fn entries(dir: &Path) -> io::Result<Vec<PathBuf>> {

@@ -94,30 +94,41 @@ fn a_damaged_snapshot_costs_nothing_but_time() {
     assert_eq!(state.scan("kv/modbus").unwrap().len(), 50);
 }
 
-/// Each flip either changes nothing that was stored, or is noticed and reported.
+/// A flip may cost values (`sled` cuts its log there, or panics), but it invents none and keeps nothing shut.
 #[test]
 fn a_flipped_byte_in_the_log_never_keeps_it_shut() {
     let dir = tempfile::tempdir().unwrap();
-    filled(dir.path(), 200);
-    let log = fs::read(dir.path().join("db/db")).unwrap();
-    let written = log.iter().rposition(|byte| *byte != 0).unwrap();
-    let mut noticed = 0;
-    for at in (0..written).step_by(written / 24) {
-        let copy = tempfile::tempdir().unwrap();
-        fs::create_dir(copy.path().join("db")).unwrap();
-        let mut damaged = log.clone();
-        damaged[at] ^= 0x10;
-        fs::write(copy.path().join("db/db"), damaged).unwrap();
-        fs::copy(dir.path().join("db/conf"), copy.path().join("db/conf")).unwrap();
-        let (state, recovery) = State::open(copy.path()).unwrap();
-        noticed += u32::from(recovery.damage.is_some());
-        for (key, value) in state.scan("kv/modbus").unwrap() {
-            assert_eq!(value, [key[3]; 100], "flip at {at} invented a value");
+    {
+        let (state, _) = State::open(dir.path()).unwrap();
+        for n in 0..1500u32 {
+            state.put("s", &n.to_be_bytes(), &[n as u8; 1000]).unwrap();
         }
-        state.put("kv/modbus", b"new", b"value").unwrap();
         state.flush().unwrap();
     }
-    assert!(noticed > 0, "no flip was noticed, so nothing was tried");
+    drop(State::open(dir.path()).unwrap());
+    let log = fs::read(dir.path().join("db/db")).unwrap();
+    let (mut costly, mut quarantined) = (0, 0);
+    for flip in 0..24 {
+        let copy = tempfile::tempdir().unwrap();
+        fs::create_dir(copy.path().join("db")).unwrap();
+        for name in fs::read_dir(dir.path().join("db")).unwrap().map(|entry| entry.unwrap().file_name()) {
+            if name != "blobs" {
+                fs::copy(dir.path().join("db").join(&name), copy.path().join("db").join(&name)).unwrap();
+            }
+        }
+        let mut damaged = log.clone();
+        damaged[log.len() / 24 * flip + 77] ^= 0x10;
+        fs::write(copy.path().join("db/db"), damaged).unwrap();
+        let (state, recovery) = State::open(copy.path()).unwrap();
+        costly += u32::from(recovery.values < 1500);
+        quarantined += u32::from(recovery.quarantined.is_some());
+        for (key, value) in state.scan("s").unwrap() {
+            assert_eq!(value, [key[3]; 1000], "flip {flip} invented a value");
+        }
+        state.put("s", b"new", b"value").unwrap();
+        state.flush().unwrap();
+    }
+    assert!(costly > 0 && quarantined > 0, "the flips hit nothing: {costly} costly, {quarantined} quarantined");
 }
 
 #[test]
@@ -125,9 +136,9 @@ fn one_quarantine_is_kept() {
     let dir = tempfile::tempdir().unwrap();
     for _ in 0..3 {
         drop(State::open(dir.path()).unwrap());
-        fs::write(dir.path().join("db/conf"), b"garbage").unwrap();
+        fs::write(dir.path().join("db/conf"), b"garbage, and enough of it").unwrap();
         let (state, recovery) = State::open(dir.path()).unwrap();
-        assert!(recovery.damage.is_some() && !recovery.recovered);
+        assert!(recovery.damage.is_some() && recovery.recovered, "{recovery:?}");
         state.put("s", b"k", b"v").unwrap();
     }
     let names = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name());

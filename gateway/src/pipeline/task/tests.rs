@@ -1,0 +1,153 @@
+//! The thread with a real buffer under it.
+
+use sagoo_edge_proto::sample::{Quality, Sample, pack};
+
+use super::*;
+use crate::config::load;
+use crate::pipeline::handle::{Fate, Numbers, Settled};
+
+const CONFIG: &str = r#"
+[gateway]
+product_key = "edge-gw"
+device_key = "gw-1"
+[sagoo]
+broker = "mqtt://127.0.0.1:1"
+[connection.hall]
+driver = "fake"
+[model.meter]
+[model.meter.points]
+count = {}
+[device.a]
+connection = "hall"
+model = "meter"
+sagoo = { product_key = "meter", device_key = "a-1" }
+[device.b]
+connection = "hall"
+model = "meter"
+sagoo = { product_key = "meter", device_key = "b-1" }
+"#;
+
+fn config(dir: &std::path::Path, max_size: u64) -> Config {
+    let files = tempfile::tempdir().unwrap();
+    std::fs::write(files.path().join("gateway.toml"), CONFIG).unwrap();
+    let mut config = load(files.path()).config.unwrap();
+    config.buffer.dir = dir.to_owned();
+    config.buffer.max_size = max_size;
+    config
+}
+
+fn numbers() -> Arc<Numbers> {
+    let device = |name: &str| (Arc::from(name), vec![Arc::from("count")]);
+    Arc::new([(0, device("a")), (1, device("b"))].into())
+}
+
+fn batch(seq: u64, device: u32, value: u64) -> Arrived {
+    let sample = Sample {
+        point: 0,
+        value: Some(Value::Uint(value)),
+        quality: Quality::Good,
+        boot_ns: clock::boot_ns(),
+    };
+    Arrived {
+        driver: "fake".into(),
+        instance: [7; 16],
+        boot_id: clock::boot_id().into(),
+        seq,
+        numbers: numbers(),
+        devices: vec![pack(device, &[sample], clock::trusted_wall_ms())],
+    }
+}
+
+async fn rows(handle: &Handle, from: u64) -> Vec<(u64, Row)> {
+    let mut decoder = Decoder::default();
+    let mut found = Vec::new();
+    let mut next = handle.resume().await.unwrap().from;
+    loop {
+        let records = handle.read(next, 1 << 16).await.unwrap();
+        let Some(last) = records.last() else { return found };
+        next = last.seq + 1;
+        for record in records {
+            let decoded = decoder.decode(&record.payload).unwrap().into_iter().map(Result::unwrap);
+            found.extend(decoded.filter(|_| record.seq >= from).map(|row| (record.seq, row)));
+        }
+    }
+}
+
+fn settled(device: &str, seq: u64) -> Settled {
+    Settled { device: device.into(), seq, samples: 1, fate: Fate::Acknowledged }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_is_readable_once_it_is_answered_and_a_double_is_not_stored() {
+    let dir = tempfile::tempdir().unwrap();
+    let (handle, thread) = start(&config(dir.path(), 1 << 22)).unwrap();
+    handle.batch(batch(1, 0, 41)).await.unwrap();
+    handle.batch(batch(2, 0, 42)).await.unwrap();
+    handle.batch(batch(2, 0, 42)).await.unwrap();
+    let values: Vec<Value> = rows(&handle, 0).await.into_iter().map(|(_, row)| row.cells[0].value.clone()).collect();
+    assert_eq!(values, [Value::Uint(41), Value::Uint(42)]);
+    let ledger = handle.snapshot().await.unwrap().devices["a"].ledger;
+    assert_eq!((ledger.read, ledger.stored, ledger.waiting), (2, 2, 2));
+    handle.stop().await;
+    thread.join().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_goes_on_where_the_platform_answered_and_still_knows_doubles() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(dir.path(), 1 << 22);
+    let (handle, thread) = start(&config).unwrap();
+    for seq in 1..=6 {
+        handle.batch(batch(seq, (seq % 2) as u32, seq)).await.unwrap();
+    }
+    let stored = rows(&handle, 0).await;
+    let first_b = stored.iter().find(|(_, row)| &*row.device == "b").unwrap().0;
+    handle.settle(vec![settled("b", first_b)]).await.unwrap();
+    handle.stop().await;
+    thread.join().unwrap();
+
+    let (handle, thread) = start(&config).unwrap();
+    let resume = handle.resume().await.unwrap();
+    assert_eq!(resume.positions.get("b"), Some(&(first_b + 1)));
+    let snapshot = handle.snapshot().await.unwrap();
+    let (a, b) = (snapshot.devices["a"].ledger, snapshot.devices["b"].ledger);
+    assert_eq!((a.waiting, a.acknowledged, b.waiting, b.acknowledged), (3, 0, 2, 1));
+    handle.batch(batch(6, 0, 6)).await.unwrap();
+    assert_eq!(rows(&handle, 0).await.len(), 6);
+    handle.stop().await;
+    thread.join().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_buffer_drops_the_oldest_and_counts_every_sample() {
+    let dir = tempfile::tempdir().unwrap();
+    let (handle, thread) = start(&config(dir.path(), 1 << 20)).unwrap();
+    for seq in 1..=24_000 {
+        handle.batch(batch(seq, 0, seq)).await.unwrap();
+    }
+    let snapshot = handle.snapshot().await.unwrap();
+    let ledger = snapshot.devices["a"].ledger;
+    assert!(ledger.evicted > 0, "{ledger:?}");
+    assert_eq!(ledger.stored, 24_000);
+    assert_eq!(ledger.waiting + ledger.evicted, 24_000);
+    assert!(snapshot.buffer.bytes <= 1 << 20, "{:?}", snapshot.buffer);
+    let left = rows(&handle, 0).await;
+    assert_eq!(left.len() as u64, ledger.waiting);
+    assert_eq!(left.last().unwrap().1.cells[0].value, Value::Uint(24_000));
+    handle.stop().await;
+    thread.join().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_that_cannot_be_read_costs_only_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    let (handle, thread) = start(&config(dir.path(), 1 << 22)).unwrap();
+    let mut torn = batch(1, 0, 1);
+    torn.devices[0].count = 9;
+    handle.batch(torn).await.unwrap();
+    handle.batch(batch(2, 9, 2)).await.unwrap();
+    handle.batch(batch(3, 0, 3)).await.unwrap();
+    assert_eq!(rows(&handle, 0).await.len(), 1);
+    handle.stop().await;
+    thread.join().unwrap();
+}
