@@ -10,6 +10,8 @@ use sagoo_edge_proto::clock;
 pub use sagoo_edge_proto::sample::{Quality, Value};
 use serde_json::Value as Json;
 
+use crate::host::Host;
+
 /// Who a driver is and what it can do; told to the gateway by `Describe`.
 #[derive(Debug, Clone)]
 pub struct Description {
@@ -243,6 +245,10 @@ pub trait Driver: Send + Sync + Sized + 'static {
 
     /// Who this driver is.
     fn describe(&self) -> Description;
+
+    /// Called once, before anything else: the way to ask the gateway for context, kept values and
+    /// secrets. A driver that needs none leaves it as it is.
+    fn attach(&self, _host: Host) {}
 
     /// Settings → what can run, and every mistake. Pure: touches no device and no file.
     fn check(&self, configuration: &Configuration) -> Checked<Self>;

@@ -1,0 +1,79 @@
+//! What the session and a connection's task say to each other.
+//!
+//! Always true: wishes (devices, mode) are a latest value, so a task that is busy with a request
+//! never holds the session up; commands and reports are bounded queues.
+
+use std::sync::Arc;
+
+use sagoo_edge_proto::driver::{CommandResult, command::Action};
+use sagoo_edge_proto::sample::Sample;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::driver::{CheckedDevice, Driver};
+
+/// What the session wants of a connection. The latest counts.
+#[derive(Debug)]
+pub(crate) struct Wanted<D: Driver> {
+    pub(crate) devices: Arc<Vec<Assigned<D>>>,
+    pub(crate) mode: Mode,
+}
+
+/// Whether the line may be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    Run,
+    /// Given up at a frame boundary until told otherwise.
+    Released,
+    /// Given up for good.
+    Stopped,
+}
+
+/// A device with its numbers on the wire.
+#[derive(Debug)]
+pub(crate) struct Assigned<D: Driver> {
+    pub(crate) number: u32,
+    pub(crate) points: Arc<[u32]>,
+    pub(crate) device: Arc<CheckedDevice<D>>,
+}
+
+impl<D: Driver> Clone for Assigned<D> {
+    fn clone(&self) -> Self {
+        Self { number: self.number, points: self.points.clone(), device: self.device.clone() }
+    }
+}
+
+/// A command for a device on this connection.
+#[derive(Debug)]
+pub(crate) struct Job {
+    pub(crate) id: String,
+    pub(crate) deadline_boot_ns: u64,
+    pub(crate) device: String,
+    pub(crate) action: Option<Action>,
+}
+
+/// What the task tells the session.
+#[derive(Debug)]
+pub(crate) enum Report {
+    /// A poll was finished, or its points turned bad.
+    Read { device: u32, samples: Vec<Sample>, polls: u64 },
+    /// A device came or went.
+    State { device: u32, online: bool, reason: String },
+    /// A command has its result.
+    Done(CommandResult),
+    /// The line is given up.
+    Released(String),
+}
+
+/// Everything the task is given.
+pub(crate) struct Setup<D: Driver> {
+    pub(crate) name: String,
+    pub(crate) line: D::Line,
+    pub(crate) wanted: watch::Receiver<Wanted<D>>,
+    pub(crate) jobs: mpsc::Receiver<Job>,
+    pub(crate) reports: mpsc::Sender<Report>,
+    /// The task that used this line before; nothing is opened until it is gone.
+    pub(crate) after: Option<CancellationToken>,
+    /// Tells the next one that this task is gone, however it ended.
+    pub(crate) gone: DropGuard,
+}

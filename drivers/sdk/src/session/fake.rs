@@ -1,0 +1,211 @@
+//! A driver for the session's own tests: its devices answer, stay silent or block as told.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+
+use serde_json::Value as Json;
+use tokio::sync::Semaphore;
+use tokio::time::sleep;
+
+use crate::driver::{
+    Checked, CheckedConnection, CheckedDevice, Configuration, Description, Driver, Line, LineError, Offline,
+    Outcome, Point, Poll, Problem, Readings, Value,
+};
+use crate::host::Host;
+
+/// How long a silent device takes to be silent.
+pub(crate) const SILENCE: Duration = Duration::from_millis(300);
+
+/// Everything the test and the driver share.
+#[derive(Debug)]
+pub(crate) struct World {
+    log: Mutex<Vec<String>>,
+    silent: Mutex<HashSet<String>>,
+    broken: Mutex<bool>,
+    /// A write takes one permit.
+    pub(crate) writes: Semaphore,
+    pub(crate) host: OnceLock<Host>,
+}
+
+impl World {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            log: Mutex::default(),
+            silent: Mutex::default(),
+            broken: Mutex::default(),
+            writes: Semaphore::new(Semaphore::MAX_PERMITS),
+            host: OnceLock::new(),
+        })
+    }
+
+    pub(crate) fn count(&self, what: &str) -> usize {
+        self.log.lock().unwrap().iter().filter(|line| line.starts_with(what)).count()
+    }
+
+    pub(crate) fn silence(&self, device: &str, silent: bool) {
+        let mut devices = self.silent.lock().unwrap();
+        if silent {
+            devices.insert(device.to_owned())
+        } else {
+            devices.remove(device)
+        };
+    }
+
+    pub(crate) fn break_line(&self, broken: bool) {
+        *self.broken.lock().unwrap() = broken;
+    }
+
+    fn note(&self, what: String) {
+        self.log.lock().unwrap().push(what);
+    }
+}
+
+/// Connection settings are any JSON; a device has `period_ms` (1 000), `points` (`["a", "b"]`), a
+/// writable point `w`, and `panics`.
+#[derive(Debug)]
+pub(crate) struct Fake(pub(crate) Arc<World>);
+
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct FakeDevice {
+    name: String,
+    points: usize,
+    settings: Json,
+}
+
+pub(crate) struct FakeLine {
+    world: Arc<World>,
+    open: bool,
+    reads: u64,
+}
+
+impl Driver for Fake {
+    type Connection = Json;
+    type Device = FakeDevice;
+    type Line = FakeLine;
+
+    fn describe(&self) -> Description {
+        Description { name: "fake", version: "1.2.3", title: "Fake", config_schema: "{}", abilities: &[] }
+    }
+
+    fn attach(&self, host: Host) {
+        self.0.host.set(host).unwrap();
+    }
+
+    fn check(&self, configuration: &Configuration) -> Checked<Self> {
+        let mut problems = Vec::new();
+        let connections = configuration
+            .connections
+            .iter()
+            .map(|connection| CheckedConnection {
+                name: connection.name.clone(),
+                settings: connection.settings.clone(),
+                devices: configuration
+                    .devices
+                    .iter()
+                    .filter(|device| device.connection == connection.name)
+                    .filter_map(|device| {
+                        let checked = check(&device.name, &device.settings);
+                        if checked.is_none() {
+                            problems.push(Problem {
+                                path: vec!["device".into(), device.name.clone()],
+                                message: "no good".into(),
+                                hint: String::new(),
+                                warning: false,
+                            });
+                        }
+                        checked
+                    })
+                    .collect(),
+            })
+            .collect();
+        Checked { problems, connections }
+    }
+
+    fn line(&self, _connection: &Json) -> FakeLine {
+        FakeLine { world: self.0.clone(), open: false, reads: 0 }
+    }
+}
+
+fn check(name: &str, settings: &Json) -> Option<CheckedDevice<Fake>> {
+    if settings.get("wrong").is_some() {
+        return None;
+    }
+    let given = settings.get("points").and_then(Json::as_array).cloned();
+    let names = given.map_or_else(
+        || vec!["a".to_owned(), "b".to_owned()],
+        |names| names.iter().map(|name| name.as_str().unwrap().to_owned()).collect(),
+    );
+    let read = names.len();
+    let points = names.into_iter().chain(["w".to_owned()]);
+    let period = settings.get("period_ms").and_then(Json::as_u64).unwrap_or(1_000);
+    Some(CheckedDevice {
+        name: name.to_owned(),
+        points: points.map(|name| Point { writable: name == "w", name }).collect(),
+        polls: vec![Poll {
+            name: "all".into(),
+            period: Duration::from_millis(period),
+            points: (0..read).collect(),
+            requests: Vec::new(),
+        }],
+        offline: Offline::default(),
+        settings: FakeDevice { name: name.to_owned(), points: read, settings: settings.clone() },
+    })
+}
+
+impl FakeLine {
+    async fn ready(&mut self, device: &FakeDevice) -> Result<(), LineError> {
+        if *self.world.broken.lock().unwrap() {
+            return Err(LineError::Broken("connection refused".into()));
+        }
+        if !self.open {
+            self.open = true;
+            self.world.note("open".to_owned());
+        }
+        assert!(device.settings.get("panics").is_none(), "this device panics");
+        let silent = self.world.silent.lock().unwrap().contains(&device.name);
+        if silent {
+            sleep(SILENCE).await;
+            return Err(LineError::Silent("no answer".into()));
+        }
+        Ok(())
+    }
+}
+
+impl Line for FakeLine {
+    type Device = FakeDevice;
+
+    async fn poll(&mut self, device: &FakeDevice, _poll: usize, out: &mut Readings) -> Result<(), LineError> {
+        self.world.note(format!("poll {}", device.name));
+        self.ready(device).await?;
+        self.reads += 1;
+        for point in 0..device.points {
+            out.good(point, Value::Uint(self.reads));
+        }
+        Ok(())
+    }
+
+    async fn read(
+        &mut self,
+        device: &FakeDevice,
+        points: &[usize],
+        out: &mut Readings,
+    ) -> Result<(), LineError> {
+        self.world.note(format!("read {}", device.name));
+        self.ready(device).await?;
+        points.iter().for_each(|point| out.good(*point, Value::Text(format!("{point}"))));
+        Ok(())
+    }
+
+    async fn write(&mut self, device: &FakeDevice, values: &[(usize, Value)]) -> Vec<Outcome> {
+        self.world.note(format!("write {}", device.name));
+        self.world.writes.acquire().await.unwrap().forget();
+        values.iter().map(|(_, value)| Outcome::Applied(Some(value.clone()))).collect()
+    }
+
+    async fn close(&mut self) {
+        if std::mem::take(&mut self.open) {
+            self.world.note("close".to_owned());
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! The running connections, and what a new configuration changes of them.
+//!
+//! Always true: a connection whose settings did not change keeps its task and its line; a device
+//! that did not change keeps its schedule; a task that follows another on the same connection opens
+//! nothing before that one is gone.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use sagoo_edge_proto::driver::{CommandResult, DeviceNumbers, Status};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use crate::commands::{self, result};
+use crate::connection::{self, Assigned, COMMANDS_WAITING, Job, Mode, Report, Setup, Wanted};
+use crate::driver::{CheckedConnection, CheckedDevice, Driver};
+use crate::numbers::Numbers;
+
+pub(crate) struct Lines<D: Driver> {
+    running: HashMap<String, Running<D>>,
+    /// Connections on their way out, until they are gone.
+    leaving: HashMap<String, CancellationToken>,
+    /// Device name → connection name.
+    places: HashMap<String, String>,
+    numbers: Numbers,
+    pub(crate) tasks: JoinSet<()>,
+    reports: mpsc::Sender<Report>,
+}
+
+struct Running<D: Driver> {
+    settings: D::Connection,
+    wanted: watch::Sender<Wanted<D>>,
+    jobs: mpsc::Sender<Job>,
+    gone: CancellationToken,
+}
+
+impl<D: Driver> Lines<D> {
+    pub(crate) fn new(reports: mpsc::Sender<Report>) -> Self {
+        Self {
+            running: HashMap::new(),
+            leaving: HashMap::new(),
+            places: HashMap::new(),
+            numbers: Numbers::default(),
+            tasks: JoinSet::new(),
+            reports,
+        }
+    }
+
+    /// Makes `connections` the ones that run; gives back the numbers of every device.
+    pub(crate) fn apply(&mut self, driver: &D, connections: Vec<CheckedConnection<D>>) -> Vec<DeviceNumbers> {
+        let names: Vec<&str> = connections.iter().map(|connection| connection.name.as_str()).collect();
+        let left: Vec<String> =
+            self.running.keys().filter(|name| !names.contains(&name.as_str())).cloned().collect();
+        for name in left {
+            self.stop(&name);
+        }
+        self.places.clear();
+        let mut listings = Vec::new();
+        for connection in connections {
+            let CheckedConnection { name, settings, devices } = connection;
+            let devices = self.assign(&name, devices, &mut listings);
+            let devices = Arc::new(devices);
+            match self.running.get(&name) {
+                Some(running) if running.settings == settings => {
+                    running.wanted.send_replace(Wanted { devices, mode: Mode::Run });
+                }
+                _ => self.start(driver, name, settings, devices),
+            }
+        }
+        listings
+    }
+
+    /// Numbers for the devices of a connection; one that did not change stays the very same.
+    fn assign(
+        &mut self,
+        connection: &str,
+        devices: Vec<CheckedDevice<D>>,
+        listings: &mut Vec<DeviceNumbers>,
+    ) -> Vec<Assigned<D>> {
+        let before = self.running.get(connection).map(|running| running.wanted.borrow().devices.clone());
+        let before = before.as_deref().map_or(&[][..], Vec::as_slice);
+        let mut assigned = Vec::with_capacity(devices.len());
+        for device in devices {
+            self.places.insert(device.name.clone(), connection.to_owned());
+            let numbered = self.numbers.assign(&device.name, &device.points);
+            listings.push(numbered.listing);
+            let same = before.iter().find(|old| same(&old.device, &device)).map(|old| old.device.clone());
+            assigned.push(Assigned {
+                number: numbered.device,
+                points: numbered.points,
+                device: same.unwrap_or_else(|| Arc::new(device)),
+            });
+        }
+        assigned
+    }
+
+    fn start(&mut self, driver: &D, name: String, settings: D::Connection, devices: Arc<Vec<Assigned<D>>>) {
+        self.stop(&name);
+        self.leaving.retain(|_, gone| !gone.is_cancelled());
+        let (wanted, wants) = watch::channel(Wanted { devices, mode: Mode::Run });
+        let (jobs, waiting) = mpsc::channel(COMMANDS_WAITING);
+        let gone = CancellationToken::new();
+        let setup = Setup::<D> {
+            name: name.clone(),
+            line: driver.line(&settings),
+            wanted: wants,
+            jobs: waiting,
+            reports: self.reports.clone(),
+            after: self.leaving.get(&name).cloned(),
+            gone: gone.clone().drop_guard(),
+        };
+        info!(connection = name, "connection starts");
+        self.tasks.spawn(connection::run(setup));
+        self.running.insert(name, Running { settings, wanted, jobs, gone });
+    }
+
+    fn stop(&mut self, name: &str) {
+        if let Some(running) = self.running.remove(name) {
+            running.want(Mode::Stopped);
+            self.leaving.insert(name.to_owned(), running.gone);
+        }
+    }
+
+    pub(crate) fn stop_all(&mut self) {
+        self.places.clear();
+        let names: Vec<String> = self.running.keys().cloned().collect();
+        for name in names {
+            self.stop(&name);
+        }
+    }
+
+    /// Wants these lines given up; gives back those that will say so, the others are not held.
+    pub(crate) fn release(&self, connections: &[String]) -> Vec<String> {
+        let held = connections.iter().filter(|name| self.running.contains_key(*name));
+        let held: Vec<String> = held.cloned().collect();
+        for name in &held {
+            self.running[name].want(Mode::Released);
+        }
+        held
+    }
+
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.running.keys().cloned().collect()
+    }
+
+    /// Hands a command to its line, or answers why not.
+    pub(crate) fn command(&self, job: Job) -> Result<(), CommandResult> {
+        let refused = |job: &Job, message| Err(result(&job.id, Status::Refused, message));
+        let Some(place) = self.places.get(&job.device) else {
+            let message = commands::unknown("device", &job.device, self.places.keys().map(String::as_str));
+            return refused(&job, message);
+        };
+        let Some(running) = self.running.get(place) else {
+            return refused(&job, format!("connection {place:?} is stopped"));
+        };
+        running.jobs.try_send(job).or_else(|error| match error {
+            mpsc::error::TrySendError::Full(job) => {
+                refused(&job, format!("{COMMANDS_WAITING} commands wait for connection {place:?} already"))
+            }
+            mpsc::error::TrySendError::Closed(job) => {
+                refused(&job, format!("connection {place:?} is stopped"))
+            }
+        })
+    }
+}
+
+impl<D: Driver> Running<D> {
+    fn want(&self, mode: Mode) {
+        self.wanted.send_modify(|wanted| wanted.mode = mode);
+    }
+}
+
+fn same<D: Driver>(old: &CheckedDevice<D>, new: &CheckedDevice<D>) -> bool {
+    old.name == new.name
+        && old.points == new.points
+        && old.polls == new.polls
+        && old.offline == new.offline
+        && old.settings == new.settings
+}
