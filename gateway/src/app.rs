@@ -16,15 +16,15 @@ use tokio_util::sync::CancellationToken;
 
 use crate::commands::{self, Dispatch, Routes};
 use crate::config::types::{Config, GatewayProperty};
-use crate::config::{self, Sources};
+use crate::config::Sources;
 use crate::control;
 use crate::northbound::{self, DeviceOnPlatform};
 use crate::pipeline;
 use crate::row::{GATEWAY, Value};
-use crate::southbound::{configuration, supervisor};
+use crate::southbound::{check, configuration, supervisor};
 use crate::state;
+use crate::status::board::Board;
 use crate::status::{DriverStatus, NorthboundStatus, Status};
-use crate::status_board::Board;
 
 /// Commands waiting for one driver's session.
 const DISPATCHED: usize = 16;
@@ -130,13 +130,16 @@ pub async fn run(config: Config, sources: Sources, stop: CancellationToken) -> a
     });
     let own = report_itself(config.clone(), board.clone(), pipeline.clone(), middle.stop.clone());
     middle.spawn("own properties", own);
-    let door = control::Door {
-        status: Arc::new(move || {
+    let door = control::Door::new(
+        move || {
             let board = board.clone();
-            Box::pin(async move { board.status().await })
-        }),
-        commands,
-    };
+            async move { board.status().await }
+        },
+        move |request| {
+            let commands = commands.clone();
+            async move { commands.execute(request).await }
+        },
+    );
     middle.spawn("control", control::serve(config.control.clone(), door, middle.stop.clone()));
 
     let failed = tokio::select! {
@@ -178,8 +181,7 @@ fn start_drivers(
 ) -> (Vec<watch::Receiver<DriverStatus>>, Doors) {
     let place: Arc<dyn Fn(&sagoo_edge_proto::driver::Problem) -> String + Send + Sync> =
         Arc::new(move |problem| {
-            config::from_driver(&sources, problem.path.clone(), &problem.message, &problem.hint, problem.warning)
-                .to_string()
+            sources.problem(check::found(problem.clone())).to_string()
         });
     let mut shown = Vec::new();
     let mut doors = Doors::new();

@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use crate::config::did_you_mean;
 use crate::state;
 
 /// Commands waiting for the task that routes them; a full queue makes callers wait.
@@ -241,10 +242,9 @@ impl Router {
     }
 
     fn unknown_device(&self, name: &str) -> String {
-        let near = self.routes.devices.keys().map(|known| (strsim::jaro_winkler(known, name), known));
-        match near.max_by(|a, b| a.0.total_cmp(&b.0)) {
-            Some((score, known)) if score > 0.8 => format!("no device {name:?}; did you mean {known:?}?"),
-            _ => format!("no device {name:?}"),
+        match did_you_mean(name, self.routes.devices.keys().map(String::as_str)) {
+            Some(near) => format!("no device {name:?}; {near}"),
+            None => format!("no device {name:?}"),
         }
     }
 

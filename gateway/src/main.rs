@@ -1,10 +1,76 @@
-//! The gateway.
-#![allow(dead_code, unreachable_pub, reason = "scaffold")]
+//! The gateway and its command line. Start, run and stop are on this screen; `app` wires.
+
+mod app;
+mod cli;
 mod commands;
 mod config;
+mod control;
+mod northbound;
 mod pipeline;
 mod row;
 mod southbound;
 mod state;
 mod status;
-fn main() {}
+
+use std::io::{IsTerminal, stderr};
+use std::process::ExitCode;
+
+use tokio::runtime::Builder;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+
+use crate::cli::{Cli, Command, RunArgs};
+
+fn main() -> ExitCode {
+    let cli = Cli::typed();
+    let mut runtime = Builder::new_multi_thread();
+    // two workers carry every target of the design; the pipeline and the state have threads of their own
+    let runtime = runtime.worker_threads(2).enable_all().build().expect("a runtime can be started");
+    runtime.block_on(async {
+        match &cli.command {
+            Command::Run(args) => run(args).await,
+            Command::Check(args) => cli::check(args, southbound::check::check).await,
+            Command::Status(args) => cli::status(args).await,
+            Command::Read(args) => cli::read(args).await,
+            Command::Write(args) => cli::write(args).await,
+        }
+    })
+}
+
+async fn run(args: &RunArgs) -> ExitCode {
+    let mut loaded = config::load(&args.config);
+    let Some(config) = loaded.config.take() else { return cli::refuse(&loaded) };
+    log();
+    for warning in &loaded.problems {
+        tracing::warn!(problem = %warning, "configuration");
+    }
+    match app::run(config, loaded.sources, asked_to_stop()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(error = format!("{error:#}"), "gateway failed");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// To stderr, for people or journald; `SAGOO_LOG=debug` says more.
+fn log() {
+    let filter = EnvFilter::try_from_env("SAGOO_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let colours = stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(stderr).init();
+}
+
+/// Cancelled by SIGTERM or Ctrl-C.
+fn asked_to_stop() -> CancellationToken {
+    let stop = CancellationToken::new();
+    for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
+        let mut signal = signal(kind).expect("signals can be listened to");
+        let stop = stop.clone();
+        tokio::spawn(async move {
+            signal.recv().await;
+            stop.cancel();
+        });
+    }
+    stop
+}

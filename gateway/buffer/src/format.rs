@@ -125,6 +125,13 @@ impl SegmentHeader {
         HEADER_FIXED + origins.min(MAX_ORIGINS) * ORIGIN_ENTRY + CRC
     }
 
+    /// Whether a file of these bytes is the beginning of a header and no more.
+    pub(crate) fn is_cut(bytes: &[u8]) -> bool {
+        let magic = bytes.len().min(SEGMENT_MAGIC.len());
+        let whole = u16_at(bytes, 10).map_or(HEADER_FIXED, |count| Self::len_with(count.into()));
+        bytes[..magic] == SEGMENT_MAGIC[..magic] && bytes.len() < whole
+    }
+
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         let start = out.len();
         let count = self.origins.len().min(MAX_ORIGINS);

@@ -117,7 +117,7 @@ impl Buffer {
             let _ = buffer.dir.parent().map(sync_dir);
         }
         recovery.released = buffer.release()?;
-        recovery.evicted = buffer.make_room(0)?;
+        recovery.evicted = buffer.make_room(0, 0)?;
         let stats = buffer.stats();
         (recovery.segments, recovery.records) = (stats.segments, stats.records);
         recovery.bytes = stats.bytes;
@@ -278,7 +278,7 @@ impl Buffer {
             let path = segment::path(&self.payload, segment.first_seq);
             let file = segment::open(&path).map(Arc::new).ok();
             if let Some(file) = &file {
-                self.pending.wrote(segment.first_seq, &path, file);
+                self.pending.wrote(&self.payload, segment.first_seq, file);
             }
             self.active = file;
         }

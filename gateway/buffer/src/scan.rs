@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::error::Error;
-use crate::format::{Class, FRAME_HEAD, FRAME_MAGIC, FrameHead, Origin};
+use crate::format::{Class, FRAME_HEAD, FRAME_MAGIC, FrameHead, Origin, SEGMENT_HEADER_MAX, SegmentHeader};
 use crate::options::MAX_PAYLOAD;
 
 /// Bytes read at once.
@@ -61,7 +61,7 @@ pub(crate) struct Scanner {
 impl Scanner {
     /// Frames between the offsets `at` and `end`, numbered from `expected` to below `limit`.
     pub(crate) fn new(file: Arc<File>, path: PathBuf, at: u64, end: u64, expected: u64, limit: u64) -> Self {
-        let window = Window { file, path, end, start: at, bytes: Vec::new() };
+        let window = Window { file, path, end, start: at, bytes: Vec::new(), filled: 0 };
         Self { window, at, expected, limit }
     }
 
@@ -107,12 +107,16 @@ impl Scanner {
         self.window.get(at, frame.payload_len)
     }
 
-    /// Whether what lies at `offset` is a write cut short: the beginning of a frame that runs past the end,
-    /// or zeros where a file grew and its data never came.
+    /// Whether what lies at `offset` is a write cut short: the beginning of a header or frame that runs past
+    /// the end, or zeros where a file grew and its data never came.
     pub(crate) fn is_torn(&mut self, offset: u64) -> Result<bool, Error> {
         let left = self.window.end - offset;
         if left < FRAME_HEAD as u64 {
             return Ok(true);
+        }
+        if offset == 0 {
+            let beginning = self.window.get(0, SEGMENT_HEADER_MAX.min(left as usize))?;
+            return Ok(beginning.iter().all(|byte| *byte == 0) || SegmentHeader::is_cut(beginning));
         }
         let head = self.window.get(offset, FRAME_HEAD)?;
         let runs_past = |head: FrameHead| head.frame_len() as u64 > left;
@@ -170,13 +174,16 @@ struct Window {
     end: u64,
     /// Offset of `bytes`.
     start: u64,
+    /// Grows to the largest need and stays: clearing it for every load would cost as much as reading.
     bytes: Vec<u8>,
+    /// How many of them are of the file.
+    filled: usize,
 }
 
 impl Window {
     /// `len` bytes at `at`, which end at or before `end`.
     fn get(&mut self, at: u64, len: usize) -> Result<&[u8], Error> {
-        if at < self.start || at + len as u64 > self.start + self.bytes.len() as u64 {
+        if at < self.start || at + len as u64 > self.start + self.filled as u64 {
             self.load(at, len)?;
         }
         let from = (at - self.start) as usize;
@@ -184,26 +191,23 @@ impl Window {
     }
 
     fn load(&mut self, at: u64, len: usize) -> Result<(), Error> {
-        let have = self.start + self.bytes.len() as u64;
-        if at >= self.start && at < have {
-            self.bytes.drain(..(at - self.start) as usize);
-        } else {
-            self.bytes.clear();
-        }
+        let have = self.start + self.filled as u64;
+        let kept = if at >= self.start && at < have { (at - self.start) as usize..self.filled } else { 0..0 };
+        self.filled = kept.len();
+        self.bytes.copy_within(kept, 0);
         self.start = at;
-        let kept = self.bytes.len();
         let want = usize::try_from(self.end - at).unwrap_or(usize::MAX).min(len.max(CHUNK));
-        self.bytes.resize(want, 0);
-        let read = self.file.read_exact_at(&mut self.bytes[kept..], at + kept as u64);
+        if self.bytes.len() < want {
+            self.bytes.resize(want, 0);
+        }
+        let new = &mut self.bytes[self.filled..want];
+        let read = self.file.read_exact_at(new, at + self.filled as u64);
         read.map_err(|error| {
-            self.bytes.truncate(kept);
             let short = error.kind() == io::ErrorKind::UnexpectedEof;
-            Error::read(&self.path)(if short {
-                io::Error::other("file is shorter than it was")
-            } else {
-                error
-            })
-        })
+            Error::read(&self.path)(if short { io::Error::other("file is shorter than it was") } else { error })
+        })?;
+        self.filled = want;
+        Ok(())
     }
 
     /// Where `needle` begins at or after `at`.

@@ -141,10 +141,10 @@ impl Buffer {
             return Ok(Appended { outcome: Outcome::Double, evicted: Vec::new() });
         }
         let frame = frame_len(origin.is_some(), payload.len());
-        let evicted = self.make_room(frame as u64)?;
+        let evicted = self.make_room(frame as u64, payload.len())?;
         let seq = self.next_seq;
         let mut bytes = std::mem::take(&mut self.scratch);
-        let written = if self.begins_segment(frame as u64) {
+        let written = if self.begins_segment(payload.len()) {
             self.append_to_new(&mut bytes, seq, class, origin, payload)
         } else {
             encode_frame(seq, class, origin, payload, &mut bytes);
@@ -164,7 +164,7 @@ impl Buffer {
     /// Whether a record with a payload of this size would begin a new segment if appended next.
     #[must_use]
     pub fn starts_segment(&self, _class: Class, payload_len: usize) -> bool {
-        self.begins_segment(frame_len(true, payload_len) as u64)
+        self.begins_segment(payload_len)
     }
 
     /// Largest payload [`Self::append`] takes: 1 MiB, less if the cap is small.
@@ -256,12 +256,12 @@ impl Buffer {
         Ok(released)
     }
 
-    /// Evicts until a frame of this length fits below the cap.
-    pub(crate) fn make_room(&mut self, frame: u64) -> Result<Vec<Evicted>, Error> {
+    /// Evicts until a frame of this length, with such a payload, fits below the cap.
+    pub(crate) fn make_room(&mut self, frame: u64, payload_len: usize) -> Result<Vec<Evicted>, Error> {
         let mut evicted = Vec::new();
         loop {
             let header = SegmentHeader::len_with(self.origins.len()) as u64;
-            let need = if self.begins_segment(frame) { header + frame } else { frame };
+            let need = if self.begins_segment(payload_len) { header + frame } else { frame };
             if self.bytes() + need <= self.limits.max_bytes {
                 return Ok(evicted);
             }
@@ -299,7 +299,9 @@ impl Buffer {
         }
     }
 
-    fn begins_segment(&self, frame: u64) -> bool {
+    /// The same answer with and without an origin, so that it can be asked before one is known.
+    fn begins_segment(&self, payload_len: usize) -> bool {
+        let frame = frame_len(true, payload_len) as u64;
         match (&self.active, self.segments.back()) {
             (Some(_), Some(newest)) => {
                 // the first record fits whatever its size
@@ -314,17 +316,16 @@ impl Buffer {
             unreachable!("an append begins a segment when none is active")
         };
         let (first_seq, end) = (newest.first_seq, newest.end);
-        let path = segment::path(&self.payload, first_seq);
         // One write, so that a kill leaves a whole frame or a torn tail.
         if let Err(error) = file.write_all_at(frame, end) {
             if file.set_len(end).is_err() {
                 self.active = None;
                 self.measure_newest(&file, frame.len() as u64);
             }
-            return Err(Error::write(&path)(error));
+            return Err(Error::write(&segment::path(&self.payload, first_seq))(error));
         }
         self.grow_newest(frame.len() as u64);
-        self.pending.wrote(first_seq, &path, &file);
+        self.pending.wrote(&self.payload, first_seq, &file);
         self.sync_if_each().inspect_err(|_| {
             // The segment is closed by the failed sync; what it holds of this record must not count.
             self.active = None;
@@ -368,7 +369,7 @@ impl Buffer {
         self.segments.push_back(Segment::new(seq, seq + 1, data_start, len));
         self.segment_bytes += len;
         self.active = Some(file.clone());
-        self.pending.wrote(seq, &path, &file);
+        self.pending.wrote(&self.payload, seq, &file);
         self.pending.created();
         self.sync_if_each().inspect_err(|_| {
             self.active = None;

@@ -14,6 +14,7 @@ use std::time::Instant;
 use crate::cursor::Mark;
 use crate::error::Error;
 use crate::options::Durability;
+use crate::segment;
 use crate::store::Buffer;
 
 /// Segments that wait for a sync; beginning one more syncs first.
@@ -96,10 +97,11 @@ pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
 
 impl Pending {
     /// `file` was written to.
-    pub(crate) fn wrote(&mut self, first_seq: u64, path: &Path, file: &Arc<File>) {
+    pub(crate) fn wrote(&mut self, payload: &Path, first_seq: u64, file: &Arc<File>) {
         self.dirty();
         if self.segments.last().is_none_or(|last| last.first_seq != first_seq) {
-            self.segments.push(Unsynced { first_seq, path: path.to_owned(), file: file.clone() });
+            let path = segment::path(payload, first_seq);
+            self.segments.push(Unsynced { first_seq, path, file: file.clone() });
         }
     }
 

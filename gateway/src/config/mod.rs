@@ -10,9 +10,9 @@
 //! - `check`: from the tree to the types, section by section;
 //! - [`problem`] and [`place`]: a mistake, and where it stands.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-pub use place::{Place, Sources};
+pub use place::Sources;
 pub use problem::{DriverProblem, Problem};
 pub use types::Config;
 
@@ -31,6 +31,9 @@ mod tests;
 pub struct Loaded {
     /// There only when no problem is worse than a warning.
     pub config: Option<Config>,
+    /// For the drivers to check their part although the gateway's has mistakes: what is wrong is left
+    /// out or empty. Never to be run. Nothing when a file could not be read to its end.
+    pub draft: Option<Config>,
     /// In the order of their places.
     pub problems: Vec<Problem>,
     /// To show where a problem is, a driver's too.
@@ -43,9 +46,20 @@ pub fn load(dir: &Path) -> Loaded {
     let files = raw::file::read_all(dir, &mut report);
     let tree = raw::tree::parse_all(&files, &mut report);
     let sources = Sources::new(dir, files, tree);
-    let config = check::config(sources.tree(), dir, &mut report);
+    let draft = check::config(sources.tree(), dir, &mut report);
+    let config = report.is_clean().then(|| draft.clone());
+    let draft = (!report.is_incomplete()).then_some(draft);
     let problems = report.into_problems(&sources);
-    Loaded { config, problems, sources }
+    Loaded { config, draft, problems, sources }
+}
+
+/// Where the control socket is according to the configuration in `dir`, mistakes elsewhere or not;
+/// the default when that cannot be read.
+pub fn control_socket(dir: &Path) -> PathBuf {
+    let mut report = problem::Report::default();
+    let files = raw::file::read_all(dir, &mut report);
+    let tree = raw::tree::parse_all(&files, &mut report);
+    check::control(&tree, dir, &mut report).socket
 }
 
 /// `did you mean "scale"?`, when one of the words is near enough to be meant.

@@ -161,6 +161,30 @@ fn relative_paths_begin_at_the_configuration() {
 }
 
 #[test]
+fn drivers_can_check_their_part_although_the_gateways_has_mistakes() {
+    let loaded = load(&folder().join("cases/unknown_references"));
+    assert!(loaded.config.is_none());
+    let draft = loaded.draft.unwrap();
+    assert!(draft.connections.contains_key("bus1") && draft.models.contains_key("em24"));
+    let text = sample(&["#> "])
+        .replace("product_key = \"em24\",", "")
+        .replace("10s", "10")
+        .replace("mqtts:", "mqt:");
+    let dir = write_all(&[("gateway.toml", &text)]);
+    let loaded = load(dir.path());
+    assert!(loaded.config.is_none());
+    assert_eq!(loaded.draft.unwrap().devices["meter-3a"].points.len(), 3);
+    assert!(load(&folder().join("cases/syntax_errors")).draft.is_none());
+}
+
+#[test]
+fn the_control_socket_is_found_whatever_else_is_wrong() {
+    let dir = write_all(&[("conf.d/x.toml", "[control]\nsocket = \"run/s\"\n[gatway]\n")]);
+    assert_eq!(control_socket(dir.path()), dir.path().join("run/s"));
+    assert_eq!(control_socket(Path::new("/nowhere")), Path::new(defaults::CONTROL_SOCKET));
+}
+
+#[test]
 fn a_missing_file_names_its_path() {
     let dir = tempfile::tempdir().unwrap();
     let loaded = load(&dir.path().join("nowhere"));

@@ -204,7 +204,8 @@ pub struct PointConfig {
     pub unit: String,
     /// Smaller changes are not reported.
     pub deadband: Option<Deadband>,
-    /// An unchanged value is reported at least this often; only with `deadband`.
+    /// An unchanged value is reported at least this often; only with `deadband` (one that is given
+    /// alone gets the deadband 0: changes only).
     pub heartbeat: Option<Duration>,
 }
 

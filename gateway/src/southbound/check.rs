@@ -12,12 +12,13 @@ use tokio::time::timeout;
 use super::configuration;
 use super::supervisor::{GRACE, launch};
 use crate::config::types::Config;
+use crate::config::DriverProblem;
 
 /// What one driver gets to answer.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// All drivers' problems with the configuration.
-pub async fn check(config: &Config) -> Vec<wire::Problem> {
+pub async fn check(config: &Config) -> Vec<DriverProblem> {
     let mut problems = Vec::new();
     for id in configuration::drivers(config) {
         match ask(config, &id).await {
@@ -25,7 +26,13 @@ pub async fn check(config: &Config) -> Vec<wire::Problem> {
             Err(message) => problems.push(unasked(config, &id, message)),
         }
     }
-    problems
+    problems.into_iter().map(found).collect()
+}
+
+/// A driver's problem in the configuration's words.
+pub fn found(problem: wire::Problem) -> DriverProblem {
+    let wire::Problem { path, message, hint, warning } = problem;
+    DriverProblem { path, message, hint, warning }
 }
 
 async fn ask(config: &Config, id: &str) -> Result<Vec<wire::Problem>, String> {

@@ -3,8 +3,10 @@
 //! Always true: discovery is never execution; an unsigned driver runs only when it is named in
 //! `drivers.allow_unsigned`, and status shows it.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::config::did_you_mean;
 use crate::config::types::DriversConfig;
 
 /// A program that may be started.
@@ -20,10 +22,12 @@ pub struct Program {
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum ProgramError {
     /// Not in any directory.
-    #[error("driver {id}: no program driver-{id} in {dirs}; install it there or add its directory to drivers.dirs")]
+    #[error("driver {id}: no program driver-{id} in {dirs}; {remedy}")]
     Missing {
         /// Driver id.
         id: String,
+        /// What to do.
+        remedy: String,
         /// Where it was looked for.
         dirs: String,
     },
@@ -42,12 +46,21 @@ pub fn find(config: &DriversConfig, id: &str) -> Result<Program, ProgramError> {
     let name = format!("driver-{id}");
     let found = config.dirs.iter().map(|dir| dir.join(&name)).find(|path| path.is_file());
     let Some(path) = found else {
-        return Err(ProgramError::Missing { id: id.to_owned(), dirs: listed(&config.dirs) });
+        let remedy = did_you_mean(id, installed(&config.dirs).iter().map(String::as_str))
+            .unwrap_or_else(|| "install it there or add its directory to drivers.dirs".to_owned());
+        return Err(ProgramError::Missing { id: id.to_owned(), remedy, dirs: listed(&config.dirs) });
     };
     if !config.allow_unsigned.iter().any(|allowed| allowed == id) {
         return Err(ProgramError::Unsigned { id: id.to_owned(), path: path.display().to_string() });
     }
     Ok(Program { path, signed: false })
+}
+
+/// Ids of the drivers that are there.
+fn installed(dirs: &[PathBuf]) -> Vec<String> {
+    let entries = dirs.iter().filter_map(|dir| fs::read_dir(dir).ok()).flatten().flatten();
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    names.filter_map(|name| name.strip_prefix("driver-").map(str::to_owned)).collect()
 }
 
 fn listed(dirs: &[PathBuf]) -> String {
@@ -81,5 +94,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let missing = find(&config(dir.path(), &["modbus"]), "modbus").unwrap_err().to_string();
         assert!(missing.contains("driver-modbus") && missing.contains("nowhere"), "{missing}");
+        std::fs::write(dir.path().join("driver-modbus"), "").unwrap();
+        let typo = find(&config(dir.path(), &["modbsu"]), "modbsu").unwrap_err().to_string();
+        assert!(typo.contains("did you mean \"modbus\""), "{typo}");
     }
 }

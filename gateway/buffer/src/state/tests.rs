@@ -128,7 +128,10 @@ fn a_flipped_byte_in_the_log_never_keeps_it_shut() {
         state.put("s", b"new", b"value").unwrap();
         state.flush().unwrap();
     }
-    assert!(costly > 0 && quarantined > 0, "the flips hit nothing: {costly} costly, {quarantined} quarantined");
+    assert!(
+        costly > 0 && quarantined > 0,
+        "the flips hit nothing: {costly} costly, {quarantined} quarantined"
+    );
 }
 
 #[test]

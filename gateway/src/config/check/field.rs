@@ -34,7 +34,7 @@ struct Model {
 }
 
 /// Reads all three; `own` is the gateway itself, whose device key is taken.
-pub(super) fn field(tree: &Table, own: Option<(&Identity, Span)>, report: &mut Report) -> Field {
+pub(super) fn field(tree: &Table, own: (&Identity, Span), report: &mut Report) -> Field {
     let connection_tables = group(tree, "connection", report);
     let model_tables = group(tree, "model", report);
     let device_tables = group(tree, "device", report);
@@ -56,13 +56,16 @@ pub(super) fn field(tree: &Table, own: Option<(&Identity, Span)>, report: &mut R
         models: &models,
     };
     let mut used = BTreeSet::new();
-    let mut keys: Vec<_> =
-        own.iter().map(|(identity, span)| (identity.device_key.to_string(), *span)).collect();
+    let mut keys = vec![(own.0.device_key.to_string(), own.1)];
     for (name, entry) in &device_tables {
         if let Some(device) = device(name, entry, &known, &mut used, &mut keys, report) {
             field.devices.insert((*name).clone(), device);
         }
     }
+    // A connection that says no driver was reported; nobody can check its devices.
+    field.devices.retain(|_, device| field.connections.contains_key(&device.connection));
+    // A key that could not be read is empty.
+    keys.retain(|(key, _)| !key.is_empty());
     let keys: Vec<_> = keys.iter().map(|(key, span)| (key.as_str(), *span)).collect();
     names::device_keys(&keys, report);
     for (kind, tables) in [("connection", &connection_tables), ("model", &model_tables)] {
@@ -151,11 +154,11 @@ fn device(
     let identity = fields.need(report, "sagoo", sagoo, |node, report| {
         let mut fields = Fields::of("sagoo", node, report)?;
         let identity = identity(&mut fields, ["\"em24\"", "\"hall3-meter-a\""], report);
-        if let (Some(identity), Some(key)) = (&identity, fields.node("device_key")) {
+        if let Some(key) = fields.node("device_key") {
             keys.push((identity.device_key.to_string(), key.span));
         }
         fields.finish(report);
-        identity
+        Some(identity)
     });
     let mut settings = json::table(table, &["connection", "model", "sagoo", "points"], report);
     let overrides = fields.get(report, "points", |node, report| Some(points::points(node, report)));
@@ -168,7 +171,7 @@ fn device(
     Some(DeviceConfig {
         connection: connection?,
         model,
-        identity: identity?,
+        identity: identity.unwrap_or_else(|| Identity { product_key: "".into(), device_key: "".into() }),
         points: rules.into_iter().map(|(name, rules)| (name.clone(), rules.into_point(&name))).collect(),
         settings: Json::Object(settings),
     })

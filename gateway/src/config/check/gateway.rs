@@ -29,12 +29,12 @@ const PROPERTIES: [(&str, GatewayProperty); 7] = [
 const MAX_SOCKET_PATH: usize = 107;
 
 /// `[gateway]`
-pub(super) fn gateway(mut fields: Fields<'_>, report: &mut Report) -> Option<GatewayConfig> {
+pub(super) fn gateway(mut fields: Fields<'_>, report: &mut Report) -> GatewayConfig {
     let identity = identity(&mut fields, ["\"edge-gw\"", "\"gw-0001\""], report);
     let properties = fields.get(report, "properties", properties).unwrap_or_default();
     let interval = fields.get(report, "report", read::duration(defaults::REPORT_RANGE));
     fields.finish(report);
-    Some(GatewayConfig { identity: identity?, properties, report: interval.unwrap_or(defaults::REPORT) })
+    GatewayConfig { identity, properties, report: interval.unwrap_or(defaults::REPORT) }
 }
 
 fn properties(node: &Node, report: &mut Report) -> Option<BTreeMap<String, GatewayProperty>> {

@@ -14,8 +14,10 @@ use crate::row::Identity;
 use super::place::Span;
 use super::problem::Report;
 use super::raw::fields::{Fields, did_you_mean};
-use super::raw::tree::{Entry, Kind, Node, Table};
-use super::types::Config;
+use super::raw::tree::{Entry, Kind, Table};
+use super::types::{Config, ControlConfig};
+
+use self::field::Field;
 
 mod field;
 mod gateway;
@@ -27,46 +29,44 @@ mod sagoo;
 const TABLES: [&str; 8] =
     ["gateway", "sagoo", "buffer", "drivers", "control", "connection", "model", "device"];
 
-/// All of it, or nothing when there is a mistake; relative paths begin at `dir`.
-pub(super) fn config(tree: &Table, dir: &Path, report: &mut Report) -> Option<Config> {
+/// All of it; relative paths begin at `dir`. What has a mistake is left out or empty, so that the
+/// rest can be checked even so: only with a clean report is it a configuration.
+pub(super) fn config(tree: &Table, dir: &Path, report: &mut Report) -> Config {
     for (name, entry) in tree.iter().filter(|(name, _)| !TABLES.contains(&name.as_str())) {
-        if report.is_damaged(entry.key.file) {
-            continue;
+        // Behind a broken header keys seem to be tables.
+        if !report.is_damaged(entry.key.file) {
+            let hint = did_you_mean(name, TABLES);
+            let hint = hint.unwrap_or_else(|| format!("there are {}", TABLES.join(", ")));
+            report.error(entry.key, format!("unknown table {name:?}")).hint(hint);
         }
-        let hint = did_you_mean(name, TABLES);
-        let hint = hint.unwrap_or_else(|| format!("there are {}", TABLES.join(", ")));
-        report.error(entry.key, format!("unknown table {name:?}")).hint(hint);
     }
-    // A table that is not there is missed at the start of gateway.toml.
-    let empty = Node { span: Span { file: 0, start: 0, end: 0 }, kind: Kind::Table(Table::new()) };
-    let node = |name: &str| tree.get(name).map_or(&empty, |entry| &entry.value);
-    let mut section = |name: &str, report: &mut Report| Fields::of(format!("[{name}]"), node(name), report);
-
-    let gateway = section("gateway", report).and_then(|fields| gateway::gateway(fields, report));
-    let sagoo = section("sagoo", report).and_then(|fields| sagoo::sagoo(fields, dir, report));
-    let buffer = section("buffer", report).map(|fields| gateway::buffer(fields, dir, report));
-    let drivers = section("drivers", report).map(|fields| gateway::drivers(fields, dir, report));
-    let control = section("control", report).map(|fields| gateway::control(fields, dir, report));
-    let own = gateway.as_ref().map(|gateway| (&gateway.identity, gateway_key(tree)));
-    let field = field::field(tree, own, report);
-    if !report.is_clean() {
-        return None;
-    }
-    let gateway = gateway?;
-    let mut sagoo = sagoo?;
+    let gateway = gateway::gateway(section(tree, "gateway", report), report);
+    let mut sagoo = sagoo::sagoo(section(tree, "sagoo", report), dir, report);
     if sagoo.client_id.is_empty() {
         sagoo.client_id = gateway.identity.device_key.to_string();
     }
-    Some(Config {
-        gateway,
-        sagoo,
-        buffer: buffer?,
-        drivers: drivers?,
-        control: control?,
-        connections: field.connections,
-        models: field.models,
-        devices: field.devices,
-    })
+    let buffer = gateway::buffer(section(tree, "buffer", report), dir, report);
+    let drivers = gateway::drivers(section(tree, "drivers", report), dir, report);
+    let control = control(tree, dir, report);
+    let field = field::field(tree, (&gateway.identity, gateway_key(tree)), report);
+    let Field { connections, models, devices } = field;
+    Config { gateway, sagoo, buffer, drivers, control, connections, models, devices }
+}
+
+/// `[control]` alone.
+pub(super) fn control(tree: &Table, dir: &Path, report: &mut Report) -> ControlConfig {
+    gateway::control(section(tree, "control", report), dir, report)
+}
+
+/// A table of the gateway; one that is not there is missed at the start of gateway.toml.
+fn section<'t>(tree: &'t Table, name: &str, report: &mut Report) -> Fields<'t> {
+    let title = format!("[{name}]");
+    match tree.get(name) {
+        None => Fields::none(title),
+        Some(entry) => {
+            Fields::of(title, &entry.value, report).unwrap_or_else(|| Fields::unreadable(entry.value.span))
+        }
+    }
 }
 
 /// Where the gateway's own device key stands.
@@ -78,16 +78,18 @@ fn gateway_key(tree: &Table) -> Span {
     inner.map_or(Span { file: 0, start: 0, end: 0 }, |entry: &Entry| entry.value.span)
 }
 
-/// The two keys (`example`: of both) of `[gateway]` or of a device's `sagoo`.
-fn identity(fields: &mut Fields<'_>, example: [&str; 2], report: &mut Report) -> Option<Identity> {
+/// The two keys (`example`: of both) of `[gateway]` or of a device's `sagoo`; empty where wrong.
+fn identity(fields: &mut Fields<'_>, example: [&str; 2], report: &mut Report) -> Identity {
     let product = fields.need(report, "product_key", example[0], names::platform_key);
     let device = fields.need(report, "device_key", example[1], names::platform_key);
-    let identity = Identity { product_key: product?.into(), device_key: device?.into() };
-    if identity.product_key == identity.device_key {
+    let identity = Identity {
+        product_key: product.unwrap_or_default().into(),
+        device_key: device.unwrap_or_default().into(),
+    };
+    if !identity.device_key.is_empty() && identity.product_key == identity.device_key {
         report
             .error(fields.head(), format!("product key and device key are both {:?}", identity.device_key))
             .hint("the platform tells them apart by where they stand: give them different names");
-        return None;
     }
-    Some(identity)
+    identity
 }

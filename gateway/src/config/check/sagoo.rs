@@ -15,8 +15,8 @@ use crate::config::types::{Broker, Profile, SagooConfig};
 const PROFILES: [(&str, Profile); 2] =
     [("community", Profile::Community), ("enterprise", Profile::Enterprise)];
 
-/// `[sagoo]`; `client_id` is left empty when not given.
-pub(super) fn sagoo(mut fields: Fields<'_>, dir: &Path, report: &mut Report) -> Option<SagooConfig> {
+/// `[sagoo]`; `client_id` is left empty when not given, the host where it is wrong.
+pub(super) fn sagoo(mut fields: Fields<'_>, dir: &Path, report: &mut Report) -> SagooConfig {
     let broker = fields.need(report, "broker", "\"mqtts://broker.example:8883\"", broker);
     let username = fields.get(report, "username", read::text);
     let secret_node = fields.node("password");
@@ -46,8 +46,8 @@ pub(super) fn sagoo(mut fields: Fields<'_>, dir: &Path, report: &mut Report) -> 
         }
     }
     fields.finish(report);
-    Some(SagooConfig {
-        broker: broker?,
+    SagooConfig {
+        broker: broker.unwrap_or_else(|| Broker { host: String::new(), port: 0, tls: true }),
         client_id: client_id.unwrap_or_default(),
         username,
         password,
@@ -58,7 +58,7 @@ pub(super) fn sagoo(mut fields: Fields<'_>, dir: &Path, report: &mut Report) -> 
         heartbeat: heartbeat.unwrap_or(defaults::HEARTBEAT),
         ack_timeout: ack_timeout.unwrap_or(defaults::ACK_TIMEOUT),
         row_spacing: row_spacing.unwrap_or(defaults::ROW_SPACING),
-    })
+    }
 }
 
 fn client_certificate(node: &Node, dir: &Path, report: &mut Report) -> Option<(PathBuf, PathBuf)> {

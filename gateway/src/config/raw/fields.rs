@@ -15,7 +15,8 @@ pub(crate) struct Fields<'t> {
     /// `[sagoo]`, for messages.
     title: String,
     head: Span,
-    table: &'t Table,
+    table: Option<&'t Table>,
+    readable: bool,
     asked: Vec<&'static str>,
 }
 
@@ -23,7 +24,24 @@ impl<'t> Fields<'t> {
     /// The table in `node`, or a problem.
     pub(crate) fn of(title: impl Into<String>, node: &'t Node, report: &mut Report) -> Option<Self> {
         let table = read::table(node, report)?;
-        Some(Self { title: title.into(), head: node.span, table, asked: Vec::new() })
+        Some(Self {
+            title: title.into(),
+            head: node.span,
+            table: Some(table),
+            readable: true,
+            asked: Vec::new(),
+        })
+    }
+
+    /// A table that is not there: what it needs is missed at the start of the first file.
+    pub(crate) fn none(title: String) -> Self {
+        let head = Span { file: 0, start: 0, end: 0 };
+        Self { title, head, table: None, readable: true, asked: Vec::new() }
+    }
+
+    /// Something that is no table; that was said already.
+    pub(crate) fn unreadable(head: Span) -> Self {
+        Self { title: String::new(), head, table: None, readable: false, asked: Vec::new() }
     }
 
     /// Where the table begins.
@@ -36,7 +54,7 @@ impl<'t> Fields<'t> {
         if !self.asked.contains(&key) {
             self.asked.push(key);
         }
-        self.table.get(key).map(|entry| &entry.value)
+        self.table?.get(key).map(|entry| &entry.value)
     }
 
     /// The value of a key that may be left out.
@@ -59,9 +77,14 @@ impl<'t> Fields<'t> {
     ) -> Option<T> {
         match self.node(key) {
             Some(node) => read(node, report),
-            None if report.is_damaged(self.head.file) => None,
+            None if !self.readable || report.is_damaged(self.head.file) => None,
             None => {
-                let misspelt = self.table.keys().find(|other| did_you_mean(other, [key]).is_some());
+                let misspelt = self
+                    .table
+                    .into_iter()
+                    .flatten()
+                    .map(|(other, _)| other)
+                    .find(|other| did_you_mean(other, [key]).is_some());
                 let hint = match misspelt {
                     Some(other) => format!("is {other:?} meant to be it?"),
                     None => format!("for example {key} = {example}"),
@@ -77,7 +100,7 @@ impl<'t> Fields<'t> {
         if report.is_damaged(self.head.file) {
             return;
         }
-        for (key, entry) in self.table {
+        for (key, entry) in self.table.into_iter().flatten() {
             if !self.asked.contains(&key.as_str()) {
                 let hint = did_you_mean(key, self.asked.iter().copied());
                 let hint = hint.unwrap_or_else(|| format!("{} knows {}", self.title, self.asked.join(", ")));

@@ -2,6 +2,8 @@
 //!
 //! Always true: field names are the JSON's; the command line parses the same types it is sent.
 
+pub mod board;
+
 use serde::{Deserialize, Serialize};
 
 /// Everything at one moment.

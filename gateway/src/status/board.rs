@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use sagoo_edge_proto::clock;
-use sagoo_edge_proto::sample::Value;
 use tokio::sync::watch;
 
 use crate::config::types::Config;
+use crate::control::value::to_json;
 use crate::pipeline;
 use crate::pipeline::snapshot::{DeviceSnapshot, PointSnapshot};
 use crate::row::GATEWAY;
@@ -56,7 +56,7 @@ impl Board {
         let known = identity.is_some_and(|id| northbound.known_devices.iter().any(|key| **key == *id.device_key));
         let points = shown.points.iter().map(|(point, value)| PointStatus {
             name: point.to_string(),
-            value: value.value.as_ref().map(json),
+            value: value.value.as_ref().map(to_json),
             unit: config.and_then(|device| device.points.get(&**point)).map(|p| p.unit.clone()).unwrap_or_default(),
             quality: quality(value),
             age_ms: value.value.is_some().then(|| clock::boot_ns().saturating_sub(value.boot_ns) / 1_000_000),
@@ -94,18 +94,5 @@ fn add(a: Ledger, b: Ledger) -> Ledger {
         evicted: a.evicted + b.evicted,
         parked: a.parked + b.parked,
         merged: a.merged + b.merged,
-    }
-}
-
-/// As people and scripts read it.
-fn json(value: &Value) -> serde_json::Value {
-    match value {
-        Value::Bool(v) => (*v).into(),
-        Value::Int(v) => (*v).into(),
-        Value::Uint(v) => (*v).into(),
-        Value::Float(v) => (*v).into(),
-        Value::Text(v) => v.as_str().into(),
-        Value::Bytes(_) => value.to_string().into(),
-        Value::Json(v) => serde_json::from_str(v).unwrap_or_else(|_| v.as_str().into()),
     }
 }

@@ -1,0 +1,165 @@
+//! Cap, sizes, locks, doubles.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use sagoo_edge_buffer::{Buffer, Class, Cursor, Error, MAX_DETAIL, Options, Origin, Outcome};
+
+use super::{MIB, append, bytes_in, open, options, payload, read_all, segments, seqs};
+
+#[test]
+fn a_second_owner_is_told_which_directory_is_taken() {
+    let dir = tempfile::tempdir().unwrap();
+    let (buffer, _) = open(dir.path());
+    let error = Buffer::open(options(dir.path())).unwrap_err();
+    assert!(matches!(error, Error::Locked { .. }), "{error}");
+    assert!(error.to_string().contains(dir.path().to_str().unwrap()));
+    drop(buffer);
+    open(dir.path());
+}
+
+#[test]
+fn nobody_else_may_read_it() {
+    let outer = tempfile::tempdir().unwrap();
+    let dir = outer.path().join("a/b");
+    let (mut buffer, _) = open(&dir);
+    append(&mut buffer, b"secret");
+    let mode = |path: &std::path::Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&dir), 0o700);
+    assert_eq!(mode(&dir.join("payload")), 0o700);
+    for file in [dir.join("lock"), dir.join("cursor"), segments(&dir).remove(0)] {
+        assert_eq!(mode(&file), 0o600, "{}", file.display());
+    }
+}
+
+#[test]
+fn sizes_outside_the_limits_are_refused_and_change_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let small = Options::new(dir.path().to_owned(), MIB - 1);
+    assert!(matches!(Buffer::open(small), Err(Error::CapTooSmall { .. })));
+    let (mut buffer, _) = open(dir.path());
+    let largest = buffer.max_payload();
+    let error = buffer.append(Class::Event, None, &vec![1; largest + 1]).unwrap_err();
+    assert!(matches!(error, Error::PayloadTooLarge { .. }), "{error}");
+    assert_eq!(append(&mut buffer, &vec![1; largest]), 1);
+    let detail = vec![1; MAX_DETAIL];
+    buffer.advance(Cursor { floor: 1, detail: detail.clone() }).unwrap();
+    let error = buffer.advance(Cursor { floor: 1, detail: vec![1; MAX_DETAIL + 1] }).unwrap_err();
+    assert!(matches!(error, Error::DetailTooLarge { .. }), "{error}");
+    for floor in [0, 3] {
+        let error = buffer.advance(Cursor { floor, detail: Vec::new() }).unwrap_err();
+        assert!(matches!(error, Error::CursorOutOfRange { .. }), "{error}");
+    }
+    drop(buffer);
+    let (buffer, _) = open(dir.path());
+    assert_eq!(buffer.cursor(), &Cursor { floor: 1, detail });
+}
+
+#[test]
+fn a_usual_cap_takes_payloads_of_one_mebibyte() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut buffer, _) = Buffer::open(Options::new(dir.path().to_owned(), 256 * MIB)).unwrap();
+    assert_eq!(buffer.max_payload() as u64, MIB);
+    append(&mut buffer, &vec![7; MIB as usize]);
+    append(&mut buffer, b"small");
+    drop(buffer);
+    let (mut buffer, recovery) = Buffer::open(Options::new(dir.path().to_owned(), 256 * MIB)).unwrap();
+    assert_eq!(recovery.damage, vec![]);
+    assert_eq!(
+        read_all(&mut buffer).iter().map(|record| record.payload.len()).collect::<Vec<_>>(),
+        [1 << 20, 5]
+    );
+}
+
+#[test]
+fn the_oldest_segments_make_room_and_are_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut buffer, _) = Buffer::open(Options::new(dir.path().to_owned(), MIB)).unwrap();
+    let mut evicted = Vec::new();
+    for n in 0..2_000 {
+        evicted.extend(buffer.append(Class::Telemetry, None, &payload(n, 1_000)).unwrap().evicted);
+        assert!(bytes_in(dir.path()) <= MIB);
+    }
+    assert!(evicted.len() >= 5);
+    let mut expected = 1;
+    for gone in &evicted {
+        assert_eq!(gone.first_seq, expected);
+        assert_eq!(gone.records, gone.last_seq - gone.first_seq + 1);
+        expected = gone.last_seq + 1;
+    }
+    let records = read_all(&mut buffer);
+    assert_eq!(seqs(&records), (expected..=2_000).collect::<Vec<_>>());
+    assert!(bytes_in(dir.path()) > MIB * 8 / 10, "the cap is used");
+    let stats = buffer.stats();
+    assert_eq!((stats.evicted_records, stats.first_seq), (expected - 1, expected));
+    assert_eq!(buffer.segment_start(expected - 1), None);
+    assert_eq!(buffer.segment_start(expected), Some(expected));
+    assert_eq!(buffer.segment_start(2_002), None);
+}
+
+#[test]
+fn a_smaller_cap_evicts_when_it_opens() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut buffer, _) = Buffer::open(Options::new(dir.path().to_owned(), 64 * MIB)).unwrap();
+    for n in 0..200 {
+        append(&mut buffer, &payload(n, 100_000));
+    }
+    drop(buffer);
+    let (mut buffer, recovery) = Buffer::open(Options::new(dir.path().to_owned(), MIB)).unwrap();
+    assert!(!recovery.evicted.is_empty());
+    assert!(bytes_in(dir.path()) <= MIB);
+    for n in 0..30 {
+        append(&mut buffer, &payload(n, 90_000));
+        assert!(bytes_in(dir.path()) <= MIB);
+        assert_eq!(bytes_in(dir.path()), buffer.stats().bytes);
+    }
+}
+
+#[test]
+fn a_double_is_told_across_restart_release_and_eviction() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = || Buffer::open(Options::new(dir.path().to_owned(), MIB)).unwrap().0;
+    let instance = [9; 16];
+    let mut buffer = open();
+    let send = |buffer: &mut Buffer, seq| {
+        buffer.append(Class::Telemetry, Some(Origin { instance, seq }), b"batch").unwrap().outcome
+    };
+    assert_eq!(send(&mut buffer, 41), Outcome::Stored { seq: 1 });
+    assert_eq!(send(&mut buffer, 41), Outcome::Double);
+    drop(buffer);
+    let mut buffer = open();
+    assert_eq!(send(&mut buffer, 40), Outcome::Double);
+    // its record is evicted
+    for n in 0..2_000 {
+        append(&mut buffer, &payload(n, 1_000));
+    }
+    assert!(buffer.first_seq() > 1);
+    drop(buffer);
+    let mut buffer = open();
+    assert_eq!(send(&mut buffer, 41), Outcome::Double);
+    // everything is settled
+    buffer.advance(Cursor { floor: buffer.next_seq(), detail: Vec::new() }).unwrap();
+    assert_eq!(segments(dir.path()).len(), 1);
+    drop(buffer);
+    let mut buffer = open();
+    assert_eq!(send(&mut buffer, 41), Outcome::Double);
+    assert_eq!(send(&mut buffer, 42), Outcome::Stored { seq: 2_002 });
+    assert_eq!((buffer.last_seq_of(&instance), buffer.stats().doubles), (Some(42), 1));
+}
+
+#[test]
+fn settled_segments_go_and_the_newest_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut buffer, _) = Buffer::open(Options { segment_bytes: 10_000, ..options(dir.path()) }).unwrap();
+    for n in 0..100 {
+        append(&mut buffer, &payload(n, 1_000));
+    }
+    let start = buffer.segment_start(50).unwrap();
+    let before = segments(dir.path()).len() as u64;
+    let released = buffer.advance(Cursor { floor: 50, detail: Vec::new() }).unwrap();
+    assert_eq!(buffer.first_seq(), start, "a segment goes only as a whole");
+    assert_eq!(before - segments(dir.path()).len() as u64, released.segments);
+    buffer.advance(Cursor { floor: 101, detail: Vec::new() }).unwrap();
+    assert_eq!(segments(dir.path()).len(), 1);
+    assert_eq!(buffer.segment_start(101), Some(buffer.first_seq()), "where the next record would go");
+}

@@ -1,0 +1,75 @@
+//! The buffer as its owner sees it, on a real disk.
+//!
+//! - `model`: random operations against a simple model.
+//! - `damage`: flipped, cut and missing bytes.
+//! - `limits`: cap, sizes, locks, doubles.
+//! - `durability`: syncing, here and on another thread.
+//! - `kill`: a process killed while it writes.
+
+mod damage;
+mod durability;
+mod kill;
+mod limits;
+mod model;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use sagoo_edge_buffer::{Buffer, Class, Options, Outcome, Record, Recovery};
+
+const MIB: u64 = 1 << 20;
+
+fn options(dir: &Path) -> Options {
+    Options::new(dir.to_owned(), 8 * MIB)
+}
+
+fn open(dir: &Path) -> (Buffer, Recovery) {
+    Buffer::open(options(dir)).unwrap()
+}
+
+/// A payload that says which it is.
+fn payload(n: u64, len: usize) -> Vec<u8> {
+    n.to_le_bytes().repeat(len / 8 + 1)[..len].to_vec()
+}
+
+fn append(buffer: &mut Buffer, payload: &[u8]) -> u64 {
+    match buffer.append(Class::Telemetry, None, payload).unwrap().outcome {
+        Outcome::Stored { seq } => seq,
+        Outcome::Double => panic!("a record without origin cannot be a double"),
+    }
+}
+
+fn read_all(buffer: &mut Buffer) -> Vec<Record> {
+    let mut records: Vec<Record> = Vec::new();
+    loop {
+        let from = records.last().map_or(0, |last| last.seq + 1);
+        let more = buffer.read(from, 100_000).unwrap();
+        if more.is_empty() {
+            return records;
+        }
+        records.extend(more);
+    }
+}
+
+fn seqs(records: &[Record]) -> Vec<u64> {
+    records.iter().map(|record| record.seq).collect()
+}
+
+/// Segment files, oldest first.
+fn segments(dir: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(dir.join("payload")).unwrap();
+    let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    paths
+}
+
+/// Sum of all file lengths below a directory.
+fn bytes_in(dir: &Path) -> u64 {
+    let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap());
+    entries
+        .map(|entry| {
+            let meta = entry.metadata().unwrap();
+            if meta.is_dir() { bytes_in(&entry.path()) } else { meta.len() }
+        })
+        .sum()
+}

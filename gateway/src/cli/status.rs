@@ -1,0 +1,217 @@
+//! `sagoo-edge status`: how the running gateway is doing.
+//!
+//! Always true: what needs someone to act stands out; nothing is hidden but what DEVICE leaves out.
+
+use std::process::ExitCode;
+
+use serde_json::json;
+
+use crate::config::did_you_mean;
+use crate::control::message::{Reply, Request};
+use crate::status::{DeviceStatus, DriverStatus, Ledger, Status};
+
+use super::StatusArgs;
+use super::human::{age, bytes, count, value};
+use super::print::{self, Tone, harmless};
+use super::table::{Cell, table};
+
+/// Asks and shows.
+pub(super) async fn status(args: &StatusArgs) -> ExitCode {
+    let as_json = args.gateway.json;
+    let status = match args.gateway.ask(&Request::Status).await {
+        Ok(Reply::Status { status }) => status,
+        Ok(_) => {
+            return print::failure("the gateway answered something else: is it another version?", as_json);
+        }
+        Err(error) => return print::failure(&error, as_json),
+    };
+    let Some(name) = &args.device else {
+        return match as_json {
+            true => print::json(&json!(status), true),
+            false => print::out(&text(&status, print::colours()), true),
+        };
+    };
+    let Some(device) = status.devices.iter().find(|device| device.name == *name) else {
+        let hint = did_you_mean(name, status.devices.iter().map(|device| device.name.as_str()));
+        let hint = hint.unwrap_or_else(|| "`sagoo-edge status` lists them".to_owned());
+        return print::failure(&format!("the gateway has no device {name:?}; {hint}"), as_json);
+    };
+    match as_json {
+        true => print::json(&json!(device), true),
+        false => print::out(&device_text(device, print::colours()), true),
+    }
+}
+
+/// The gateway as a whole.
+pub(super) fn text(status: &Status, colours: bool) -> String {
+    let strong = |text: &str| Tone::Strong.paint(text, colours);
+    let mut out = format!(
+        "{}  version {}, up {}\n\n",
+        strong(&harmless(&status.gateway)),
+        harmless(&status.version),
+        age(status.uptime_s.saturating_mul(1_000)),
+    );
+    out += &northbound_and_buffer(status, colours);
+    if !status.drivers.is_empty() {
+        let heads = ["DRIVER", "STATE", "VERSION", "PID", "RESTARTS", "SIGNED", ""];
+        out += "\n";
+        out += &table(&heads, status.drivers.iter().map(driver_row).collect(), colours);
+    }
+    if !status.devices.is_empty() {
+        let heads = [
+            "DEVICE",
+            "CONNECTION",
+            "STATE",
+            "PLATFORM",
+            "READ",
+            "STORED",
+            "ACKNOWLEDGED",
+            "WAITING",
+            "LOST",
+            "",
+        ];
+        out += "\n";
+        out += &table(&heads, status.devices.iter().map(device_row).collect(), colours);
+    }
+    out += "\n";
+    out += &ledger(&status.totals, colours);
+    out
+}
+
+fn northbound_and_buffer(status: &Status, colours: bool) -> String {
+    let (north, buffer) = (&status.northbound, &status.buffer);
+    let (word, tone) = if north.connected { ("connected", Tone::Good) } else { ("not connected", Tone::Bad) };
+    let since = age(north.since_s.saturating_mul(1_000));
+    let mut out =
+        format!("platform  {} for {since}, {}\n", tone.paint(word, colours), harmless(&north.broker));
+    if !north.last_error.is_empty() {
+        let tone = if north.connected { Tone::Faint } else { Tone::Bad };
+        let label = if north.connected { "last error: " } else { "" };
+        out += &format!(
+            "          {}\n",
+            tone.paint(&format!("{label}{}", harmless(&north.last_error)), colours)
+        );
+    }
+    out += &format!(
+        "          {} samples in {} messages sent, {} acknowledged, {} sent again, {} in flight; {} commands\n",
+        count(north.sent_samples),
+        count(north.sent_messages),
+        count(north.acknowledged_messages),
+        count(north.resent_messages),
+        count(north.in_flight),
+        count(north.commands),
+    );
+    out += &format!(
+        "buffer    {} of {}, {} samples waiting\n",
+        bytes(buffer.bytes),
+        bytes(buffer.max_bytes),
+        count(status.totals.waiting),
+    );
+    for (records, what) in
+        [(buffer.evicted_records, "evicted because it was full"), (buffer.damaged_records, "damaged")]
+    {
+        if records > 0 {
+            out += &format!(
+                "          {}\n",
+                Tone::Bad.paint(&format!("{} records {what}", count(records)), colours)
+            );
+        }
+    }
+    out
+}
+
+fn driver_row(driver: &DriverStatus) -> Vec<Cell> {
+    let tone = match driver.state.as_str() {
+        "running" => Tone::Good,
+        "starting" | "restarting" => Tone::Warn,
+        _ => Tone::Bad,
+    };
+    let signed = if driver.signed { Cell::text("yes") } else { Cell::text("no").tone(Tone::Warn) };
+    vec![
+        Cell::text(&driver.id),
+        Cell::text(&driver.state).tone(tone),
+        Cell::text(&driver.version),
+        Cell::number(driver.pid.map(|pid| pid.to_string()).unwrap_or_default()),
+        Cell::number(count(driver.restarts.into())),
+        signed,
+        Cell::text(&driver.last_error).tone(if driver.state == "running" { Tone::Faint } else { Tone::Bad }),
+    ]
+}
+
+fn device_row(device: &DeviceStatus) -> Vec<Cell> {
+    let ledger = &device.ledger;
+    let lost = ledger.dropped_by_driver + ledger.evicted + ledger.parked;
+    let platform = if device.platform == "known" { Tone::Good } else { Tone::Warn };
+    vec![
+        Cell::text(&device.name),
+        Cell::text(&device.connection),
+        state(device),
+        Cell::text(&device.platform).tone(platform),
+        Cell::number(count(ledger.read)),
+        Cell::number(count(ledger.stored)),
+        Cell::number(count(ledger.acknowledged)),
+        Cell::number(count(ledger.waiting)),
+        Cell::number(count(lost)).tone(if lost > 0 { Tone::Bad } else { Tone::Plain }),
+        Cell::text(&device.reason).tone(Tone::Bad),
+    ]
+}
+
+fn state(device: &DeviceStatus) -> Cell {
+    match device.online {
+        true => Cell::text("online").tone(Tone::Good),
+        false => Cell::text("offline").tone(Tone::Bad),
+    }
+}
+
+/// One device with its points.
+pub(super) fn device_text(device: &DeviceStatus, colours: bool) -> String {
+    let online =
+        if device.online { Tone::Good.paint("online", colours) } else { Tone::Bad.paint("offline", colours) };
+    let reason =
+        if device.reason.is_empty() { String::new() } else { format!(" ({})", harmless(&device.reason)) };
+    let mut out = format!(
+        "{}  {online}{reason}, on {}, {}/{} on the platform ({})\n\n",
+        Tone::Strong.paint(&harmless(&device.name), colours),
+        harmless(&device.connection),
+        harmless(&device.product_key),
+        harmless(&device.device_key),
+        harmless(&device.platform),
+    );
+    let rows = device.points.iter().map(|point| {
+        let tone = if point.quality == "good" { Tone::Good } else { Tone::Bad };
+        vec![
+            Cell::text(&point.name),
+            Cell::number(point.value.as_ref().map(value).unwrap_or_default()).tone(Tone::Strong),
+            Cell::text(&point.unit),
+            Cell::number(point.age_ms.map(age).unwrap_or_default()),
+            Cell::text(&point.quality).tone(tone),
+        ]
+    });
+    out += &table(&["POINT", "VALUE", "UNIT", "AGE", "QUALITY"], rows.collect(), colours);
+    out += "\n";
+    out += &ledger(&device.ledger, colours);
+    out
+}
+
+/// The account of samples, as promise 2 of the design has it.
+fn ledger(ledger: &Ledger, colours: bool) -> String {
+    let lost = |number: u64, what: &str| {
+        let text = format!("{} {what}", count(number));
+        if number > 0 { Tone::Bad.paint(&text, colours) } else { text }
+    };
+    format!(
+        "samples   {} read = {} suppressed + {} + {} stored\n\
+         {:10}{} stored = {} acknowledged + {} waiting + {} + {} + {} merged\n",
+        count(ledger.read),
+        count(ledger.suppressed),
+        lost(ledger.dropped_by_driver, "dropped by the driver"),
+        count(ledger.stored),
+        "",
+        count(ledger.stored),
+        count(ledger.acknowledged),
+        count(ledger.waiting),
+        lost(ledger.evicted, "evicted"),
+        lost(ledger.parked, "parked"),
+        count(ledger.merged),
+    )
+}

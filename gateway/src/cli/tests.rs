@@ -1,0 +1,201 @@
+//! What can be typed, and what is printed for it.
+
+use clap::CommandFactory as _;
+use serde_json::{Value as Json, json};
+
+use crate::commands::Verdict;
+use crate::control::message::{OutcomeReply, PointReply};
+use crate::status::{
+    BufferStatus, DeviceStatus, DriverStatus, Ledger, NorthboundStatus, PointStatus, Status,
+};
+
+use super::*;
+
+#[test]
+fn the_command_line_contradicts_itself_nowhere() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn every_command_teaches_with_examples() {
+    for command in Cli::command().get_subcommands_mut() {
+        let name = command.get_name().to_owned();
+        let help = command.render_long_help().to_string();
+        assert!(help.contains("Examples:\n  ") && help.contains(&format!("sagoo-edge {name}")), "{help}");
+    }
+}
+
+fn typed(line: &str) -> Command {
+    Cli::try_parse_from(line.split(' ')).unwrap().command
+}
+
+#[test]
+fn negative_numbers_are_values_and_not_options() {
+    let Command::Write(args) = typed("sagoo-edge write meter limit -2.5 --json") else { panic!() };
+    assert_eq!((args.value.as_str(), args.gateway.json, args.text), ("-2.5", true, false));
+    let Command::Write(args) = typed("sagoo-edge write panel line --text 42") else { panic!() };
+    assert_eq!((args.value.as_str(), args.text), ("42", true));
+}
+
+#[test]
+fn the_configuration_is_found_where_it_usually_is() {
+    let Command::Run(args) = typed("sagoo-edge run") else { panic!() };
+    assert_eq!(args.config, PathBuf::from("/etc/sagoo-edge"));
+    let Command::Read(args) = typed("sagoo-edge read meter a b --socket /run/s") else { panic!() };
+    assert_eq!((args.points.len(), args.gateway.socket), (2, Some(PathBuf::from("/run/s"))));
+    assert!(Cli::try_parse_from(["sagoo-edge", "status", "--socket", "s", "--config", "d"]).is_err());
+}
+
+#[test]
+fn a_value_is_what_it_looks_like() {
+    let value = |typed: &str| point::typed_value(typed, false).unwrap();
+    assert_eq!(value("true"), json!(true));
+    assert_eq!(value("-5"), json!(-5));
+    assert_eq!(value("+5"), json!(5));
+    assert_eq!(value("18446744073709551615"), json!(u64::MAX));
+    assert_eq!(value("5.0"), json!(5.0));
+    assert_eq!(value("-.5e3"), json!(-500.0));
+    for text in ["", "True", "on", "inf", "nan", "-", "1.2.3", "0x10", "12 V", "."] {
+        assert_eq!(value(text), Json::from(text));
+    }
+    assert_eq!(point::typed_value("5", true).unwrap(), json!("5"));
+    assert!(point::typed_value("18446744073709551616", false).is_err());
+    assert!(point::typed_value("1e999", false).is_err());
+}
+
+#[test]
+fn a_command_shows_what_became_of_each_point() {
+    let point = |point: &str, verdict, value, message: &str| PointReply {
+        point: point.into(),
+        verdict,
+        message: message.into(),
+        value,
+    };
+    let outcome = OutcomeReply {
+        id: "cli-1".into(),
+        verdict: Verdict::Refused,
+        message: "no answer".into(),
+        points: vec![
+            point("voltage", Verdict::Applied, Some(json!(230.1)), ""),
+            point("energy", Verdict::Refused, None, "no answer"),
+        ],
+    };
+    let expected = "POINT    VALUE  RESULT\nvoltage  230.1  applied\nenergy          refused  no answer\n";
+    assert_eq!(point::text(&outcome, false), expected);
+    let alone = OutcomeReply { points: Vec::new(), message: "no device \"x\"".into(), ..outcome };
+    assert_eq!(point::text(&alone, false), "refused: no device \"x\"\n");
+}
+
+fn sample_status() -> Status {
+    let ledger = Ledger {
+        read: 12_345,
+        suppressed: 345,
+        stored: 12_000,
+        acknowledged: 11_990,
+        waiting: 7,
+        evicted: 3,
+        ..Ledger::default()
+    };
+    let voltage = PointStatus {
+        name: "voltage".into(),
+        value: Some(json!(230.1)),
+        unit: "V".into(),
+        quality: "good".into(),
+        age_ms: Some(340),
+    };
+    let device = DeviceStatus {
+        name: "meter-3a".into(),
+        connection: "hall".into(),
+        online: true,
+        product_key: "em24".into(),
+        device_key: "hall3-meter-a".into(),
+        platform: "known".into(),
+        points: vec![voltage],
+        ledger,
+        ..DeviceStatus::default()
+    };
+    let dead = DeviceStatus {
+        name: "pump".into(),
+        connection: "hall".into(),
+        reason: "no answer\x1b[2J".into(),
+        platform: "probing".into(),
+        ..DeviceStatus::default()
+    };
+    Status {
+        version: "0.1.0".into(),
+        uptime_s: 7_380,
+        gateway: "gw-0001".into(),
+        drivers: vec![DriverStatus {
+            id: "modbus".into(),
+            state: "running".into(),
+            pid: Some(42),
+            version: "0.1.0".into(),
+            ..DriverStatus::default()
+        }],
+        devices: vec![device, dead],
+        buffer: BufferStatus { bytes: 1_536, max_bytes: 256 << 20, ..BufferStatus::default() },
+        northbound: NorthboundStatus {
+            broker: "mqtts://b:8883".into(),
+            last_error: "refused".into(),
+            ..NorthboundStatus::default()
+        },
+        totals: ledger,
+    }
+}
+
+#[test]
+fn the_status_is_read_at_a_glance() {
+    let expected = "\
+gw-0001  version 0.1.0, up 2 h 3 min
+
+platform  not connected for 0.0 s, mqtts://b:8883
+          refused
+          0 samples in 0 messages sent, 0 acknowledged, 0 sent again, 0 in flight; 0 commands
+buffer    1.5 KiB of 256 MiB, 7 samples waiting
+
+DRIVER  STATE    VERSION  PID  RESTARTS  SIGNED
+modbus  running  0.1.0     42         0  no
+
+DEVICE    CONNECTION  STATE    PLATFORM    READ  STORED  ACKNOWLEDGED  WAITING  LOST
+meter-3a  hall        online   known     12 345  12 000        11 990        7     3
+pump      hall        offline  probing        0       0             0        0     0  no answer\u{fffd}[2J
+
+samples   12 345 read = 345 suppressed + 0 dropped by the driver + 12 000 stored
+          12 000 stored = 11 990 acknowledged + 7 waiting + 3 evicted + 0 parked + 0 merged
+";
+    assert_eq!(status::text(&sample_status(), false), expected);
+}
+
+#[test]
+fn one_device_shows_its_points() {
+    let shown = status::device_text(&sample_status().devices[0], false);
+    let expected = "\
+meter-3a  online, on hall, em24/hall3-meter-a on the platform (known)
+
+POINT    VALUE  UNIT    AGE  QUALITY
+voltage  230.1  V     0.3 s  good
+";
+    assert!(shown.starts_with(expected), "{shown}");
+}
+
+#[test]
+fn colours_change_no_word() {
+    let plain = status::text(&sample_status(), false);
+    let coloured = status::text(&sample_status(), true);
+    let mut stripped = String::new();
+    for (i, part) in coloured.split("\x1b[").enumerate() {
+        stripped += if i == 0 { part } else { part.split_once('m').unwrap().1 };
+    }
+    assert_eq!(stripped, plain);
+}
+
+#[tokio::test]
+async fn a_gateway_that_does_not_run_is_answered_with_the_remedy() {
+    let dir = tempfile::tempdir().unwrap();
+    let gateway = Gateway { config: dir.path().into(), socket: Some(dir.path().join("s")), json: false };
+    let error = gateway.ask(&Request::Status).await.unwrap_err();
+    assert!(
+        error.starts_with("no gateway answers at ") && error.contains("sagoo-edge run --config"),
+        "{error}"
+    );
+}
