@@ -15,7 +15,7 @@ use tokio::time::{interval, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::commands::{self, Dispatch, Routes};
-use crate::config::types::{Config, GatewayProperty};
+use crate::config::types::{Config, GatewayProperty, Profile};
 use crate::config::Sources;
 use crate::control;
 use crate::northbound::{self, DeviceOnPlatform};
@@ -88,6 +88,9 @@ pub async fn run(config: Config, sources: Sources, stop: CancellationToken) -> a
         devices = config.devices.len(),
         "gateway starts"
     );
+    if config.sagoo.profile == Profile::Enterprise {
+        tracing::warn!("sagoo.profile: the enterprise platform is treated like the community one");
+    }
     let config = Arc::new(config);
     let (state, state_thread) = state::start(config.buffer.dir.join("state"));
     let opening = config.clone();

@@ -13,6 +13,7 @@
 //! - `sync`: group commit, here or on another thread.
 //! - `origins`: the last number taken from each sender, so that doubles are told.
 //! - `aside`: damaged bytes kept for whoever wants to look.
+//! - `lock`: one owner per directory.
 //! - `error`: what can go wrong, with its path.
 //! - [`state`]: small durable values in `sled`, behind guard rails.
 
@@ -20,6 +21,7 @@ mod aside;
 mod cursor;
 mod error;
 pub mod format;
+mod lock;
 pub mod options;
 mod origins;
 mod reader;

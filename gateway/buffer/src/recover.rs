@@ -5,22 +5,21 @@
 //! stepped over, set aside and reported; what an earlier process left unsynced is synced next.
 
 use std::collections::VecDeque;
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::fs::{self, DirBuilder, File};
+use std::os::unix::fs::{DirBuilderExt, FileExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-use rustix::fs::{FlockOperation, flock};
 
 use crate::aside::Aside;
 use crate::cursor::CursorFile;
 use crate::error::Error;
 use crate::format::{Previous, SEGMENT_HEADER_MAX, SegmentHeader};
+use crate::lock::Lock;
 use crate::options::Options;
 use crate::origins::Origins;
 use crate::reader::Damage;
 use crate::scan::{Gap, Scanner, Step};
-use crate::segment::{self, FILE_MODE, SEQ_LIMIT, Segment};
+use crate::segment::{self, SEQ_LIMIT, Segment};
 use crate::store::{Buffer, Counts, Evicted, Released};
 use crate::sync::{MAX_UNSYNCED, Pending, sync_dir};
 
@@ -82,7 +81,9 @@ impl Buffer {
         let payload = dir.join("payload");
         let is_new = !payload.exists();
         DirBuilder::new().recursive(true).mode(0o700).create(&payload).map_err(Error::open(&payload))?;
-        let lock = lock(&dir)?;
+        let lock_path = dir.join("lock");
+        let lock = Lock::take(&lock_path).map_err(Error::open(&lock_path))?;
+        let Some(lock) = lock else { return Err(Error::Locked { dir }) };
         let (cursor_file, existed, found) = CursorFile::open(dir.join("cursor"))?;
         let mut buffer = Self {
             limits,
@@ -288,19 +289,6 @@ impl Buffer {
         }
         self.pending.created();
         self.pending.dirty();
-    }
-}
-
-/// Holds the directory for this process; the lock ends with it, however it ends.
-fn lock(dir: &Path) -> Result<File, Error> {
-    let path = dir.join("lock");
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false).mode(FILE_MODE);
-    let file = options.open(&path).map_err(Error::open(&path))?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
-        Err(rustix::io::Errno::WOULDBLOCK) => Err(Error::Locked { dir: dir.to_owned() }),
-        Err(errno) => Err(Error::open(&path)(errno.into())),
     }
 }
 

@@ -204,7 +204,11 @@ impl Window {
         let read = self.file.read_exact_at(new, at + self.filled as u64);
         read.map_err(|error| {
             let short = error.kind() == io::ErrorKind::UnexpectedEof;
-            Error::read(&self.path)(if short { io::Error::other("file is shorter than it was") } else { error })
+            Error::read(&self.path)(if short {
+                io::Error::other("file is shorter than it was")
+            } else {
+                error
+            })
         })?;
         self.filled = want;
         Ok(())

@@ -14,6 +14,7 @@ use crate::aside::Aside;
 use crate::cursor::{self, Cursor, CursorFile};
 use crate::error::Error;
 use crate::format::{Class, Origin, SegmentHeader, encode_frame, frame_len};
+use crate::lock::Lock;
 use crate::options::{Durability, Limits};
 use crate::origins::Origins;
 use crate::reader::{Damage, Reader};
@@ -31,7 +32,7 @@ pub struct Buffer {
     pub(crate) limits: Limits,
     pub(crate) durability: Durability,
     /// Held for as long as the buffer is open.
-    pub(crate) _lock: File,
+    pub(crate) _lock: Lock,
     /// Oldest first.
     pub(crate) segments: VecDeque<Segment>,
     /// The newest segment's file; `None`: the next append begins a new one.

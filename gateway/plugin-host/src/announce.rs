@@ -2,7 +2,7 @@
 
 use tokio::sync::oneshot;
 
-use crate::log::{self, DRIVER};
+use crate::log::{DRIVER, shown};
 use crate::pipe::{Lines, Piece};
 
 /// The first line, or nothing if it is longer than any handshake.
@@ -37,7 +37,7 @@ impl Stdout {
 fn deliver(driver: &str, first: &mut Option<oneshot::Sender<FirstLine>>, piece: Piece<'_>) {
     let Some(first) = first.take() else {
         let (Piece::Line(text) | Piece::Part(text)) = piece;
-        tracing::debug!(target: DRIVER, driver, stream = "stdout", "{}", log::shown(text));
+        tracing::debug!(target: DRIVER, driver, stream = "stdout", "{}", shown(text));
         return;
     };
     let line = match piece {

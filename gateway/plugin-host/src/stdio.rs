@@ -10,7 +10,7 @@ use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};
 
 use crate::MAX_MESSAGE_BYTES;
-use crate::log::{self, DRIVER};
+use crate::log::{DRIVER, shown};
 use crate::pipe::{Lines, Piece};
 
 /// Runs until the plugin ends the stream or the connection is gone.
@@ -48,5 +48,5 @@ async fn copy(driver: &str, mut stream: Streaming<StdioData>) -> Status {
 
 fn event(driver: &str, stream: &str, piece: &Piece<'_>) {
     let (Piece::Line(text) | Piece::Part(text)) = piece;
-    tracing::debug!(target: DRIVER, driver, stream, "{}", log::shown(text));
+    tracing::debug!(target: DRIVER, driver, stream, "{}", shown(text));
 }

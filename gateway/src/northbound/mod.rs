@@ -1,1 +1,71 @@
-//! Towards the platform.
+//! Towards the platform: rows from the buffer go up, commands come down. In reading order:
+//!
+//! - [`forwarder`]: the one task; brings the others together.
+//! - [`sagoo`]: what is said on the wire, and when.
+//! - [`reader`]: from records in the buffer to rows, in order and again where needed.
+//! - [`report`]: what status says of it.
+//! - [`backoff`]: how long to wait after a failure.
+//!
+//! Always true: nothing here knows a driver; rows come from the pipeline and commands go to
+//! [`crate::commands`]; offline, nothing is lost, because the buffer keeps what was not settled.
+
+pub mod backoff;
+pub mod forwarder;
+#[cfg(test)]
+mod mosquitto;
+pub mod reader;
+pub mod report;
+pub mod sagoo;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use tokio::sync::watch;
+
+pub use forwarder::run;
+
+use crate::config::types::{GatewayConfig, SagooConfig};
+use crate::row::{Event, Identity};
+use crate::status::NorthboundStatus;
+use crate::{commands, pipeline};
+
+/// What the task needs.
+#[derive(Debug)]
+pub struct Setup {
+    /// `[sagoo]`
+    pub config: SagooConfig,
+    /// `[gateway]`
+    pub gateway: GatewayConfig,
+    /// Configured devices, the gateway itself not among them.
+    pub devices: Vec<DeviceOnPlatform>,
+    /// Rows, and what became of them.
+    pub pipeline: pipeline::Handle,
+    /// Commands.
+    pub commands: commands::Handle,
+    /// For people.
+    pub status: watch::Sender<NorthboundStatus>,
+    /// Names of the devices that answer; only they get heartbeats.
+    pub online: watch::Receiver<HashSet<String>>,
+    /// Of the gateway.
+    pub version: &'static str,
+}
+
+/// A device as the platform sees it.
+#[derive(Debug, Clone)]
+pub struct DeviceOnPlatform {
+    /// In the configuration.
+    pub name: Arc<str>,
+    /// Its keys.
+    pub identity: Identity,
+    /// Property key → point name.
+    pub points: BTreeMap<String, String>,
+}
+
+/// An event of now.
+fn event(name: &str, value: serde_json::Value) -> Event {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Event { name: name.to_owned(), value: value.to_string(), time_ms: now.as_millis() as i64 }
+}

@@ -32,12 +32,14 @@ pub enum ProgramError {
         dirs: String,
     },
     /// Found, but nobody vouches for it.
-    #[error("driver {id}: {path} is not signed; name {id:?} in drivers.allow_unsigned to run it all the same")]
+    #[error("driver {id}: {path} is not signed by a key in {trusted_keys}; name {id:?} in drivers.allow_unsigned to run it all the same")]
     Unsigned {
         /// Driver id.
         id: String,
         /// The program.
         path: String,
+        /// Where keys would be.
+        trusted_keys: String,
     },
 }
 
@@ -51,7 +53,11 @@ pub fn find(config: &DriversConfig, id: &str) -> Result<Program, ProgramError> {
         return Err(ProgramError::Missing { id: id.to_owned(), remedy, dirs: listed(&config.dirs) });
     };
     if !config.allow_unsigned.iter().any(|allowed| allowed == id) {
-        return Err(ProgramError::Unsigned { id: id.to_owned(), path: path.display().to_string() });
+        return Err(ProgramError::Unsigned {
+            id: id.to_owned(),
+            path: path.display().to_string(),
+            trusted_keys: config.trusted_keys.display().to_string(),
+        });
     }
     Ok(Program { path, signed: false })
 }

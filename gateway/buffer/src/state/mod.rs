@@ -13,12 +13,13 @@
 mod durable;
 mod open;
 
-use std::fs::File;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 
 pub use open::StateRecovery;
+
+use crate::lock::Lock;
 
 /// Largest value: above, `sled` would write to files it never syncs.
 pub const MAX_VALUE: usize = 4 << 10;
@@ -83,7 +84,7 @@ pub struct State {
     // before the lock, so that it is closed while the directory is still ours
     db: sled::Db,
     dir: PathBuf,
-    _lock: File,
+    _lock: Lock,
 }
 
 impl State {

@@ -5,21 +5,25 @@
 //! or read-only disk is not damage: it is an error, and the files stay as they are.
 
 use std::any::Any;
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
-
-use rustix::fs::{FlockOperation, flock};
+use std::thread;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::{State, StateError, durable};
+use crate::lock::Lock;
 
 /// Page cache: a floor of memory use rather than a limit, so small.
 const CACHE_BYTES: u64 = 2 << 20;
 /// How often written values are synced by themselves; garbage collection runs with it, too.
 const FLUSH_EVERY_MS: u64 = 500;
+/// A process being started holds a copy of every open file for a moment, and with it `sled`'s lock: how
+/// often, and after how long, it is tried again.
+const LOCK_TRIES: u32 = 40;
+const LOCK_WAIT: Duration = Duration::from_millis(25);
 pub(super) const QUARANTINE: &str = "quarantine-";
 
 /// What opening the state found and did.
@@ -41,6 +45,8 @@ pub struct StateRecovery {
 enum Trouble {
     /// The disk or its rights; trying again later may help.
     Disk(io::Error),
+    /// Its lock is held.
+    Busy(io::Error),
     /// The files themselves.
     Damage(String),
 }
@@ -51,13 +57,17 @@ impl State {
         debug_assert_ne!(durable::linked(), 0);
         let dir = dir.as_ref();
         DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(disk(dir))?;
-        let lock = lock(dir)?;
+        let lock_path = dir.join("lock");
+        let lock = Lock::take(&lock_path).map_err(disk(&lock_path))?;
+        let Some(lock) = lock else { return Err(StateError::Locked { dir: dir.to_owned() }) };
         let files = dir.join("db");
         let snapshots_removed = remove_half_written(&files).map_err(disk(&files))?;
         let mut recovery = StateRecovery { snapshots_removed, ..StateRecovery::default() };
         let db = match try_open(&files, &mut recovery) {
             Ok(db) => db,
-            Err(Trouble::Disk(source)) => return Err(StateError::Open { path: files, source }),
+            Err(Trouble::Disk(source) | Trouble::Busy(source)) => {
+                return Err(StateError::Open { path: files, source });
+            }
             Err(Trouble::Damage(reason)) => {
                 let quarantine = quarantine(dir, &files)?;
                 tracing::error!(quarantine = %quarantine.display(), %reason, "small state is damaged, moved aside");
@@ -82,13 +92,24 @@ fn open_again(files: &Path, quarantine: &Path, recovery: &mut StateRecovery) -> 
         fs::remove_dir_all(files).map_err(disk(files))?;
     }
     try_open(files, recovery).map_err(|trouble| match trouble {
-        Trouble::Disk(source) => StateError::Open { path: files.to_owned(), source },
+        Trouble::Disk(source) | Trouble::Busy(source) => StateError::Open { path: files.to_owned(), source },
         Trouble::Damage(reason) => StateError::Broken { dir: files.to_owned(), reason },
     })
 }
 
-/// Opens and reads everything once, because `sled` notices some damage only then.
+/// Opens, waiting for a lock that nobody else can mean to hold: the directory is ours.
 fn try_open(files: &Path, recovery: &mut StateRecovery) -> Result<sled::Db, Trouble> {
+    for _ in 0..LOCK_TRIES {
+        match open_and_read(files, recovery) {
+            Err(Trouble::Busy(_)) => thread::sleep(LOCK_WAIT),
+            result => return result,
+        }
+    }
+    open_and_read(files, recovery)
+}
+
+/// Opens and reads everything once, because `sled` notices some damage only then.
+fn open_and_read(files: &Path, recovery: &mut StateRecovery) -> Result<sled::Db, Trouble> {
     let opened = catch_unwind(|| {
         let config = sled::Config::new()
             .path(files)
@@ -107,6 +128,10 @@ fn try_open(files: &Path, recovery: &mut StateRecovery) -> Result<sled::Db, Trou
         Ok(Ok((db, values))) => {
             recovery.values = values;
             Ok(db)
+        }
+        // sled wraps this one and drops its number
+        Ok(Err(sled::Error::Io(error))) if error.to_string().starts_with("could not acquire lock") => {
+            Err(Trouble::Busy(error))
         }
         // What the system refused has its number; sled's own I/O errors have none.
         Ok(Err(sled::Error::Io(error))) if error.raw_os_error().is_some() => Err(Trouble::Disk(error)),
@@ -161,18 +186,6 @@ fn entries(dir: &Path) -> io::Result<Vec<PathBuf>> {
         Ok(entries) => entries.map(|entry| entry.map(|entry| entry.path())).collect(),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
         Err(error) => Err(error),
-    }
-}
-
-fn lock(dir: &Path) -> Result<File, StateError> {
-    let path = dir.join("lock");
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false).mode(0o600);
-    let file = options.open(&path).map_err(disk(&path))?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
-        Err(rustix::io::Errno::WOULDBLOCK) => Err(StateError::Locked { dir: dir.to_owned() }),
-        Err(errno) => Err(disk(&path)(errno.into())),
     }
 }
 

@@ -8,11 +8,11 @@ use std::path::Path;
 use proptest::prelude::*;
 use sagoo_edge_buffer::{Buffer, Class, Cursor, CursorFound, Options, Origin, Record};
 
-use super::{append, open, options, payload, read_all, segments, seqs};
+use super::{append, open, options, payload, read_all, scratch, segments, seqs};
 
 /// Copies a store, so that each damage begins from the same.
 fn copied(from: &Path) -> tempfile::TempDir {
-    let to = tempfile::tempdir().unwrap();
+    let to = scratch();
     copy_dir(from, to.path());
     to
 }
@@ -50,7 +50,7 @@ fn filled(dir: &Path) -> Vec<Record> {
 
 #[test]
 fn a_tail_torn_at_any_byte_costs_the_torn_record_only() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let records = filled(dir.path());
     let newest = segments(dir.path()).pop().unwrap();
     let len = fs::metadata(&newest).unwrap().len();
@@ -73,7 +73,7 @@ fn a_tail_torn_at_any_byte_costs_the_torn_record_only() {
 
 #[test]
 fn a_first_record_torn_at_any_byte_leaves_the_segments_before() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let records = filled(dir.path());
     let newest = segments(dir.path()).pop().unwrap();
     let first: u64 = newest.file_stem().unwrap().to_str().unwrap().parse().unwrap();
@@ -91,7 +91,7 @@ fn a_first_record_torn_at_any_byte_leaves_the_segments_before() {
         );
         assert!(read_all(&mut buffer) == records[..before], "cut to {len}");
         assert_eq!(append(&mut buffer, b"next"), first);
-        assert_eq!(buffer.last_seq_of(&[1; 16]).is_some(), true);
+        assert!(buffer.last_seq_of(&[1; 16]).is_some());
         drop(buffer);
         let (mut buffer, recovery) = open(copy.path());
         assert_eq!(recovery.damage, vec![]);
@@ -101,7 +101,7 @@ fn a_first_record_torn_at_any_byte_leaves_the_segments_before() {
 
 #[test]
 fn a_tail_of_zeros_is_a_torn_tail() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let records = filled(dir.path());
     let newest = segments(dir.path()).pop().unwrap();
     let file = OpenOptions::new().write(true).open(&newest).unwrap();
@@ -116,7 +116,7 @@ fn a_tail_of_zeros_is_a_torn_tail() {
 /// Every byte of the newest segment, one at a time.
 #[test]
 fn a_flip_in_the_newest_segment_costs_one_record_at_most() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let records = filled(dir.path());
     let by_seq: BTreeMap<u64, &Record> = records.iter().map(|record| (record.seq, record)).collect();
     let last_of = |n| {
@@ -147,7 +147,7 @@ fn a_flip_in_the_newest_segment_costs_one_record_at_most() {
 
 #[test]
 fn a_flip_in_an_old_segment_is_found_when_it_is_read() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let records = filled(dir.path());
     let oldest = segments(dir.path()).remove(0);
     let len = fs::metadata(&oldest).unwrap().len();
@@ -170,7 +170,7 @@ fn a_flip_in_an_old_segment_is_found_when_it_is_read() {
 /// A header only speeds things up.
 #[test]
 fn a_damaged_header_costs_no_record_and_no_sender() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let records = filled(dir.path());
     for index in 0..segments(dir.path()).len() {
         let copy = copied(dir.path());
@@ -186,7 +186,7 @@ fn a_damaged_header_costs_no_record_and_no_sender() {
 
 #[test]
 fn an_old_segment_cut_short_costs_what_was_cut() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let records = filled(dir.path());
     let oldest = segments(dir.path()).remove(0);
     OpenOptions::new().write(true).open(&oldest).unwrap().set_len(3_000).unwrap();
@@ -199,7 +199,7 @@ fn an_old_segment_cut_short_costs_what_was_cut() {
 
 #[test]
 fn a_missing_segment_costs_its_own_records() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let records = filled(dir.path());
     let paths = segments(dir.path());
     fs::remove_file(&paths[1]).unwrap();
@@ -220,7 +220,7 @@ fn a_damaged_cursor_begins_again_at_the_oldest_record() {
         |path| fs::remove_file(path).unwrap(),
     ];
     for damage in damages {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = scratch();
         let records = filled(dir.path());
         let (mut buffer, recovery) = open(dir.path());
         assert_eq!(recovery.cursor, CursorFound::Good);
@@ -241,7 +241,7 @@ fn a_damaged_cursor_begins_again_at_the_oldest_record() {
 /// Numbers are not given twice while somebody may know them.
 #[test]
 fn numbers_go_on_behind_the_cursor_when_the_records_are_gone() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     filled(dir.path());
     let (mut buffer, _) = open(dir.path());
     buffer.advance(Cursor { floor: 28, detail: Vec::new() }).unwrap();
@@ -256,7 +256,7 @@ fn numbers_go_on_behind_the_cursor_when_the_records_are_gone() {
 
 #[test]
 fn what_is_set_aside_is_bounded() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let (mut buffer, _) = open(dir.path());
     for n in 0..200 {
         append(&mut buffer, &payload(n, 3_000));
@@ -276,13 +276,13 @@ fn what_is_set_aside_is_bounded() {
 /// A record whose payload holds whole frames: they are not records, damaged or not.
 #[test]
 fn frames_inside_a_payload_do_not_become_records() {
-    let inner = tempfile::tempdir().unwrap();
+    let inner = scratch();
     let (mut buffer, _) = open(inner.path());
     append(&mut buffer, b"one");
     append(&mut buffer, b"two");
     drop(buffer);
     let frames = fs::read(segments(inner.path()).pop().unwrap()).unwrap();
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let (mut buffer, _) = open(dir.path());
     for _ in 0..4 {
         append(&mut buffer, &frames);
@@ -304,7 +304,7 @@ proptest! {
         writes in proptest::collection::vec((0..4usize, 0.0..1.0f64, proptest::collection::vec(any::<u8>(), 1..400)), 1..6),
         cut in proptest::option::of((0..4usize, 0.0..1.2f64)),
     ) {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = scratch();
         let records = filled(dir.path());
         let mut files = segments(dir.path());
         files.push(dir.path().join("cursor"));

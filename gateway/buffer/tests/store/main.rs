@@ -6,6 +6,8 @@
 //! - `durability`: syncing, here and on another thread.
 //! - `kill`: a process killed while it writes.
 
+#![allow(clippy::unwrap_used, reason = "a test that panics has failed, which is what it is for")]
+
 mod damage;
 mod durability;
 mod kill;
@@ -16,8 +18,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use sagoo_edge_buffer::{Buffer, Class, Options, Outcome, Record, Recovery};
+use tempfile::TempDir;
 
 const MIB: u64 = 1 << 20;
+
+/// A directory in memory where there is one: thousands of small stores would otherwise wait for the disk.
+fn scratch() -> TempDir {
+    let memory = Path::new("/dev/shm");
+    if memory.is_dir() { tempfile::tempdir_in(memory).unwrap() } else { tempfile::tempdir().unwrap() }
+}
 
 fn options(dir: &Path) -> Options {
     Options::new(dir.to_owned(), 8 * MIB)

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use proptest::prelude::*;
 use sagoo_edge_buffer::{Buffer, Class, Cursor, Options, Origin, Outcome, Record, SyncJob};
 
-use super::{MIB, bytes_in, payload, read_all};
+use super::{MIB, bytes_in, payload, read_all, scratch};
 
 const MAX_BYTES: u64 = MIB;
 
@@ -197,7 +197,7 @@ proptest! {
         segment_bytes in prop_oneof![Just(6_000u64), Just(60_000), Just(4 << 20)],
         fill in prop_oneof![1 => Just(0), 2 => 6..10u32],
     ) {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = scratch();
         let buffer = Some(opened(dir.path(), segment_bytes));
         let model = Model { next_seq: 1, ..Model::default() };
         let mut pair = Pair { dir: dir.path(), buffer, model, job: None };

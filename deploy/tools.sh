@@ -1,0 +1,106 @@
+# What deploy/check.sh and deploy/demo.sh need on the machine, installed where they may be.
+# Sourced, not run. Every function either makes its tool available or says what to type and ends.
+# shellcheck shell=bash
+: "${root:?the checkout}" "${target:?what is built goes there}"
+
+# The one place that says which version of each tool the gate was written with.
+readonly PYMODBUS=pymodbus==3.16.1 # a device nobody here wrote, for the end-to-end tests
+readonly CARGO_DENY=0.20.2
+
+# Debian keeps mosquitto where only root's PATH looks; rustup keeps cargo where a new shell looks.
+PATH="$PATH:$HOME/.cargo/bin:/usr/sbin:/sbin"
+
+say() { printf '%s\n' "$*"; }
+
+die() {
+  printf '%s\n' "$*" >&2
+  exit 1
+}
+
+have() { command -v "$1" >/dev/null 2>&1; }
+
+# Runs a command as root, without ever asking for a password. False where that is not possible.
+as_root() {
+  if [ "$(id -u)" = 0 ]; then
+    "$@"
+  elif have sudo && sudo -n true 2>/dev/null; then
+    sudo -n "$@"
+  else
+    return 1
+  fi
+}
+
+# Installs Debian packages, or prints the one line that does.
+install_packages() {
+  local line="sudo apt-get update && sudo apt-get install -y --no-install-recommends $*"
+  have apt-get || die "these are needed and this system has no apt-get: $*" \
+    "(the names are Debian's). Install them the way this system does, then run this again."
+  as_root true || die "these packages are needed, and installing them needs root. Type this, then run it again:
+  $line"
+  say "installing $*"
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get update -qq
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@"
+}
+
+# The compiler and linker that Rust's crates with C inside (TLS) are built with.
+ensure_compiler() {
+  if have cc && printf 'int main(void){return 0;}' | cc -x c -o /dev/null - 2>/dev/null; then
+    return
+  fi
+  install_packages build-essential
+}
+
+# The version that rust-toolchain.toml pins.
+pinned_rust() { sed -n 's/^channel = "\(.*\)"$/\1/p' "$root/rust-toolchain.toml"; }
+
+# The pinned Rust. Only rustup reads rust-toolchain.toml; any other cargo has to be that version itself.
+ensure_rust() {
+  local pinned found
+  pinned=$(pinned_rust)
+  if ! have cargo && ! have rustup; then
+    have curl || install_packages curl ca-certificates
+    say "installing Rust with rustup, for this user only, into ~/.rustup and ~/.cargo"
+    curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs |
+      sh -s -- -y --quiet --profile minimal --default-toolchain none --no-modify-path ||
+      die "rustup could not be installed. Type this, then run it again:
+  curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh"
+    hash -r
+  fi
+  if have rustup; then
+    # rustup's cargo need not be the first one found, so ask rustup and not cargo
+    if ! rustup run "$pinned" cargo fmt --version >/dev/null 2>&1 ||
+      ! rustup run "$pinned" cargo clippy --version >/dev/null 2>&1; then
+      say "installing Rust $pinned, the version rust-toolchain.toml pins"
+      rustup toolchain install "$pinned" --profile minimal --component rustfmt --component clippy ||
+        die "Rust $pinned could not be installed. Type this, then run it again:
+  rustup toolchain install $pinned --component rustfmt --component clippy"
+    fi
+  fi
+  found=$(cd "$root" && cargo --version | cut -d ' ' -f 2)
+  [ "$found" = "$pinned" ] || die "cargo is $found and not the pinned $pinned: $(command -v cargo) does not read" \
+    "rust-toolchain.toml, so it is not rustup's. Put ~/.cargo/bin first in PATH, or install rustup:
+  curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh"
+}
+
+# Broker and device of the end-to-end tests: programs nobody here wrote.
+ensure_peers() {
+  local missing=() python="$target/venv/bin/python"
+  have mosquitto || missing+=(mosquitto)
+  python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
+  [ ${#missing[@]} = 0 ] || install_packages "${missing[@]}"
+  if ! "$python" -c "import pymodbus; assert 'pymodbus==' + pymodbus.__version__ == '$PYMODBUS'" 2>/dev/null; then
+    say "installing $PYMODBUS into ${python%/bin/python}"
+    python3 -m venv --clear "$target/venv"
+    "$python" -m pip install --quiet --disable-pip-version-check "$PYMODBUS"
+  fi
+}
+
+# Built once, without optimisation: it runs for a second and builds in one minute instead of five.
+ensure_cargo_deny() {
+  local tools="$target/tools"
+  [ "$("$tools/bin/cargo-deny" --version 2>/dev/null)" = "cargo-deny $CARGO_DENY" ] && return
+  say "building cargo-deny $CARGO_DENY into $tools, once"
+  CARGO_PROFILE_RELEASE_OPT_LEVEL=0 CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=256 \
+    CARGO_TARGET_DIR="$tools/build" cargo install --quiet --locked --force --root "$tools" "cargo-deny@$CARGO_DENY"
+  rm -rf "$tools/build"
+}

@@ -1,0 +1,129 @@
+//! The driver as the SDK sees it: who it is, and settings → devices with their read plans.
+//!
+//! Always true: checking touches no device; a device with a mistake of its own, of its model or of
+//! its connection is left out, and every other device runs.
+
+use sagoo_driver_sdk::{
+    Checked, CheckedConnection, CheckedDevice, Configuration, Description, DeviceTable, Driver, Offline,
+    PlannedRequest, Point, Poll,
+};
+
+use crate::config::{self, Connection, Device, PlannedPoll};
+use crate::line::{self, ModbusLine};
+use crate::model::{self, ReadModel};
+use crate::plan::Block;
+use crate::settings::{Report, path, step, suggest};
+
+/// JSON Schema of what this driver reads.
+pub(crate) const SCHEMA: &str = include_str!("schema.json");
+
+/// The Modbus driver.
+#[derive(Debug)]
+pub(crate) struct Modbus;
+
+impl Driver for Modbus {
+    type Connection = Connection;
+    type Device = Device;
+    type Line = ModbusLine;
+
+    fn describe(&self) -> Description {
+        Description {
+            name: "modbus",
+            version: env!("CARGO_PKG_VERSION"),
+            title: "Modbus TCP",
+            config_schema: SCHEMA,
+            abilities: &["write"],
+        }
+    }
+
+    fn check(&self, configuration: &Configuration) -> Checked<Self> {
+        let mut report = Report::default();
+        let read = |table| model::read_model(table, &mut report);
+        let models: Vec<ReadModel<'_>> = configuration.models.iter().filter_map(read).collect();
+        let mut connections = Vec::new();
+        for table in &configuration.connections {
+            let read = config::read_connection(table, &mut report);
+            let on_it = |device: &&DeviceTable| device.connection == table.name;
+            let tables = configuration.devices.iter().filter(on_it);
+            let offline = read.as_ref().map_or_else(Offline::default, |(_, offline)| *offline);
+            let devices = check_devices(tables, &models, offline, &mut report);
+            if let Some((settings, _)) = read {
+                connections.push(CheckedConnection { name: table.name.clone(), settings, devices });
+            }
+        }
+        tell_lost_devices(configuration, &mut report);
+        Checked { problems: report.problems, connections }
+    }
+
+    fn line(&self, connection: &Connection) -> ModbusLine {
+        ModbusLine::new(connection)
+    }
+}
+
+/// The devices of one connection.
+fn check_devices<'a>(
+    tables: impl Iterator<Item = &'a DeviceTable>,
+    models: &[ReadModel<'_>],
+    offline: Offline,
+    report: &mut Report,
+) -> Vec<CheckedDevice<Modbus>> {
+    let mut devices: Vec<CheckedDevice<Modbus>> = Vec::new();
+    for table in tables {
+        let Some(settings) = config::read_device(table, models, report) else { continue };
+        if let Some(other) = devices.iter().find(|other| other.settings.unit == settings.unit) {
+            let place = path(["device", &table.name]);
+            let place = if table.settings.get("unit").is_some() { step(&place, "unit") } else { place };
+            let message =
+                format!("unit {} of this connection is device {:?} as well", settings.unit, other.name);
+            report.warning(
+                place,
+                message,
+                "unit = the device's own number; leave it so if both read the same device",
+            );
+        }
+        let point =
+            |point: &crate::point::Point| Point { name: point.name.clone(), writable: point.write.is_some() };
+        devices.push(CheckedDevice {
+            name: table.name.clone(),
+            points: settings.points.iter().map(point).collect(),
+            polls: settings.polls.iter().map(poll).collect(),
+            offline,
+            settings,
+        });
+    }
+    devices
+}
+
+fn poll(planned: &PlannedPoll) -> Poll {
+    Poll {
+        name: planned.rate.clone(),
+        period: planned.period,
+        points: planned.blocks.iter().flat_map(|block| block.spans.iter().map(|span| span.point)).collect(),
+        requests: planned.blocks.iter().map(request).collect(),
+    }
+}
+
+fn request(block: &Block) -> PlannedRequest {
+    PlannedRequest {
+        request: line::name(block),
+        wanted: u32::from(block.cells - block.wasted),
+        wasted: block.wasted.into(),
+        // On TCP the device's own time decides, and nobody knows it before it was asked.
+        predicted_ms: 0.0,
+    }
+}
+
+/// Devices whose connection is not there.
+fn tell_lost_devices(configuration: &Configuration, report: &mut Report) {
+    let names: Vec<&str> = configuration.connections.iter().map(|table| table.name.as_str()).collect();
+    for table in &configuration.devices {
+        if !names.contains(&table.connection.as_str()) {
+            let message = format!("there is no connection {:?}", table.connection);
+            report.error(
+                path(["device", &table.name, "connection"]),
+                message,
+                suggest(&table.connection, &names),
+            );
+        }
+    }
+}

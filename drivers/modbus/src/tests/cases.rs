@@ -1,0 +1,96 @@
+//! Runs the folders of `cases/`. Adding one needs no code:
+//! - `settings.toml`: connections, models and devices as in the gateway's files;
+//! - `registers.json`: cells of the simulated device; what is not there is an illegal address;
+//! - `expected.json`: `problems` with their places, and per device its `plan` and its `values`.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use sagoo_driver_sdk::{CheckedDevice, Driver, Line, Problem, Readings};
+use serde_json::{Value as Json, json};
+
+use super::device::{Cells, Device, Does};
+use super::{PATIENT, configuration, connection, told};
+use crate::driver::Modbus;
+
+#[tokio::test]
+async fn every_case_is_planned_and_read_as_expected() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("cases");
+    let mut wrong = Vec::new();
+    let mut count = 0;
+    for entry in fs::read_dir(&root).unwrap() {
+        let folder = entry.unwrap().path();
+        let read = |file: &str| {
+            fs::read_to_string(folder.join(file))
+                .unwrap_or_else(|error| panic!("{}/{file}: {error}", folder.display()))
+        };
+        let parsed = |file: &str| -> Json {
+            serde_json::from_str(&read(file))
+                .unwrap_or_else(|error| panic!("{}/{file}: {error}", folder.display()))
+        };
+        let expected = parsed("expected.json");
+        let actual = run(&read("settings.toml"), &parsed("registers.json")).await;
+        if actual != expected {
+            let actual = serde_json::to_string_pretty(&actual).unwrap();
+            wrong.push(format!("{} gave\n{actual}", folder.display()));
+        }
+        count += 1;
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+    assert!(count >= 8, "only {count} cases in {}", root.display());
+}
+
+async fn run(settings: &str, registers: &Json) -> Json {
+    let mut cells = Cells::of(registers);
+    let server = Device::start(move |asked| Does::Send(vec![cells.answer(asked)])).await;
+    let checked = Modbus.check(&configuration(settings));
+    let mut devices = BTreeMap::new();
+    for of in &checked.connections {
+        let mut line = Modbus.line(&connection(server.port, PATIENT));
+        for device in &of.devices {
+            devices.insert(device.name.clone(), read(device, &mut line).await);
+        }
+    }
+    json!({ "problems": checked.problems.iter().map(problem).collect::<Vec<_>>(), "devices": devices })
+}
+
+async fn read(device: &CheckedDevice<Modbus>, line: &mut <Modbus as Driver>::Line) -> Json {
+    let mut plan = BTreeMap::new();
+    let mut out = Readings::default();
+    for (place, poll) in device.polls.iter().enumerate() {
+        let request = |request: &sagoo_driver_sdk::PlannedRequest| {
+            format!("{}, {} wanted, {} wasted", request.request, request.wanted, request.wasted)
+        };
+        let requests: Vec<String> = poll.requests.iter().map(request).collect();
+        plan.insert(format!("{} {:?}", poll.name, poll.period), requests);
+        line.poll(&device.settings, place, &mut out).await.unwrap();
+    }
+    let mut values = told(&device.settings, &out);
+    let all: Vec<usize> = (0..device.points.len()).collect();
+    let mut again = Readings::default();
+    line.read(&device.settings, &all, &mut again).await.unwrap();
+    assert_eq!(told(&device.settings, &again), values, "a read differs from the polls");
+    shorten(&mut values);
+    json!({ "plan": plan, "values": values })
+}
+
+/// A run of many points called `p000`, `p001`, … is told by its sum.
+fn shorten(values: &mut Json) {
+    let object = values.as_object_mut().unwrap();
+    let run: Vec<String> =
+        object.keys().filter(|name| name.len() == 5 && name.starts_with('p')).cloned().collect();
+    if run.len() > 20 {
+        let on: Vec<String> = run.iter().filter(|name| object[*name] == json!(true)).cloned().collect();
+        for name in &run {
+            object.remove(name);
+        }
+        object.insert("on".to_owned(), json!(on));
+        object.insert("of".to_owned(), json!(run.len()));
+    }
+}
+
+fn problem(problem: &Problem) -> Json {
+    let kind = if problem.warning { "warning" } else { "error" };
+    json!({ kind: problem.path.join("."), "message": problem.message, "hint": problem.hint })
+}

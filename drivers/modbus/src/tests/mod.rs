@@ -1,0 +1,80 @@
+//! Whole driver against devices in this process: well-behaved ones from the case folders, and
+//! misbehaving ones that say whatever a test makes them say.
+
+mod cases;
+mod device;
+mod reading;
+mod socket;
+mod writing;
+
+use std::time::Duration;
+
+use sagoo_driver_sdk::{Configuration, ConnectionTable, DeviceTable, Driver, ModelTable, Readings, Value};
+use serde_json::{Value as Json, json};
+
+use crate::config::{Connection, Device, Transport};
+use crate::driver::Modbus;
+use crate::tcp::Endpoint;
+
+/// Long enough for a loaded machine where an answer is expected.
+const PATIENT: Duration = Duration::from_secs(20);
+/// Short where silence is expected.
+const SHORT: Duration = Duration::from_millis(40);
+
+fn connection(port: u16, timeout: Duration) -> Connection {
+    let transport = Transport::Tcp(Endpoint { host: "127.0.0.1".to_owned(), port });
+    Connection { transport, timeout, turnaround: Duration::ZERO }
+}
+
+/// TOML as the gateway hands it over: without what is the gateway's own.
+fn configuration(toml: &str) -> Configuration {
+    let file: Json = toml::from_str(toml).unwrap();
+    let tables = |kind: &str| file.get(kind).and_then(Json::as_object).cloned().unwrap_or_default();
+    let take =
+        |settings: &mut Json, key: &str| match settings.as_object_mut().and_then(|table| table.remove(key)) {
+            Some(Json::String(text)) => text,
+            _ => String::new(),
+        };
+    let mut all = Configuration::default();
+    for (name, mut settings) in tables("connection") {
+        take(&mut settings, "driver");
+        all.connections.push(ConnectionTable { name, settings });
+    }
+    for (name, settings) in tables("model") {
+        all.models.push(ModelTable { name, settings });
+    }
+    for (name, mut settings) in tables("device") {
+        let (connection, model) = (take(&mut settings, "connection"), take(&mut settings, "model"));
+        all.devices.push(DeviceTable { name, connection, model, settings });
+    }
+    all
+}
+
+/// A device of unit 7 with these points, on a model with these other settings.
+fn device(model: &str, points: &str) -> Device {
+    let toml = format!(
+        "[connection.c]\ndriver = \"modbus\"\ntcp = {{ host = \"h\" }}\n[model.m]\n{model}\n[model.m.points]\n{points}\n\
+         [device.d]\nconnection = \"c\"\nmodel = \"m\"\nunit = 7\n"
+    );
+    let checked = Modbus.check(&configuration(&toml));
+    assert_eq!(checked.problems, []);
+    checked.connections[0].devices[0].settings.clone()
+}
+
+/// Point names and values, or `{"bad": reason}`.
+fn told(device: &Device, out: &Readings) -> Json {
+    let one = |value: &Result<Value, String>| match value {
+        Ok(Value::Bool(value)) => json!(value),
+        Ok(Value::Int(value)) => json!(value),
+        Ok(Value::Uint(value)) => json!(value),
+        Ok(Value::Float(value)) => json!(value),
+        Ok(other) => panic!("a modbus point reads {other:?}"),
+        Err(reason) => json!({ "bad": reason }),
+    };
+    let named = |reading: &sagoo_driver_sdk::Reading| {
+        (device.points[reading.point].name.clone(), one(&reading.value))
+    };
+    let all: serde_json::Map<_, _> = out.readings().iter().map(named).collect();
+    assert_eq!(all.len(), out.readings().len(), "a point was read twice");
+    Json::Object(all)
+}

@@ -1,0 +1,210 @@
+//! Writes: what is sent, and what is said about it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use sagoo_driver_sdk::{Driver, Line, Outcome, Value};
+use serde_json::json;
+use tokio::net::TcpListener;
+
+use super::device::{Cells, Device as Peer, Does};
+use super::{PATIENT, SHORT, connection, device};
+use crate::config::Device;
+use crate::driver::Modbus;
+
+const POINTS: &str = r#"
+limit = { at = "holding:0x10", type = "u16", scale = 0.1, write = { min = 0, max = 63, verify = true } }
+pump = { at = "coil:3", write = true }
+seen = { at = "holding:0x14", type = "u16" }
+target = { at = "holding:0x12", type = "f32", order = "CDAB", write = { verify = true } }
+valve = { at = "coil:4", write = { verify = true } }
+"#;
+
+fn writer() -> Device {
+    device("", POINTS)
+}
+
+fn honest() -> Cells {
+    Cells::of(&json!({ "holding": { "0x0010": [0, 0, 0, 0, 0] }, "coil": { "0x0000": [0, 0, 0, 0, 0] } }))
+}
+
+fn number(device: &Device, name: &str) -> usize {
+    device.points.iter().position(|point| point.name == name).unwrap()
+}
+
+async fn write(peer: &Peer, device: &Device, values: &[(&str, Value)]) -> Vec<Outcome> {
+    let mut line = Modbus.line(&connection(peer.port, PATIENT));
+    let values: Vec<(usize, Value)> =
+        values.iter().map(|(name, v)| (number(device, name), v.clone())).collect();
+    line.write(device, &values).await
+}
+
+fn reason(outcome: &Outcome) -> &str {
+    match outcome {
+        Outcome::Refused(reason) | Outcome::Unknown(reason) => reason,
+        other => panic!("{other:?} has no reason"),
+    }
+}
+
+#[tokio::test]
+async fn each_point_is_written_by_the_function_that_fits() {
+    let device = writer();
+    let mut cells = honest();
+    let mut peer = Peer::start(move |asked| Does::Send(vec![cells.answer(asked)])).await;
+    let outcomes = write(
+        &peer,
+        &device,
+        &[
+            ("limit", Value::Float(32.1)),
+            ("pump", Value::Int(1)),
+            ("target", Value::Float(12.34)),
+            ("valve", Value::Bool(true)),
+        ],
+    )
+    .await;
+    assert_eq!(
+        outcomes,
+        [
+            Outcome::Applied(Some(Value::Float(32.1))),
+            Outcome::Applied(None),
+            Outcome::Applied(Some(Value::Float(12.34))),
+            Outcome::Applied(Some(Value::Bool(true))),
+        ]
+    );
+    assert_eq!(
+        peer.pdus(),
+        [
+            vec![6, 0, 0x10, 1, 65],
+            vec![3, 0, 0x10, 0, 1],
+            vec![5, 0, 3, 0xFF, 0],
+            vec![16, 0, 0x12, 0, 2, 4, 0x70, 0xA4, 0x41, 0x45],
+            vec![3, 0, 0x12, 0, 2],
+            vec![5, 0, 4, 0xFF, 0],
+            vec![1, 0, 4, 0, 1],
+        ]
+    );
+}
+
+#[tokio::test]
+async fn what_is_not_allowed_or_does_not_fit_is_refused_before_anything_is_sent() {
+    let device = writer();
+    let mut peer = Peer::start(|_| Does::Send(vec![])).await;
+    for (name, value, told) in [
+        ("limit", Value::Int(64), "limit: 64 is above its max 63"),
+        ("limit", Value::Float(-0.1), "limit: -0.1 is below its min 0"),
+        ("limit", Value::Float(f64::NAN), "limit: NaN is not a number"),
+        ("limit", Value::Text("5".into()), "limit: the text \"5\" is not a number, write it without quotes"),
+        ("pump", Value::Int(2), "pump: 2 is not a bool, only true, false, 1 and 0 are"),
+        ("target", Value::Float(1e39), "target: 1000000000000000000000000000000000000000 does not fit f32"),
+        ("seen", Value::Int(1), "seen: may not be written, its model has no write"),
+    ] {
+        let outcomes = write(&peer, &device, &[(name, value)]).await;
+        assert_eq!(outcomes, [Outcome::Refused(told.to_owned())]);
+    }
+    assert!(peer.pdus().is_empty());
+    assert_eq!(peer.connections(), 0);
+}
+
+#[tokio::test]
+async fn a_device_that_knows_only_the_functions_for_several_is_written_by_them() {
+    let device = writer();
+    let mut cells = honest();
+    let mut peer = Peer::start(move |asked| {
+        let simple = matches!(asked.pdu[0], 5 | 6);
+        Does::Send(vec![if simple { asked.answer(&[asked.pdu[0] | 0x80, 1]) } else { cells.answer(asked) }])
+    })
+    .await;
+    let outcomes = write(&peer, &device, &[("limit", Value::Int(5)), ("valve", Value::Bool(true))]).await;
+    assert_eq!(
+        outcomes,
+        [Outcome::Applied(Some(Value::Float(5.0))), Outcome::Applied(Some(Value::Bool(true)))]
+    );
+    let functions: Vec<u8> = peer.pdus().iter().map(|pdu| pdu[0]).collect();
+    assert_eq!(functions, [6, 16, 3, 5, 15, 1]);
+}
+
+#[tokio::test]
+async fn a_value_the_device_keeps_to_itself_differs() {
+    let device = writer();
+    let mut cells = honest();
+    let peer = Peer::start(move |asked| {
+        let is_write = matches!(asked.pdu[0], 5 | 6);
+        Does::Send(vec![if is_write { asked.answer(&asked.pdu) } else { cells.answer(asked) }])
+    })
+    .await;
+    let outcomes = write(&peer, &device, &[("limit", Value::Int(5)), ("valve", Value::Bool(true))]).await;
+    assert_eq!(outcomes, [Outcome::Differs(Value::Float(0.0)), Outcome::Differs(Value::Bool(false))]);
+}
+
+#[tokio::test]
+async fn a_write_without_an_answer_is_unknown_and_sent_once() {
+    let device = writer();
+    let mut peer = Peer::start(|_| Does::Send(vec![])).await;
+    let mut line = Modbus.line(&connection(peer.port, SHORT));
+    let values = [(number(&device, "pump"), Value::Bool(true)), (number(&device, "limit"), Value::Int(5))];
+    let outcomes = line.write(&device, &values).await;
+    assert!(
+        matches!(&outcomes[0], Outcome::Unknown(reason) if reason.contains("did not answer")),
+        "{outcomes:?}"
+    );
+    assert!(matches!(&outcomes[1], Outcome::Refused(reason) if reason.contains("not sent")), "{outcomes:?}");
+    assert_eq!(peer.pdus(), [vec![5, 0, 3, 0xFF, 0]]);
+}
+
+#[tokio::test]
+async fn a_write_on_a_dead_line_is_refused_because_nothing_was_sent() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    drop(listener);
+    let device = writer();
+    let mut line = Modbus.line(&connection(port, PATIENT));
+    let outcomes = line.write(&device, &[(number(&device, "pump"), Value::Bool(true))]).await;
+    assert!(
+        matches!(&outcomes[0], Outcome::Refused(reason) if reason.contains("cannot connect")),
+        "{outcomes:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_connection_closed_after_the_request_leaves_a_write_unknown() {
+    let device = writer();
+    let peer = Peer::start(|_| Does::SendAndClose(vec![])).await;
+    let outcomes = write(&peer, &device, &[("pump", Value::Bool(true))]).await;
+    assert!(matches!(&outcomes[0], Outcome::Unknown(_)), "{outcomes:?}");
+}
+
+#[tokio::test]
+async fn a_refusal_carries_its_name_and_two_of_them_promise_nothing() {
+    let device = writer();
+    for (code, told, is_refused) in [
+        (2, "pump: illegal data address (exception 2)", true),
+        (4, "pump: server device failure (exception 4)", true),
+        (5, "pump: acknowledge (exception 5)", false),
+        (6, "pump: server device busy (exception 6)", true),
+        (11, "pump: gateway target device failed to respond (exception 11)", false),
+    ] {
+        let peer = Peer::start(move |asked| Does::Send(vec![asked.answer(&[0x85, code])])).await;
+        let outcomes = write(&peer, &device, &[("pump", Value::Bool(true))]).await;
+        assert_eq!(reason(&outcomes[0]), told);
+        assert_eq!(matches!(outcomes[0], Outcome::Refused(_)), is_refused, "{told}");
+    }
+}
+
+#[tokio::test]
+async fn a_confirmation_of_another_value_is_unknown_and_a_lost_read_back_too() {
+    let device = writer();
+    let peer = Peer::start(|asked| Does::Send(vec![asked.answer(&[5, 0, 3, 0, 0])])).await;
+    let outcomes = write(&peer, &device, &[("pump", Value::Bool(true))]).await;
+    assert!(reason(&outcomes[0]).contains("something else than was written"), "{outcomes:?}");
+    let refuse_reads = Arc::new(AtomicBool::new(false));
+    let refusing = refuse_reads.clone();
+    let peer = Peer::start(move |asked| {
+        let was_written = refusing.swap(true, Ordering::Relaxed);
+        Does::Send(vec![if was_written { asked.answer(&[0x83, 2]) } else { asked.answer(&asked.pdu) }])
+    })
+    .await;
+    let outcomes = write(&peer, &device, &[("limit", Value::Int(5))]).await;
+    assert!(matches!(outcomes[0], Outcome::Unknown(_)), "{outcomes:?}");
+    assert!(reason(&outcomes[0]).contains("cannot be read back: illegal data address"), "{outcomes:?}");
+    assert!(refuse_reads.load(Ordering::Relaxed));
+}

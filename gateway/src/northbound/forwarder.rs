@@ -1,0 +1,343 @@
+//! The task that forwards: reads, lets the flight decide, hands messages to the link, and reports
+//! what became of rows.
+//!
+//! Always true: it sleeps unless something happened (the buffer's head, a message, a timer); the
+//! flight is asked for no more than the link has room for, so handing over never fails.
+
+use std::collections::{HashSet, VecDeque};
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::reader::{For, Reader};
+use super::report::Report;
+use super::sagoo::downlink::Downlink;
+use super::sagoo::flight::{Flight, Kind, Note, Options, Outgoing, Plan, READ_AHEAD_BYTES};
+use super::sagoo::link::{self, Ends, Incoming, Link};
+use super::sagoo::payload::parse;
+use super::sagoo::topic::{self, Inbound};
+use super::{Setup, event};
+use crate::pipeline;
+use crate::pipeline::handle::{Gone, Stored};
+use crate::row::GATEWAY;
+
+/// Answers to commands waiting for the broker; while it is full, commands wait with theirs.
+pub const REPLY_QUEUE: usize = 64;
+/// Answers older than this meet nobody.
+pub const REPLY_LIFETIME: Duration = Duration::from_secs(45);
+/// Time for acknowledgements still on their way when stopping.
+pub const LAST_ACKS: Duration = Duration::from_millis(600);
+/// Time for the link to say goodbye when stopping.
+const LINK_STOP: Duration = Duration::from_millis(400);
+/// Messages looked at before the flight gets its turn.
+const MESSAGES_PER_TURN: usize = 64;
+
+type Reading = Pin<Box<dyn Future<Output = (For, u64, u64, Result<Vec<Stored>, Gone>)> + Send>>;
+
+struct Forwarder {
+    flight: Flight,
+    reader: Reader,
+    downlink: Downlink,
+    ends: Ends,
+    session: Option<u64>,
+    pipeline: pipeline::Handle,
+    head: watch::Receiver<u64>,
+    reading: Option<Reading>,
+    replies: mpsc::Receiver<Outgoing>,
+    held_replies: VecDeque<(Instant, Outgoing)>,
+    report: Report,
+    device_key: String,
+}
+
+/// Forwards until `stop`. Ends with an error only if the pipeline or the link has ended by itself.
+pub async fn run(setup: Setup, stop: CancellationToken) -> anyhow::Result<()> {
+    let resume = setup.pipeline.resume().await.context("asking where to begin forwarding")?;
+    let own_key = setup.gateway.identity.device_key.clone();
+    let options = Options {
+        gateway: setup.gateway.identity.clone(),
+        devices: setup.devices.iter().map(|device| (device.name.clone(), device.identity.clone())).collect(),
+        positions: resume.positions,
+        heartbeat: setup.config.heartbeat,
+        ack_timeout: setup.config.ack_timeout,
+        row_spacing: setup.config.row_spacing,
+        read_ahead_bytes: READ_AHEAD_BYTES,
+        run: fastrand::u64(..),
+    };
+    let mut flight = Flight::new(options, Instant::now().into_std());
+    let keys =
+        std::iter::once(&*own_key).chain(setup.devices.iter().map(|device| &*device.identity.device_key));
+    let filters =
+        keys.flat_map(|key| topic::reply_filters(key).into_iter().chain(topic::command_filters(key)));
+    let report = Report::new(setup.status, link::name(&setup.config.broker));
+    let (link, ends) = Link::new(setup.config, filters.collect());
+    let (answers, replies) = mpsc::channel(REPLY_QUEUE);
+    let devices = setup.devices.into_iter().map(|device| (device.name, device.identity, device.points));
+    let downlink = Downlink::new(
+        &setup.gateway.identity,
+        devices,
+        setup.version,
+        setup.commands,
+        setup.pipeline.clone(),
+        answers,
+    );
+    let link_stop = CancellationToken::new();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(link.run(link_stop.clone()));
+    let mut online = setup.online;
+    flight.set_online(&online.borrow_and_update());
+    let mut forwarder = Forwarder {
+        flight,
+        reader: Reader::new(resume.from),
+        downlink,
+        ends,
+        session: None,
+        head: setup.pipeline.head(),
+        pipeline: setup.pipeline,
+        reading: None,
+        replies,
+        held_replies: VecDeque::new(),
+        report,
+        device_key: own_key.to_string(),
+    };
+    let result = forwarder.forward(&mut online, &stop).await;
+    if result.is_ok() {
+        forwarder.last_acks().await;
+    }
+    link_stop.cancel();
+    drop(forwarder);
+    if timeout(LINK_STOP, tasks.join_next()).await.is_err() {
+        tracing::warn!("the connection to the broker did not end in time");
+    }
+    result
+}
+
+impl Forwarder {
+    async fn forward(
+        &mut self,
+        online: &mut watch::Receiver<HashSet<String>>,
+        stop: &CancellationToken,
+    ) -> anyhow::Result<()> {
+        let mut online_open = true;
+        while !stop.is_cancelled() {
+            let now = Instant::now();
+            let busy = self.read(now);
+            let (plan, wake) = self.send(now);
+            self.tell().await?;
+            let waiting = plan.more || (self.session.is_some() && !self.held_replies.is_empty());
+            let reads = self.reading.is_some();
+            let hears = self.flight.is_alive() && !reads;
+            tokio::select! {
+                () = stop.cancelled() => {}
+                message = self.ends.incoming.recv() => self.incoming(message)?,
+                (who, from, head, records) = reading(&mut self.reading), if reads => {
+                    self.reading = None;
+                    self.reader.arrived(who, from, head, records.context("reading from the buffer")?);
+                }
+                changed = self.head.changed(), if hears => changed.context("the pipeline has ended")?,
+                changed = online.changed(), if online_open => {
+                    online_open = changed.is_ok();
+                    self.flight.set_online(&online.borrow_and_update());
+                }
+                Some(reply) = self.replies.recv(), if self.held_replies.len() < REPLY_QUEUE => {
+                    self.held_replies.push_back((Instant::now(), reply));
+                }
+                () = room(&self.ends.outgoing), if waiting => {}
+                () = wake_up(wake) => {}
+                () = tokio::task::yield_now(), if busy => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Feeds the flight and begins the next read; `true`: there is more to feed at once.
+    fn read(&mut self, now: Instant) -> bool {
+        if !self.flight.is_alive() {
+            return false;
+        }
+        let busy = self.reader.feed(&mut self.flight, now.into_std());
+        if self.reading.is_none() && !busy {
+            let head = *self.head.borrow_and_update();
+            if let Some((who, from)) = self.reader.wants(head, &mut self.flight) {
+                let pipeline = self.pipeline.clone();
+                self.reading = Some(Box::pin(async move {
+                    (who, from, head, pipeline.read(from, super::reader::CHUNK_BYTES).await)
+                }));
+            }
+        }
+        busy
+    }
+
+    fn send(&mut self, now: Instant) -> (Plan, Option<Instant>) {
+        self.held_replies.retain(|(since, _)| now.duration_since(*since) < REPLY_LIFETIME);
+        if let Some(session) = self.session {
+            while self.ends.outgoing.capacity() > 0
+                && let Some((_, reply)) = self.held_replies.pop_front()
+            {
+                self.hand_over(session, reply);
+            }
+        }
+        let mut plan = self.flight.poll(now.into_std(), self.ends.outgoing.capacity());
+        if let Some(session) = self.session {
+            for outgoing in std::mem::take(&mut plan.send) {
+                self.hand_over(session, outgoing);
+            }
+        }
+        let wake = plan.wake.map(Instant::from_std);
+        let status = self.report.update(&self.flight, self.downlink.received(), now);
+        let wake = [wake, status].into_iter().flatten().min();
+        (plan, wake)
+    }
+
+    /// Only as much as there is room for was asked for; the link itself may have ended, which
+    /// [`Forwarder::incoming`] notices.
+    fn hand_over(&self, session: u64, outgoing: Outgoing) {
+        if let Err(error) = self.ends.outgoing.try_send((session, outgoing)) {
+            tracing::debug!(%error, "the link does not take a message; it will be sent again");
+        }
+    }
+
+    /// Reports what became of rows, and says what people should hear.
+    async fn tell(&mut self) -> anyhow::Result<()> {
+        let settled = self.flight.take_settled();
+        if !settled.is_empty() {
+            self.pipeline.settle(settled).await.context("reporting settled rows")?;
+        }
+        let foreign = self.flight.take_foreign_keys();
+        if !foreign.is_empty() {
+            let filters = foreign.iter().flat_map(|key| topic::reply_filters(key));
+            self.ends.filters.send_modify(|held| held.extend(filters));
+        }
+        for note in self.flight.take_notes() {
+            self.note(note).await?;
+        }
+        Ok(())
+    }
+
+    async fn note(&mut self, note: Note) -> anyhow::Result<()> {
+        match note {
+            Note::Silent => tracing::warn!(
+                device_key = self.device_key,
+                remedy = "check that the platform runs on the same broker and that the gateway is enabled there under this device key",
+                "the platform does not answer; rows are kept"
+            ),
+            Note::Answering => tracing::info!("the platform answers"),
+            Note::Unknown(device_key) => tracing::warn!(
+                device_key = &*device_key,
+                remedy = "create and enable the device on the platform, or correct sagoo.device_key",
+                "the platform does not answer for a device; its rows are kept"
+            ),
+            Note::Lossy(device_key, losses) => tracing::warn!(
+                device_key = &*device_key,
+                left_out = losses.left_out,
+                cut = losses.cut,
+                "values do not fit the platform's columns and are cut or left out; told once per device"
+            ),
+            Note::Parked { device, id, tries } => {
+                tracing::warn!(
+                    device = &*device,
+                    id,
+                    tries,
+                    "a row is set aside: the platform answers others but never this one"
+                );
+                // An event about a parked event could be parked as well, and so on for ever.
+                if *device != *GATEWAY {
+                    let value = serde_json::json!({ "device": &*device, "id": id, "tries": tries });
+                    self.pipeline
+                        .event(GATEWAY, event("rowParked", value))
+                        .await
+                        .context("storing an event")?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn incoming(&mut self, first: Option<Incoming>) -> anyhow::Result<()> {
+        let mut next = Some(first.context("the link to the broker has ended by itself")?);
+        let mut turns = MESSAGES_PER_TURN;
+        while let Some(message) = next {
+            let now = Instant::now();
+            match message {
+                Incoming::Connected { session } => {
+                    tracing::info!("connected to the broker");
+                    self.session = Some(session);
+                    self.flight.connected(now.into_std());
+                    self.report.connected(now);
+                }
+                Incoming::Disconnected { reason } => {
+                    self.session = None;
+                    self.flight.disconnected(now.into_std());
+                    self.report.disconnected(reason, now);
+                }
+                Incoming::Message { topic, payload } => self.message(&topic, &payload, now),
+            }
+            turns -= 1;
+            next = (turns > 0).then(|| self.ends.incoming.try_recv().ok()).flatten();
+        }
+        Ok(())
+    }
+
+    fn message(&mut self, topic: &str, payload: &[u8], now: Instant) {
+        let (kind, device) = match topic::parse(topic) {
+            Some(Inbound::PropertyReply { device }) => (Kind::Property, device),
+            Some(Inbound::PackReply { device }) => (Kind::Pack, device),
+            Some(command) => return self.downlink.handle(topic, command, payload),
+            None => return,
+        };
+        match parse::reply(payload) {
+            Ok(reply) if reply.code == 200 => {
+                self.flight.acknowledged(kind, device, &reply.id, now.into_std());
+            }
+            Ok(reply) => {
+                tracing::warn!(topic, id = reply.id, code = reply.code, "the platform refused a message")
+            }
+            Err(odd) => {
+                tracing::warn!(topic, reason = %odd, "a message from the platform cannot be understood and is ignored");
+            }
+        }
+    }
+
+    /// Sends nothing more, but hears what is still on its way.
+    async fn last_acks(&mut self) {
+        let hear = async {
+            while self.flight.in_flight() > 0 && self.session.is_some() {
+                let message = self.ends.incoming.recv().await;
+                if self.incoming(message).is_err() {
+                    break;
+                }
+            }
+        };
+        let _ = timeout(LAST_ACKS, hear).await;
+        if let Err(error) = self.tell().await {
+            tracing::debug!(%error, "the pipeline ended first; what it did not hear will be sent again");
+        }
+    }
+}
+
+async fn reading(reading: &mut Option<Reading>) -> (For, u64, u64, Result<Vec<Stored>, Gone>) {
+    match reading {
+        Some(reading) => reading.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Waits until the link takes another message.
+async fn room(outgoing: &mpsc::Sender<(u64, Outgoing)>) {
+    if outgoing.reserve().await.is_err() {
+        // The link has ended; its other end says so.
+        std::future::pending::<()>().await;
+    }
+}
+
+async fn wake_up(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}

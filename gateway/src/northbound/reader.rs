@@ -1,0 +1,174 @@
+//! Walks through the buffer for the flight: once to the head, and again for devices that fell behind.
+//! See [`super::sagoo::flight::Lanes`] for the rules; this is where records become rows.
+//!
+//! Always true: a record is decoded after all records its rows refer to, or after rows that stand for
+//! them; at most one chunk of [`CHUNK_BYTES`] (or one record) is held per walk.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::Instant;
+
+use super::sagoo::flight::{Flight, LaneId, Reader as Who};
+use crate::pipeline::handle::Stored;
+use crate::pipeline::record::{Decoder, RecordError, encode};
+use crate::row::Row;
+
+/// Bytes asked for at a time.
+pub const CHUNK_BYTES: usize = 256 * 1024;
+/// Records fed before the other duties get their turn.
+const RECORDS_PER_TURN: usize = 64;
+
+/// Who reads where.
+#[derive(Debug)]
+pub struct Reader {
+    live: Walk,
+    lap: Option<Lap>,
+    /// Which of the two is served first; they take turns.
+    lap_first: bool,
+}
+
+#[derive(Debug)]
+struct Walk {
+    decoder: Decoder,
+    next: u64,
+    chunk: VecDeque<Stored>,
+}
+
+#[derive(Debug)]
+struct Lap {
+    walk: Walk,
+    start: u64,
+    /// For whom it goes on; `None`: paused, everybody it serves is full.
+    lane: Option<LaneId>,
+}
+
+/// Which walk asked for a chunk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum For {
+    /// The one to the head.
+    Live,
+    /// The one that reads again.
+    Lap,
+}
+
+impl Reader {
+    /// Begins at the start of a segment.
+    pub fn new(from: u64) -> Self {
+        Self { live: Walk::new(from, Decoder::default()), lap: None, lap_first: false }
+    }
+
+    /// What has to be read next, if anything: for whom and from where.
+    pub fn wants(&mut self, head: u64, flight: &mut Flight) -> Option<(For, u64)> {
+        self.continue_lap(flight);
+        let live =
+            (self.live.chunk.is_empty() && self.live.next < head).then_some((For::Live, self.live.next));
+        let lap = self.lap.as_ref().filter(|lap| lap.lane.is_some() && lap.walk.chunk.is_empty());
+        let lap = lap.filter(|lap| lap.walk.next < self.live.next).map(|lap| (For::Lap, lap.walk.next));
+        self.lap_first = !self.lap_first;
+        if self.lap_first { lap.or(live) } else { live.or(lap) }
+    }
+
+    /// Takes what was read from `from` on when the head was `head`. A chunk for a lap that has ended
+    /// since is thrown away.
+    pub fn arrived(&mut self, wanted: For, from: u64, head: u64, records: Vec<Stored>) {
+        let walk = match (wanted, &mut self.lap) {
+            (For::Live, _) => &mut self.live,
+            (For::Lap, Some(lap)) if lap.walk.next == from => &mut lap.walk,
+            (For::Lap, _) => return,
+        };
+        if records.is_empty() {
+            // What was there has been evicted meanwhile.
+            walk.next = walk.next.max(head);
+        }
+        walk.chunk.extend(records);
+    }
+
+    /// Feeds the flight from what was read; `true`: there is more to feed at once.
+    pub fn feed(&mut self, flight: &mut Flight, now: Instant) -> bool {
+        for _ in 0..RECORDS_PER_TURN {
+            let Some(record) = self.live.chunk.pop_front() else { break };
+            let (seq, rows) = self.live.decode(record, true);
+            flight.offer(Who::Live, seq, rows, now);
+        }
+        for _ in 0..RECORDS_PER_TURN {
+            if !self.feed_lap(flight, now) {
+                break;
+            }
+        }
+        let lap_goes_on =
+            self.lap.as_ref().is_some_and(|lap| lap.lane.is_some() && !lap.walk.chunk.is_empty());
+        !self.live.chunk.is_empty() || lap_goes_on
+    }
+
+    fn feed_lap(&mut self, flight: &mut Flight, now: Instant) -> bool {
+        let Some(lap) = self.lap.as_mut() else { return false };
+        let Some(lane) = lap.lane else { return false };
+        if !flight.lanes().lap_goes_on(lane) {
+            lap.lane = None;
+            return false;
+        }
+        let next = lap.walk.chunk.front().map_or(lap.walk.next, |record| record.seq);
+        if next >= self.live.next {
+            flight.lanes().end_lap(lap.start);
+            self.lap = None;
+            return false;
+        }
+        let Some(record) = lap.walk.chunk.pop_front() else { return false };
+        let (seq, rows) = lap.walk.decode(record, false);
+        flight.offer(Who::Lap { start: lap.start }, seq, rows, now);
+        true
+    }
+
+    /// Gives a paused lap its next lane, or begins a new one.
+    fn continue_lap(&mut self, flight: &mut Flight) {
+        if self.lap.as_ref().is_some_and(|lap| lap.lane.is_some()) {
+            return;
+        }
+        let Some((lane, from)) = flight.lanes().wants_lap() else { return };
+        if let Some(lap) = self.lap.as_mut().filter(|lap| flight.lanes().can_continue(lane, lap.start)) {
+            lap.lane = Some(lane);
+            return;
+        }
+        let context = flight.lanes().begin_lap();
+        let walk = Walk::new(from, seeded(&context));
+        self.lap = Some(Lap { walk, start: from, lane: Some(lane) });
+    }
+}
+
+impl Walk {
+    fn new(next: u64, decoder: Decoder) -> Self {
+        Self { decoder, next, chunk: VecDeque::new() }
+    }
+
+    /// Rows of the next record; `None` where one cannot be understood, which costs only itself.
+    /// Only the walk to the head sees every device's rows from a segment's start, so only it may complain.
+    fn decode(&mut self, record: Stored, complain: bool) -> (u64, Vec<Option<Row>>) {
+        if record.seq > self.next {
+            // Records between are gone; what follows a gap is the start of a segment.
+            self.decoder = Decoder::default();
+        }
+        self.next = record.seq + 1;
+        let rows = self.decoder.decode(&record.payload).unwrap_or_else(|error| vec![Err(error)]);
+        let understood = |row: Result<Row, RecordError>| match row {
+            Ok(row) => Some(row),
+            Err(error) => {
+                if complain {
+                    tracing::error!(seq = record.seq, %error, "a stored row cannot be understood and is left out");
+                }
+                None
+            }
+        };
+        (record.seq, rows.into_iter().map(understood).collect())
+    }
+}
+
+/// A decoder that has seen these rows. They may be newer than the record it begins with: what changed
+/// since is written over again, in order, before it is used.
+fn seeded(context: &[Row]) -> Decoder {
+    let mut decoder = Decoder::default();
+    if !context.is_empty() && decoder.decode(&encode(context, &HashMap::new())).is_err() {
+        tracing::error!(
+            "rows kept in memory cannot be encoded; devices that fell behind wait for their next full row"
+        );
+    }
+    decoder
+}

@@ -1,0 +1,184 @@
+//! Decides about a downlink; asks nobody and holds no socket.
+//!
+//! Always true: an id is decided about once, also when it arrives twice; what is not configured is
+//! refused before a device is asked.
+
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+
+use super::super::payload::parse;
+use super::super::topic::{self, Inbound};
+use super::{BUSY, Job, Reply};
+use crate::commands::{Action, Outcome, Verdict};
+use crate::row::{GATEWAY, Identity};
+
+/// Ids remembered so that a repeated downlink is ignored; the oldest is forgotten.
+pub const MAX_REMEMBERED: usize = 1_024;
+/// Built-in call of the gateway.
+const GET_VERSION: &str = "getGatewayVersion";
+
+/// A device as the platform names it.
+#[derive(Debug, Clone)]
+struct Target {
+    device: Arc<str>,
+    /// Property key → point name.
+    points: BTreeMap<String, String>,
+}
+
+/// What to do with a downlink.
+#[derive(Debug, PartialEq)]
+pub(super) enum Decision {
+    /// Nothing: a duplicate.
+    Ignore,
+    /// Say why in the log, nothing else.
+    Complain(String),
+    /// Carry it out.
+    Execute(Job),
+    /// It is decided without asking the device.
+    Answer(Job, Outcome),
+}
+
+/// Decides; holds no socket.
+#[derive(Debug)]
+pub(super) struct Desk {
+    targets: HashMap<String, Target>,
+    version: &'static str,
+    pub(super) seen: HashSet<(String, String)>,
+    pub(super) order: VecDeque<(String, String)>,
+}
+
+impl Desk {
+    pub(super) fn new(
+        gateway: &Identity,
+        devices: impl IntoIterator<Item = (Arc<str>, Identity, BTreeMap<String, String>)>,
+        version: &'static str,
+    ) -> Self {
+        let own = (GATEWAY.into(), gateway.clone(), BTreeMap::new());
+        let targets = std::iter::once(own).chain(devices);
+        Self {
+            targets: targets
+                .map(|(device, identity, points)| {
+                    (identity.device_key.to_string(), Target { device, points })
+                })
+                .collect(),
+            version,
+            seen: HashSet::new(),
+            order: VecDeque::new(),
+        }
+    }
+
+    pub(super) fn decide(&mut self, inbound: Inbound<'_>, payload: &[u8], busy: bool) -> Decision {
+        match inbound {
+            Inbound::PropertySet { product, device } => match parse::set(payload) {
+                Ok(set) => self.set(product, device, set, busy),
+                Err(odd) => Decision::Complain(odd.to_string()),
+            },
+            Inbound::Service { product, device, function } => match parse::call(payload) {
+                Ok(call) => self.call(product, device, function, call, busy),
+                Err(odd) => match odd.id() {
+                    Some(id) if self.targets.contains_key(device) => {
+                        let topic = topic::service_reply(product, device, function);
+                        self.malformed_call(device, id.to_owned(), function, topic, odd.to_string())
+                    }
+                    _ => Decision::Complain(odd.to_string()),
+                },
+            },
+            Inbound::PropertyReply { .. } | Inbound::PackReply { .. } => Decision::Ignore,
+        }
+    }
+
+    fn set(&mut self, product: &str, device: &str, set: parse::Set, busy: bool) -> Decision {
+        let Some(target) = self.targets.get(device).cloned() else {
+            return Decision::Complain(format!("device key {device} is not configured here"));
+        };
+        if !self.first_time(device, &set.id.0) {
+            return Decision::Ignore;
+        }
+        let mut writes = Vec::with_capacity(set.params.len());
+        let mut unknown = Vec::new();
+        for (key, value) in &set.params {
+            match target.points.get(key) {
+                Some(point) => writes.push((point.clone(), value.clone())),
+                None => unknown.push(key.as_str()),
+            }
+        }
+        let refused = if busy {
+            Some("too many commands at a time".to_owned())
+        } else if !unknown.is_empty() {
+            Some(format!("the device has no property {}", unknown.join(", ")))
+        } else if writes.is_empty() {
+            Some("the command names no property".to_owned())
+        } else {
+            None
+        };
+        let reply = Reply::Set { topic: topic::set_reply(product, device), values: set.params };
+        let job = Job { id: set.id.0, device: target.device, action: Action::Write(writes), reply };
+        match refused {
+            Some(message) => Decision::Answer(job, Outcome::failed(Verdict::Refused, message)),
+            None => Decision::Execute(job),
+        }
+    }
+
+    fn call(
+        &mut self,
+        product: &str,
+        device: &str,
+        function: &str,
+        call: parse::Call,
+        busy: bool,
+    ) -> Decision {
+        let Some(target) = self.targets.get(device).cloned() else {
+            return Decision::Complain(format!("device key {device} is not configured here"));
+        };
+        if !self.first_time(device, &call.id.0) {
+            return Decision::Ignore;
+        }
+        let own = *target.device == *GATEWAY;
+        let action = Action::Invoke { function: function.to_owned(), input: call.params };
+        let reply = Reply::Service { topic: topic::service_reply(product, device, function) };
+        let job = Job { id: call.id.0, device: target.device, action, reply };
+        if own && function == GET_VERSION {
+            let output = serde_json::json!({ "Version": self.version }).to_string();
+            return Decision::Answer(job, Outcome { output, ..Outcome::failed(Verdict::Applied, "") });
+        }
+        if own {
+            let message = format!("the gateway has no function {function}; it has {GET_VERSION}");
+            return Decision::Answer(job, Outcome::failed(Verdict::Refused, message));
+        }
+        if busy {
+            return Decision::Answer(job, Outcome::failed(Verdict::Refused, BUSY));
+        }
+        Decision::Execute(job)
+    }
+
+    fn malformed_call(
+        &mut self,
+        device: &str,
+        id: String,
+        function: &str,
+        topic: String,
+        reason: String,
+    ) -> Decision {
+        if !self.first_time(device, &id) {
+            return Decision::Ignore;
+        }
+        let device = self.targets.get(device).map_or_else(|| GATEWAY.into(), |target| target.device.clone());
+        let action = Action::Invoke { function: function.to_owned(), input: String::new() };
+        let job = Job { id, device, action, reply: Reply::Service { topic } };
+        Decision::Answer(job, Outcome::failed(Verdict::Refused, reason))
+    }
+
+    pub(super) fn first_time(&mut self, device: &str, id: &str) -> bool {
+        let key = (device.to_owned(), id.to_owned());
+        if !self.seen.insert(key.clone()) {
+            return false;
+        }
+        self.order.push_back(key);
+        if self.order.len() > MAX_REMEMBERED
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.seen.remove(&oldest);
+        }
+        true
+    }
+}

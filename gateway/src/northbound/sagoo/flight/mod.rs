@@ -1,0 +1,382 @@
+//! Which row is sent when, sent again, settled or set aside. Pure: time comes in, messages go out.
+//!
+//! ```text
+//!            connected            gateway's probe answered
+//!   Down ───────────────▶ Silent ───────────────────────────▶ Alive
+//!    ▲                      │ ▲ only the gateway's probe,       │ rows, heartbeats, probes of devices
+//!    │ disconnected         │ │ 1 s … 60 s apart                │
+//!    └──────────────────────┴─┴─────────────────────────────────┘ a message timed out and nothing was
+//!                                                                  answered since it was sent
+//! ```
+//!
+//! A record goes as one pack on the gateway's topic when all its rows can go now; else each row goes
+//! alone, on its device's own topic, where an unknown device is merely ignored (sagooiot.md R2). Ids
+//! are made of the gateway's key, the record and the place in it (`gw-7`, `gw-7-0`), so a resend, also after a restart,
+//! has the same id and bytes.
+//!
+//! A try counts only if the gateway's probe, sent after it timed out, was answered. A pack is sent
+//! [`PACK_TRIES`] times and then split; a row alone is sent [`ROW_TRIES`] times and then parked.
+//!
+//! Always true: rows of one device are sent and settled in order, one un-acknowledged at a time;
+//! nobody is in a pack who was not probed since acknowledgements last stopped; each device and record
+//! is settled once. [`lanes`] bounds the memory, [`peers`] keeps the distances, [`sending`] decides
+//! what goes out, [`silence`] what a missing answer means, [`unit`] names the messages.
+
+mod lanes;
+mod peers;
+mod sending;
+mod silence;
+#[cfg(test)]
+mod tests;
+mod unit;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use lanes::Lanes;
+use lanes::Place;
+pub use lanes::{LaneId, READ_AHEAD_BYTES, Reader};
+use peers::{Peers, SELF};
+use unit::{Unit, take_apart};
+
+use super::super::backoff::Backoff;
+use super::payload::clean::Losses;
+use crate::pipeline::handle::{Fate, Settled};
+use crate::row::{GATEWAY, Identity, Row};
+
+/// Messages with rows that may be un-acknowledged at a time.
+pub const WINDOW: usize = 32;
+/// Probes and heartbeats that may be un-acknowledged at a time.
+pub const PROBE_WINDOW: usize = 32;
+/// Largest pack; the rows of a larger record go alone.
+pub const MAX_PACK_BYTES: usize = 256 * 1024;
+/// Largest message with a row alone (EMQX takes 1 MB); a larger one is parked.
+pub const MAX_ROW_BYTES: usize = 1_000_000;
+/// Counted tries of a pack before it is split.
+pub const PACK_TRIES: u32 = 2;
+/// Counted tries of a row before it is parked.
+pub const ROW_TRIES: u32 = 3;
+/// First wait between two probes of the gateway's own key while nothing is answered.
+pub const SILENT_FIRST: Duration = Duration::from_secs(1);
+/// Longest wait between them.
+pub const SILENT_MOST: Duration = Duration::from_secs(60);
+/// First wait before a counted message is sent again.
+pub const RESEND_FIRST: Duration = Duration::from_secs(1);
+/// Longest a row waits for the others of its record before it goes alone.
+pub const PATIENCE: Duration = Duration::from_secs(1);
+
+/// What the flight must know.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The gateway's own keys.
+    pub gateway: Identity,
+    /// Configured devices.
+    pub devices: Vec<(Arc<str>, Identity)>,
+    /// Rows below are settled.
+    pub positions: HashMap<Arc<str>, u64>,
+    /// Longest time without anything that keeps a device online.
+    pub heartbeat: Duration,
+    /// How long an answer may take.
+    pub ack_timeout: Duration,
+    /// Least time between two rows of a device.
+    pub row_spacing: Duration,
+    /// Bytes of rows kept in memory, [`READ_AHEAD_BYTES`] but in tests.
+    pub read_ahead_bytes: usize,
+    /// Tells the probes of this process from those of earlier ones.
+    pub run: u64,
+}
+
+/// A message for the broker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outgoing {
+    /// Where to.
+    pub topic: String,
+    /// JSON.
+    pub payload: String,
+}
+
+/// What an acknowledgement came for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// property/post
+    Property,
+    /// pack/post
+    Pack,
+}
+
+/// Something people should hear of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Note {
+    /// The platform does not answer for the gateway.
+    Silent,
+    /// It does again, or for the first time.
+    Answering,
+    /// A row was set aside.
+    Parked {
+        /// Name in the configuration.
+        device: Arc<str>,
+        /// Id of its message.
+        id: String,
+        /// Counted tries.
+        tries: u32,
+    },
+    /// The platform does not answer for this device key, though it does for others.
+    Unknown(Arc<str>),
+    /// Values could not be said as they were; told once per device key.
+    Lossy(Arc<str>, Losses),
+}
+
+/// Sums since the start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Messages with rows, first time.
+    pub sent_messages: u64,
+    /// Samples in them.
+    pub sent_samples: u64,
+    /// Messages with rows acknowledged.
+    pub acknowledged_messages: u64,
+    /// Sent again.
+    pub resent_messages: u64,
+    /// Answers of probes, so that the list of known keys is renewed.
+    pub answered_probes: u64,
+}
+
+#[derive(Debug)]
+struct Message {
+    members: Vec<(LaneId, Place)>,
+    reply: (Kind, Arc<str>),
+    state: State,
+    tries: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Sent, waiting.
+    Wire { sent: Instant },
+    /// Timed out; whether the platform lives is being asked.
+    Doubt { since: Instant },
+    /// To be sent again.
+    Again { at: Instant },
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Probe {
+    peer: usize,
+    sent: Instant,
+    /// The device was known when it was asked.
+    was_known: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Platform {
+    Down,
+    Silent { ask_at: Instant },
+    Alive { since: Instant },
+}
+
+/// The state machine.
+#[derive(Debug)]
+pub struct Flight {
+    options: Options,
+    lanes: Lanes,
+    peers: Peers,
+    messages: BTreeMap<Unit, Message>,
+    probes: BTreeMap<u64, Probe>,
+    next_probe: u64,
+    platform: Platform,
+    /// The silence has been told.
+    told: bool,
+    silent_backoff: Backoff,
+    last_ack: Option<Instant>,
+    rng: fastrand::Rng,
+    settled: Vec<Settled>,
+    notes: Vec<Note>,
+    lossy: HashSet<Arc<str>>,
+    counts: Counts,
+}
+
+/// What to do now.
+#[derive(Debug, Default)]
+pub struct Plan {
+    /// To the broker, in this order.
+    pub send: Vec<Outgoing>,
+    /// Ask again then, if nothing happens before.
+    pub wake: Option<Instant>,
+    /// More could be sent if the link had room.
+    pub more: bool,
+    room: usize,
+}
+
+impl Flight {
+    /// Nothing read, nothing connected.
+    pub fn new(options: Options, now: Instant) -> Self {
+        let mut lanes = Lanes::new(options.read_ahead_bytes);
+        let mut peers = Peers::new(
+            (GATEWAY.into(), options.gateway.clone()),
+            options.heartbeat,
+            options.row_spacing,
+            now,
+        );
+        let position = |device: &Arc<str>| options.positions.get(device).copied().unwrap_or(0);
+        lanes.add(GATEWAY.into(), position(&GATEWAY.into()));
+        for (device, identity) in &options.devices {
+            peers.add(device.clone(), identity.clone(), now);
+            lanes.add(device.clone(), position(device));
+        }
+        for (device, position) in &options.positions {
+            lanes.add(device.clone(), *position);
+        }
+        Self {
+            rng: fastrand::Rng::with_seed(options.run),
+            options,
+            lanes,
+            peers,
+            messages: BTreeMap::new(),
+            probes: BTreeMap::new(),
+            next_probe: 0,
+            platform: Platform::Down,
+            told: false,
+            silent_backoff: Backoff::new(SILENT_FIRST, SILENT_MOST),
+            last_ack: None,
+            settled: Vec::new(),
+            notes: Vec::new(),
+            lossy: HashSet::new(),
+            counts: Counts::default(),
+        }
+    }
+
+    /// Rows of a record, as read; `None` in place of one that could not be understood. Two events of
+    /// one name in a row would overwrite each other in the platform's message, so such a row is taken
+    /// apart.
+    pub fn offer(&mut self, reader: Reader, seq: u64, rows: Vec<Option<Row>>, now: Instant) {
+        let whole = rows.iter().all(Option::is_some);
+        let rows = rows.into_iter().zip(0..);
+        let rows = rows.filter_map(|(row, index)| row.map(|row| (index, row)));
+        let rows = rows
+            .flat_map(|(index, row)| (0..).zip(take_apart(row)).map(move |(part, row)| ((index, part), row)));
+        let peers = &mut self.peers;
+        self.lanes.offer((reader, seq, whole), rows.collect(), now, |row| peers.of(row, now));
+    }
+
+    /// The lanes' side of reading again; see [`lanes`].
+    pub fn lanes(&mut self) -> &mut Lanes {
+        &mut self.lanes
+    }
+
+    /// The broker is there; whether the platform is, is asked first.
+    pub fn connected(&mut self, now: Instant) {
+        self.silent_backoff.reset();
+        self.platform = Platform::Silent { ask_at: now };
+    }
+
+    /// Everything in flight goes back and will be sent again, same ids, same bytes.
+    pub fn disconnected(&mut self, now: Instant) {
+        self.platform = Platform::Down;
+        self.peers.forget(now);
+        self.probes.clear();
+        for message in self.messages.values_mut() {
+            message.state = State::Again { at: now };
+        }
+    }
+
+    /// Which devices answer; only they get heartbeats.
+    pub fn set_online(&mut self, online: &HashSet<String>) {
+        self.peers.set_online(online);
+    }
+
+    /// The platform acknowledged. Repeated, unknown and misplaced acknowledgements change nothing.
+    pub fn acknowledged(&mut self, kind: Kind, device_key: &str, id: &str, now: Instant) {
+        let ours = id.strip_prefix(&*self.options.gateway.device_key).and_then(|id| id.strip_prefix('-'));
+        let Some(rest) = ours else { return };
+        if let Some(number) = rest.strip_prefix('p') {
+            let number = number.strip_prefix(&self.run()).and_then(|number| number.parse().ok());
+            if let (Some(number), Kind::Pack) = (number, kind) {
+                self.probe_answered(number, device_key, now);
+            }
+        } else if let Some(unit) = Unit::parse(rest) {
+            self.unit_answered(unit, kind, device_key, now);
+        }
+    }
+
+    fn probe_answered(&mut self, number: u64, device_key: &str, now: Instant) {
+        let Some(probe) = self.probes.get(&number).copied() else { return };
+        if *self.peers.get(probe.peer).identity.device_key != *device_key {
+            return;
+        }
+        self.probes.remove(&number);
+        self.last_ack = Some(now);
+        self.counts.answered_probes += 1;
+        self.peers.probe_answered(probe.peer, now);
+        if probe.peer == SELF {
+            self.platform_lives(probe.sent, now);
+        }
+    }
+
+    fn unit_answered(&mut self, unit: Unit, kind: Kind, device_key: &str, now: Instant) {
+        match self.messages.get(&unit) {
+            Some(message) if message.reply.0 == kind && *message.reply.1 == *device_key => {}
+            _ => return,
+        }
+        let Some(message) = self.messages.remove(&unit) else { return };
+        self.last_ack = Some(now);
+        self.counts.acknowledged_messages += 1;
+        if unit.place.is_none() {
+            self.lanes.break_up(unit.seq);
+        }
+        for (lane, _) in message.members {
+            if let Some(peer) = self.lanes.front(lane).map(|queued| queued.peer) {
+                self.peers.row_answered(peer, now);
+                self.peers.get_mut(peer).busy = false;
+                self.peers.get_mut(peer).alone &= unit.place.is_none();
+            }
+            self.settle(lane, Fate::Acknowledged, now);
+        }
+        if let Platform::Silent { ask_at } = &mut self.platform {
+            *ask_at = (*ask_at).min(now + SILENT_FIRST);
+        }
+    }
+
+    fn settle(&mut self, lane: LaneId, fate: Fate, now: Instant) {
+        self.settled.extend(self.lanes.pop(lane, fate, now));
+    }
+
+    fn run(&self) -> String {
+        format!("{:x}-", self.options.run)
+    }
+
+    /// What became of rows since the last call.
+    pub fn take_settled(&mut self) -> Vec<Settled> {
+        std::mem::take(&mut self.settled)
+    }
+
+    /// What people should hear of since the last call.
+    pub fn take_notes(&mut self) -> Vec<Note> {
+        std::mem::take(&mut self.notes)
+    }
+
+    /// Keys of rows that are not configured (any more); their replies must be subscribed to.
+    pub fn take_foreign_keys(&mut self) -> Vec<Arc<str>> {
+        self.peers.foreign()
+    }
+
+    /// Device keys the platform answered for.
+    pub fn known_keys(&self, now: Instant) -> Vec<String> {
+        self.peers.known_keys(now)
+    }
+
+    /// Sums since the start.
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// Messages with rows that are sent and not acknowledged.
+    pub fn in_flight(&self) -> usize {
+        self.messages.values().filter(|message| matches!(message.state, State::Wire { .. })).count()
+    }
+
+    /// The platform answers, so rows are wanted.
+    pub fn is_alive(&self) -> bool {
+        matches!(self.platform, Platform::Alive { .. })
+    }
+}

@@ -1,0 +1,386 @@
+//! What goes out now: messages to be sent again first, then the oldest rows that may go, then probes
+//! and heartbeats.
+//!
+//! Always true: nothing leaves but by [`Flight::poll`], and only as much as the link has room for.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::peers::SELF;
+use super::{
+    Flight, Kind, LaneId, MAX_PACK_BYTES, MAX_ROW_BYTES, Message, Note, Outgoing, PATIENCE, PROBE_WINDOW,
+    Place, Plan, Platform, Probe, State, Unit, WINDOW,
+};
+use crate::northbound::sagoo::payload::build;
+use crate::northbound::sagoo::payload::clean::Losses;
+use crate::northbound::sagoo::topic;
+use crate::pipeline::handle::Fate;
+use crate::row::{GATEWAY, Row};
+
+/// What may be done with a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Judgement {
+    /// All of it can go.
+    Go,
+    /// Not yet; look again then, or when something happens.
+    Wait(Instant),
+    /// Its rows go alone.
+    Alone,
+}
+
+struct Built {
+    outgoing: Outgoing,
+    reply: (Kind, Arc<str>),
+    losses: Losses,
+}
+
+impl Plan {
+    fn wake_at(&mut self, at: Instant) {
+        self.wake = Some(self.wake.map_or(at, |wake| wake.min(at)));
+    }
+
+    fn push(&mut self, outgoing: Outgoing) {
+        self.room -= 1;
+        self.send.push(outgoing);
+    }
+
+    /// Whether the link takes another one; if not, the caller asks again once it does.
+    fn has_room(&mut self) -> bool {
+        self.more |= self.room == 0;
+        self.room > 0
+    }
+}
+
+impl Flight {
+    /// What to send now; the caller hands all of it to the link. `room`: how many messages that takes.
+    pub fn poll(&mut self, now: Instant, room: usize) -> Plan {
+        let mut plan = Plan { room, ..Plan::default() };
+        self.expire(now);
+        match self.platform {
+            Platform::Down => return plan,
+            Platform::Silent { ask_at } => self.ask_for_self(ask_at, now, &mut plan),
+            Platform::Alive { since } => {
+                let mut wanted = BTreeSet::new();
+                self.send_again(now, &mut wanted, &mut plan);
+                self.send_new(since, now, &mut wanted, &mut plan);
+                self.ask(&wanted, now, &mut plan);
+            }
+        }
+        for message in self.messages.values() {
+            if let State::Wire { sent } = message.state {
+                plan.wake_at(sent + self.options.ack_timeout);
+            }
+        }
+        if let Some(sent) = self.probes.values().map(|probe| probe.sent).min() {
+            plan.wake_at(sent + self.options.ack_timeout);
+        }
+        plan
+    }
+
+    fn ask_for_self(&mut self, ask_at: Instant, now: Instant, plan: &mut Plan) {
+        if self.peers.get(SELF).probe.is_some() {
+            return;
+        }
+        if ask_at > now {
+            plan.wake_at(ask_at);
+        } else if plan.has_room() {
+            self.send_probe(SELF, now, plan);
+        }
+    }
+
+    fn send_again(&mut self, now: Instant, wanted: &mut BTreeSet<usize>, plan: &mut Plan) {
+        let again: Vec<(Unit, Instant)> = self
+            .messages
+            .iter()
+            .filter_map(|(unit, message)| match message.state {
+                State::Again { at } => Some((*unit, at)),
+                _ => None,
+            })
+            .collect();
+        let mut on_wire = self.in_flight();
+        for (unit, at) in again {
+            let Some(ready_at) = self.resend_at(unit, now, wanted) else { continue };
+            let at = ready_at.max(at);
+            if at > now {
+                plan.wake_at(at);
+                continue;
+            }
+            if on_wire >= WINDOW || !plan.has_room() {
+                return;
+            }
+            let Some(members) = self.messages.get(&unit).map(|message| message.members.clone()) else {
+                continue;
+            };
+            let Some(built) = self.build(unit, &members) else { continue };
+            self.put_on_wire(unit, &members, built.reply, now);
+            self.counts.resent_messages += 1;
+            on_wire += 1;
+            plan.push(built.outgoing);
+        }
+    }
+
+    /// When a message may be sent again; `None`: some of its devices are not known yet, or it was split.
+    fn resend_at(&mut self, unit: Unit, now: Instant, wanted: &mut BTreeSet<usize>) -> Option<Instant> {
+        let mut at = now;
+        let (mut unknown, mut refused) = (false, false);
+        for (lane, _) in &self.messages.get(&unit)?.members {
+            let queued = self.lanes.front(*lane)?;
+            if !self.peers.is_known(queued.peer, now) {
+                unknown = true;
+                refused |= self.peers.get(queued.peer).misses > 0;
+                wanted.insert(queued.peer);
+            }
+            at = at.max(self.peers.ready_at(queued.peer, &queued.row).unwrap_or(now));
+        }
+        if refused && unit.place.is_none() {
+            self.split(unit);
+        }
+        (!unknown).then_some(at)
+    }
+
+    fn send_new(
+        &mut self,
+        alive_since: Instant,
+        now: Instant,
+        wanted: &mut BTreeSet<usize>,
+        plan: &mut Plan,
+    ) {
+        let mut candidates = BTreeMap::new();
+        let mut judged: BTreeMap<u64, Judgement> = BTreeMap::new();
+        for lane in 0..self.lanes.len() {
+            self.settle_the_empty(lane, now);
+            let Some(front) = self.lanes.front(lane) else { continue };
+            if self.peers.get(front.peer).busy {
+                continue;
+            }
+            let (seq, place) = (front.seq, front.place);
+            if let Some(members) = self.lanes.whole(seq) {
+                let judgement = match judged.get(&seq) {
+                    Some(judgement) => *judgement,
+                    None => {
+                        let since = self.lanes.front_since(lane).unwrap_or(now).max(alive_since);
+                        self.judge(seq, members, since, now, wanted)
+                    }
+                };
+                judged.insert(seq, judgement);
+                match judgement {
+                    Judgement::Go => {
+                        candidates.insert(Unit { seq, place: None }, lane);
+                        continue;
+                    }
+                    Judgement::Wait(at) => {
+                        plan.wake_at(at);
+                        continue;
+                    }
+                    Judgement::Alone => self.lanes.break_up(seq),
+                }
+            }
+            let Some(front) = self.lanes.front(lane) else { continue };
+            if !self.peers.is_known(front.peer, now) {
+                wanted.insert(front.peer);
+                continue;
+            }
+            match self.peers.ready_at(front.peer, &front.row) {
+                Some(at) if at > now => plan.wake_at(at),
+                _ => {
+                    candidates.insert(Unit { seq, place: Some(place) }, lane);
+                }
+            }
+        }
+        self.send_candidates(candidates, now, plan);
+    }
+
+    /// Rows with nothing to say need no answer.
+    fn settle_the_empty(&mut self, lane: LaneId, now: Instant) {
+        while self.lanes.front(lane).is_some_and(|queued| queued.is_empty()) {
+            self.settle(lane, Fate::Acknowledged, now);
+        }
+    }
+
+    fn judge(
+        &self,
+        seq: u64,
+        members: &[(LaneId, Place)],
+        since: Instant,
+        now: Instant,
+        wanted: &mut BTreeSet<usize>,
+    ) -> Judgement {
+        let mut peers = BTreeSet::new();
+        let mut ready_at = now;
+        let mut waiting = false;
+        for (lane, place) in members {
+            let Some(queued) = self.lanes.front_if(*lane, seq, *place) else {
+                let earlier = self.lanes.front(*lane);
+                if earlier.is_none_or(|earlier| self.in_trouble(earlier.seq, earlier.place)) {
+                    return Judgement::Alone;
+                }
+                waiting = true;
+                continue;
+            };
+            let peer = self.peers.get(queued.peer);
+            if peer.alone || queued.row.device.as_ref() == GATEWAY || !peers.insert(queued.peer) {
+                return Judgement::Alone;
+            }
+            if !self.peers.is_known(queued.peer, now) {
+                wanted.insert(queued.peer);
+                if peer.misses > 0 {
+                    return Judgement::Alone;
+                }
+                waiting = true;
+            }
+            waiting |= peer.busy;
+            ready_at = ready_at.max(self.peers.ready_at(queued.peer, &queued.row).unwrap_or(now));
+        }
+        let until = since + PATIENCE;
+        match (waiting, ready_at > now) {
+            (false, false) => Judgement::Go,
+            _ if now >= until => Judgement::Alone,
+            (false, true) => Judgement::Wait(ready_at.min(until)),
+            (true, _) => Judgement::Wait(until),
+        }
+    }
+
+    /// Its message was not answered in time.
+    fn in_trouble(&self, seq: u64, place: Place) -> bool {
+        let units = [Unit { seq, place: None }, Unit { seq, place: Some(place) }];
+        units
+            .iter()
+            .filter_map(|unit| self.messages.get(unit))
+            .any(|message| message.tries > 0 || !matches!(message.state, State::Wire { .. }))
+    }
+}
+
+impl Flight {
+    /// Oldest first, so that nobody waits for ever when the window is small.
+    fn send_candidates(&mut self, candidates: BTreeMap<Unit, LaneId>, now: Instant, plan: &mut Plan) {
+        let mut on_wire = self.in_flight();
+        for (unit, lane) in candidates {
+            let members = match unit.place {
+                None => self.lanes.whole(unit.seq).unwrap_or_default().to_vec(),
+                Some(place) => vec![(lane, place)],
+            };
+            let busy = |(lane, _): &(LaneId, Place)| {
+                self.lanes.front(*lane).is_none_or(|queued| self.peers.get(queued.peer).busy)
+            };
+            if members.is_empty() || members.iter().any(busy) {
+                continue;
+            }
+            if on_wire >= WINDOW || !plan.has_room() {
+                return;
+            }
+            let Some(built) = self.build(unit, &members) else { continue };
+            if unit.place.is_none() && built.outgoing.payload.len() > MAX_PACK_BYTES {
+                self.lanes.break_up(unit.seq);
+                plan.wake_at(now);
+                continue;
+            }
+            if built.outgoing.payload.len() > MAX_ROW_BYTES {
+                self.set_aside(unit, lane, 0, now);
+                plan.wake_at(now);
+                continue;
+            }
+            self.put_on_wire(unit, &members, built.reply, now);
+            self.tell_losses(&members, built.losses);
+            let rows = members.iter().filter_map(|(lane, _)| self.lanes.front(*lane));
+            self.counts.sent_samples += rows.map(|queued| u64::from(queued.row.samples)).sum::<u64>();
+            self.counts.sent_messages += 1;
+            on_wire += 1;
+            plan.push(built.outgoing);
+        }
+    }
+
+    /// The message of a unit; depends on its rows and the gateway's keys alone.
+    fn build(&self, unit: Unit, members: &[(LaneId, Place)]) -> Option<Built> {
+        let gateway = &self.options.gateway;
+        let id = unit.id(&gateway.device_key);
+        let rows: Vec<&Row> = members
+            .iter()
+            .filter_map(|(lane, _)| self.lanes.front(*lane))
+            .map(|queued| &*queued.row)
+            .collect();
+        let own = unit.place.and_then(|_| rows.first()).copied();
+        let identity = own.map_or(gateway, |row| &row.identity);
+        let report = own.filter(|row| *row.device == *GATEWAY && row.events.is_empty());
+        if let Some((payload, losses)) = report.and_then(|row| build::property_post(&id, row)) {
+            let outgoing = Outgoing { topic: topic::property_post(identity), payload };
+            return Some(Built { outgoing, reply: (Kind::Property, identity.device_key.clone()), losses });
+        }
+        let (payload, losses) = build::pack_post(&id, &rows);
+        let outgoing = Outgoing { topic: topic::pack_post(identity), payload };
+        (!rows.is_empty()).then(|| Built {
+            outgoing,
+            reply: (Kind::Pack, identity.device_key.clone()),
+            losses,
+        })
+    }
+
+    fn put_on_wire(
+        &mut self,
+        unit: Unit,
+        members: &[(LaneId, Place)],
+        reply: (Kind, Arc<str>),
+        now: Instant,
+    ) {
+        for (lane, _) in members {
+            if let Some(queued) = self.lanes.front(*lane) {
+                self.peers.row_sent(queued.peer, &queued.row, now);
+            }
+        }
+        if unit.place.is_none() {
+            self.peers.touched(SELF, now);
+        }
+        let state = State::Wire { sent: now };
+        let message = self.messages.entry(unit).or_insert(Message {
+            members: members.to_vec(),
+            reply,
+            state,
+            tries: 0,
+        });
+        message.state = state;
+    }
+
+    fn tell_losses(&mut self, members: &[(LaneId, Place)], losses: Losses) {
+        let key = members.first().and_then(|(lane, _)| self.lanes.front(*lane));
+        if let Some(key) = key.filter(|_| losses.any()).map(|queued| queued.row.identity.device_key.clone())
+            && self.lossy.insert(key.clone())
+        {
+            self.notes.push(Note::Lossy(key, losses));
+        }
+    }
+
+    /// Probes whose devices have rows waiting, and heartbeats. Both are the empty pack.
+    fn ask(&mut self, wanted: &BTreeSet<usize>, now: Instant, plan: &mut Plan) {
+        for peer in 0..self.peers.len() {
+            if self.peers.get(peer).probe.is_some() {
+                continue;
+            }
+            let beat_at = self.peers.beat_at(peer, now);
+            let at = if peer == SELF && self.doubting() {
+                Some(now)
+            } else if self.peers.is_known(peer, now) {
+                beat_at
+            } else {
+                (wanted.contains(&peer) || beat_at.is_some()).then(|| self.peers.get(peer).probe_at)
+            };
+            match at {
+                None => {}
+                Some(at) if at > now => plan.wake_at(at),
+                Some(_) if self.probes.len() >= PROBE_WINDOW || !plan.has_room() => return,
+                Some(_) => self.send_probe(peer, now, plan),
+            }
+        }
+    }
+
+    fn send_probe(&mut self, peer: usize, now: Instant, plan: &mut Plan) {
+        let number = self.next_probe;
+        self.next_probe += 1;
+        let id = format!("{}-p{}{number}", self.options.gateway.device_key, self.run());
+        let topic = topic::pack_post(&self.peers.get(peer).identity);
+        let was_known = self.peers.is_known(peer, now);
+        self.probes.insert(number, Probe { peer, sent: now, was_known });
+        self.peers.get_mut(peer).probe = Some(number);
+        self.peers.touched(peer, now);
+        plan.push(Outgoing { topic, payload: build::probe(&id) });
+    }
+}

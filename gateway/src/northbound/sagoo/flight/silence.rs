@@ -1,0 +1,152 @@
+//! What a missing answer means, and what an answer after it proves.
+//!
+//! ```text
+//! message timed out ─▶ Doubt ─ gateway's probe, sent later, answered ─▶ the try counts
+//!                                   ├─ pack, 2 tries ─▶ split: each row alone
+//!                                   ├─ row, 3 tries  ─▶ parked
+//!                                   └─ else          ─▶ sent again, same id and bytes
+//! ```
+//!
+//! Always true: while the platform is silent no try counts, so a platform that is away never costs a row.
+
+use std::time::Instant;
+
+use super::peers::SELF;
+use super::{Flight, LaneId, Note, PACK_TRIES, Platform, RESEND_FIRST, ROW_TRIES, State, Unit};
+use crate::pipeline::handle::Fate;
+
+impl Flight {
+    /// Whether a message waits for the proof that the platform lives.
+    pub(super) fn doubting(&self) -> bool {
+        self.messages.values().any(|message| matches!(message.state, State::Doubt { .. }))
+    }
+
+    /// Times out what was not answered.
+    pub(super) fn expire(&mut self, now: Instant) {
+        let timeout = self.options.ack_timeout;
+        let late = |sent: Instant| now.saturating_duration_since(sent) >= timeout;
+        let mut silent = false;
+        for message in self.messages.values_mut() {
+            if let State::Wire { sent } = message.state
+                && late(sent)
+            {
+                message.state = State::Doubt { since: now };
+                silent |= self.last_ack.is_none_or(|at| at < sent);
+            }
+        }
+        let overdue: Vec<u64> =
+            self.probes.iter().filter(|(_, probe)| late(probe.sent)).map(|(number, _)| *number).collect();
+        for number in overdue {
+            silent |= self.probe_missed(number, now);
+        }
+        if silent && self.is_alive() {
+            self.fall_silent(now);
+        }
+    }
+
+    /// `true`: nothing was answered since it was sent, though something should have been.
+    fn probe_missed(&mut self, number: u64, now: Instant) -> bool {
+        let Some(probe) = self.probes.remove(&number) else { return false };
+        let nothing_since = self.last_ack.is_none_or(|at| at < probe.sent);
+        if probe.peer == SELF {
+            return self.own_probe_missed(nothing_since, now);
+        }
+        if probe.was_known && nothing_since {
+            return true;
+        }
+        self.peers.probe_missed(probe.peer, now, &mut self.rng);
+        if self.peers.get(probe.peer).misses == 1 {
+            self.notes.push(Note::Unknown(self.peers.get(probe.peer).identity.device_key.clone()));
+        }
+        false
+    }
+
+    /// While others are answered one lost answer of the gateway's own proves nothing; two do.
+    fn own_probe_missed(&mut self, nothing_since: bool, now: Instant) -> bool {
+        let own = self.peers.get_mut(SELF);
+        own.probe = None;
+        own.probe_at = now;
+        own.misses += 1;
+        let misses = own.misses;
+        if let Platform::Silent { ask_at } = &mut self.platform {
+            *ask_at = now + self.silent_backoff.wait(&mut self.rng);
+            self.tell_silence();
+            return false;
+        }
+        nothing_since || misses > 1
+    }
+
+    /// Only the gateway's probe is sent from now on; whatever was known may have been forgotten.
+    fn fall_silent(&mut self, now: Instant) {
+        self.platform = Platform::Silent { ask_at: now };
+        self.silent_backoff.reset();
+        self.peers.forget(now);
+        self.probes.clear();
+        self.tell_silence();
+    }
+
+    fn tell_silence(&mut self) {
+        if !self.told {
+            self.told = true;
+            self.notes.push(Note::Silent);
+        }
+    }
+
+    /// The gateway's probe of `sent` was answered: what timed out before it was tried in earnest.
+    pub(super) fn platform_lives(&mut self, sent: Instant, now: Instant) {
+        if !self.is_alive() {
+            self.platform = Platform::Alive { since: now };
+            self.told = false;
+            self.notes.push(Note::Answering);
+        }
+        let doubtful: Vec<Unit> = self
+            .messages
+            .iter()
+            .filter(|(_, message)| matches!(message.state, State::Doubt { since } if since <= sent))
+            .map(|(unit, _)| *unit)
+            .collect();
+        for unit in doubtful {
+            self.count_try(unit, now);
+        }
+    }
+
+    fn count_try(&mut self, unit: Unit, now: Instant) {
+        let Some(message) = self.messages.get_mut(&unit) else { return };
+        message.tries += 1;
+        let tries = message.tries;
+        message.state = State::Again { at: now + RESEND_FIRST * (tries - 1) };
+        match unit.place {
+            None if tries >= PACK_TRIES => self.split(unit),
+            Some(_) if tries >= ROW_TRIES => {
+                let lane = message.members.first().map(|(lane, _)| *lane);
+                self.messages.remove(&unit);
+                if let Some(lane) = lane {
+                    self.set_aside(unit, lane, tries, now);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The rows of a pack go alone, and so do later ones of these devices until one of them was answered.
+    pub(super) fn split(&mut self, unit: Unit) {
+        self.lanes.break_up(unit.seq);
+        let Some(message) = self.messages.remove(&unit) else { return };
+        for (lane, _) in message.members {
+            if let Some(queued) = self.lanes.front(lane) {
+                let peer = self.peers.get_mut(queued.peer);
+                peer.busy = false;
+                peer.alone = true;
+            }
+        }
+    }
+
+    /// Parks the front row of a lane.
+    pub(super) fn set_aside(&mut self, unit: Unit, lane: LaneId, tries: u32, now: Instant) {
+        let Some(queued) = self.lanes.front(lane) else { return };
+        let (device, peer) = (queued.row.device.clone(), queued.peer);
+        self.peers.get_mut(peer).busy = false;
+        self.settle(lane, Fate::Parked, now);
+        self.notes.push(Note::Parked { device, id: unit.id(&self.options.gateway.device_key), tries });
+    }
+}

@@ -1,0 +1,635 @@
+//! The flight against a simulated platform that loses, repeats and reorders acknowledgements, goes
+//! away, and dies of what would kill the real one. Time is simulated.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use proptest::prelude::*;
+use serde_json::Value as Json;
+
+use super::{Flight, Kind, Note, Options, Outgoing, READ_AHEAD_BYTES, Unit, WINDOW};
+use crate::northbound::reader::Reader;
+use crate::northbound::sagoo::topic;
+use crate::pipeline::handle::{Fate, Settled, Stored};
+use crate::pipeline::record::encode;
+use crate::row::{Cell, Event, GATEWAY, Identity, Row, Value};
+
+const SPACING: Duration = Duration::from_millis(250);
+const ACK_TIMEOUT: Duration = Duration::from_secs(5);
+const HEARTBEAT: Duration = Duration::from_secs(10);
+
+fn identity(device: &str) -> Identity {
+    Identity { product_key: "p".into(), device_key: format!("{device}-k").as_str().into() }
+}
+
+/// `number` tells rows apart and shows their order; `width` is the size of the property set.
+fn row(device: &str, number: i64, width: usize) -> Row {
+    // k1 changes seldom: a row rebuilt on the wrong ground would show the wrong one.
+    let value = |i: usize| if i == 1 { number / 3 } else { number };
+    let cell = |i: usize| Cell {
+        key: format!("k{i}").as_str().into(),
+        value: Value::Int(value(i)),
+        time_ms: value(i) * 1_000,
+    };
+    Row {
+        device: device.into(),
+        identity: identity(device),
+        time_ms: number * 1_000,
+        cells: (0..width).map(cell).collect(),
+        events: Vec::new(),
+        samples: width as u32,
+    }
+}
+
+fn options(devices: &[String], budget: usize) -> Options {
+    Options {
+        gateway: identity(GATEWAY),
+        devices: devices.iter().map(|device| (device.as_str().into(), identity(device))).collect(),
+        positions: HashMap::new(),
+        heartbeat: HEARTBEAT,
+        ack_timeout: ACK_TIMEOUT,
+        row_spacing: SPACING,
+        read_ahead_bytes: budget,
+        run: 7,
+    }
+}
+
+/// What may go wrong.
+#[derive(Debug, Clone)]
+struct Weather {
+    seed: u64,
+    lost_percent: u8,
+    doubled_percent: u8,
+    /// The platform is away from, for: seconds.
+    away: Vec<(u64, u64)>,
+    /// The broker is gone from, for: seconds.
+    broken: Vec<(u64, u64)>,
+    /// Devices the platform comes to know only at this second.
+    late: BTreeMap<String, u64>,
+    /// Rows that are never acknowledged.
+    poisoned: HashSet<(String, i64)>,
+}
+
+#[derive(Debug)]
+enum Happening {
+    Written,
+    Arrives(u64, Outgoing),
+    Acknowledged(u64, Kind, String, String),
+    Broken,
+    Mended,
+}
+
+struct World {
+    now: Instant,
+    start: Instant,
+    weather: Weather,
+    rng: fastrand::Rng,
+    flight: Flight,
+    reader: Reader,
+    /// Written so far; the rest comes at its time.
+    records: Vec<Stored>,
+    head: u64,
+    agenda: BTreeMap<(Instant, u64), Happening>,
+    order: u64,
+    session: u64,
+    connected: bool,
+    online: HashSet<String>,
+    // What was seen.
+    bytes_of: HashMap<String, Outgoing>,
+    last_row: HashMap<String, (Instant, BTreeSet<String>)>,
+    newest: HashMap<String, i64>,
+    settled: Vec<Settled>,
+    packs_of_many: usize,
+    most_bytes: usize,
+}
+
+impl World {
+    fn new(devices: &[String], records: Vec<(Duration, Vec<Row>)>, weather: Weather, budget: usize) -> Self {
+        let start = Instant::now();
+        let mut flight = Flight::new(options(devices, budget), start);
+        let online: HashSet<String> = devices.iter().cloned().collect();
+        flight.set_online(&online);
+        let mut world = Self {
+            now: start,
+            start,
+            rng: fastrand::Rng::with_seed(weather.seed),
+            flight,
+            reader: Reader::new(1),
+            records: Vec::new(),
+            head: 1,
+            agenda: BTreeMap::new(),
+            order: 0,
+            session: 0,
+            connected: false,
+            online,
+            bytes_of: HashMap::new(),
+            last_row: HashMap::new(),
+            newest: HashMap::new(),
+            settled: Vec::new(),
+            packs_of_many: 0,
+            most_bytes: 0,
+            weather,
+        };
+        let mut context = HashMap::new();
+        for (i, (at, rows)) in records.into_iter().enumerate() {
+            if i % 7 == 0 {
+                context.clear();
+            }
+            world.records.push(Stored { seq: i as u64 + 1, payload: encode(&rows, &context) });
+            for row in rows.into_iter().filter(|row| !row.cells.is_empty()) {
+                context.insert(row.device.clone(), Row { events: Vec::new(), ..row });
+            }
+            world.at(start + at, Happening::Written);
+        }
+        world.at(start, Happening::Mended);
+        for (from, length) in world.weather.broken.clone() {
+            world.at(start + Duration::from_secs(from), Happening::Broken);
+            world.at(start + Duration::from_secs(from + length), Happening::Mended);
+        }
+        world
+    }
+
+    fn at(&mut self, at: Instant, happening: Happening) {
+        self.order += 1;
+        self.agenda.insert((at, self.order), happening);
+    }
+
+    fn percent(&mut self, percent: u8) -> bool {
+        self.rng.u8(0..100) < percent
+    }
+
+    fn second(&self) -> u64 {
+        (self.now - self.start).as_secs()
+    }
+
+    fn is_away(&self) -> bool {
+        self.weather.away.iter().any(|(from, length)| (*from..from + length).contains(&self.second()))
+    }
+
+    fn knows(&self, key: &str) -> bool {
+        let device = key.strip_suffix("-k").unwrap_or(key);
+        self.weather.late.get(device).is_none_or(|since| self.second() >= *since)
+    }
+
+    /// Runs until this moment, or until all of `samples` are settled.
+    fn run(&mut self, until: Duration, samples: u64) {
+        let end = self.start + until;
+        while self.now < end && self.settled_samples() < samples {
+            let wake = self.turn();
+            let next = self.agenda.first_key_value().map(|((at, _), _)| *at);
+            let at = [wake, next].into_iter().flatten().min().unwrap_or(end);
+            assert!(at > self.now || next == Some(at), "asks to be woken in the past: a busy loop");
+            self.now = at.max(self.now);
+            while let Some(due) = self.agenda.first_entry().filter(|due| due.key().0 <= self.now) {
+                let happening = due.remove();
+                self.happen(happening);
+            }
+        }
+        self.turn();
+    }
+
+    fn settled_samples(&self) -> u64 {
+        self.settled.iter().map(|settled| u64::from(settled.samples)).sum()
+    }
+
+    fn turn(&mut self) -> Option<Instant> {
+        while self.flight.is_alive() {
+            let busy = self.reader.feed(&mut self.flight, self.now);
+            let Some((who, from)) = self.reader.wants(self.head, &mut self.flight) else {
+                if busy {
+                    continue;
+                }
+                break;
+            };
+            let chunk =
+                self.records.iter().filter(|record| record.seq >= from && record.seq < self.head).take(3);
+            self.reader.arrived(who, from, self.head, chunk.cloned().collect());
+        }
+        self.most_bytes = self.most_bytes.max(self.flight.lanes().bytes());
+        let room = self.rng.usize(0..40);
+        let plan = self.flight.poll(self.now, room);
+        assert!(plan.send.len() <= room);
+        assert!(self.flight.in_flight() <= WINDOW);
+        assert!(self.connected || plan.send.is_empty(), "sent without a broker");
+        for outgoing in plan.send {
+            self.sent(outgoing);
+        }
+        self.settled.extend(self.flight.take_settled());
+        let soon = plan.more.then(|| self.now + Duration::from_millis(1));
+        [plan.wake.map(|at| at.max(self.now + Duration::from_micros(1))), soon].into_iter().flatten().min()
+    }
+
+    fn sent(&mut self, outgoing: Outgoing) {
+        let message: Json = serde_json::from_str(&outgoing.payload).unwrap();
+        let id = message["id"].as_str().unwrap().to_owned();
+        if !id.contains("-p7-") {
+            let bytes = self.bytes_of.entry(id.clone()).or_insert_with(|| outgoing.clone());
+            assert_eq!(*bytes, outgoing, "one id, two messages");
+            for (key, set) in rows_in(&outgoing, &message) {
+                self.spacing(&key, set);
+            }
+        }
+        let latency = Duration::from_millis(self.rng.u64(1..50));
+        self.at(self.now + latency, Happening::Arrives(self.session, outgoing));
+    }
+
+    /// Announcements without properties are not stored, so their empty set is none.
+    fn spacing(&mut self, key: &str, set: BTreeSet<String>) {
+        let mut set = set;
+        if let Some((at, last)) = self.last_row.get(key) {
+            assert!(self.now - *at >= SPACING, "{key}: two rows {:?} apart", self.now - *at);
+            if !set.is_empty() && !last.is_empty() && *last != set {
+                assert!(
+                    self.now - *at >= Duration::from_secs(1),
+                    "{key}: two sets {:?} apart",
+                    self.now - *at
+                );
+            }
+            if set.is_empty() {
+                set.clone_from(last);
+            }
+        }
+        self.last_row.insert(key.to_owned(), (self.now, set));
+    }
+
+    fn happen(&mut self, happening: Happening) {
+        match happening {
+            Happening::Written => self.head += 1,
+            Happening::Broken => {
+                self.connected = false;
+                self.session += 1;
+                self.flight.disconnected(self.now);
+            }
+            Happening::Mended => {
+                self.connected = true;
+                self.flight.connected(self.now);
+            }
+            Happening::Arrives(session, outgoing) => {
+                if session == self.session && !self.is_away() {
+                    self.platform(&outgoing);
+                }
+            }
+            Happening::Acknowledged(session, kind, key, id) => {
+                if session == self.session {
+                    self.flight.acknowledged(kind, &key, &id, self.now);
+                    self.flight.acknowledged(kind, "somebody-else", &id, self.now);
+                }
+            }
+        }
+    }
+
+    /// sagooiot.md §3.2: what the platform does with a message, its traps included.
+    fn platform(&mut self, outgoing: &Outgoing) {
+        let message: Json = serde_json::from_str(&outgoing.payload).unwrap();
+        let id = message["id"].as_str().unwrap().to_owned();
+        let key = outgoing.topic.split('/').nth(3).unwrap().to_owned();
+        if !self.knows(&key) {
+            return;
+        }
+        let packed = outgoing.topic.ends_with("pack/post");
+        let kind = if packed { Kind::Pack } else { Kind::Property };
+        let subs = message["params"]["subDevices"].as_array().cloned().unwrap_or_default();
+        self.packs_of_many += usize::from(subs.len() > 1);
+        let mut poisoned = false;
+        for sub in &subs {
+            let sub_key = sub["identity"]["deviceKey"].as_str().unwrap();
+            assert!(self.knows(sub_key), "CRASH: {sub_key} is unknown to the platform");
+            let device = sub_key.strip_suffix("-k").unwrap().to_owned();
+            if let Some(number) = sub["properties"]["k0"]["value"].as_i64() {
+                poisoned |= self.weather.poisoned.contains(&(device.clone(), number));
+                let newest = self.newest.entry(device).or_insert(number);
+                assert!(number == *newest || number == *newest + 1, "{sub_key}: {number} after {newest}");
+                *newest = number;
+                let second = &sub["properties"]["k1"];
+                assert_eq!(
+                    (second["value"].as_i64(), second["time"].as_i64()),
+                    (Some(number / 3), Some(number / 3))
+                );
+            }
+        }
+        if poisoned || self.percent(self.weather.lost_percent) {
+            return;
+        }
+        let copies = 1 + u8::from(self.percent(self.weather.doubled_percent));
+        for _ in 0..copies {
+            let latency = Duration::from_millis(self.rng.u64(1..400));
+            self.at(self.now + latency, Happening::Acknowledged(self.session, kind, key.clone(), id.clone()));
+        }
+    }
+}
+
+fn rows_in(outgoing: &Outgoing, message: &Json) -> Vec<(String, BTreeSet<String>)> {
+    let keys = |properties: &Json| properties.as_object().unwrap().keys().cloned().collect();
+    if outgoing.topic.ends_with("pack/post") {
+        let subs = message["params"]["subDevices"].as_array().unwrap();
+        subs.iter()
+            .map(|sub| (sub["identity"]["deviceKey"].as_str().unwrap().to_owned(), keys(&sub["properties"])))
+            .collect()
+    } else {
+        vec![("gateway-k".into(), keys(&message["params"]))]
+    }
+}
+
+/// Settled once per device and record, in order, with exactly these samples.
+fn assert_settled(settled: &[Settled], expected: &BTreeMap<(Arc<str>, u64), (u32, Fate)>) {
+    let mut last: HashMap<Arc<str>, u64> = HashMap::new();
+    let mut seen = BTreeMap::new();
+    for one in settled {
+        let before = last.insert(one.device.clone(), one.seq);
+        assert!(before.is_none_or(|before| before < one.seq), "{}: {} after {before:?}", one.device, one.seq);
+        assert!(seen.insert((one.device.clone(), one.seq), (one.samples, one.fate)).is_none());
+    }
+    assert_eq!(&seen, expected);
+}
+
+fn weather() -> impl Strategy<Value = Weather> {
+    (
+        any::<u64>(),
+        0..25u8,
+        0..20u8,
+        proptest::collection::vec((1..60u64, 1..90u64), 0..2),
+        proptest::collection::vec((1..40u64, 1..20u64), 0..2),
+        proptest::option::of(1..90u64),
+        proptest::collection::hash_set((0..4usize, 1..9i64), 0..2),
+    )
+        .prop_map(|(seed, lost_percent, doubled_percent, away, broken, late, poisoned)| Weather {
+            seed,
+            lost_percent,
+            doubled_percent,
+            away,
+            broken,
+            late: late.map(|since| ("d0".to_owned(), since)).into_iter().collect(),
+            poisoned: poisoned.into_iter().map(|(device, number)| (format!("d{device}"), number)).collect(),
+        })
+}
+
+/// Which devices are in a record, and how long after the last one it is written.
+fn story() -> impl Strategy<Value = Vec<(u8, u64, bool)>> {
+    proptest::collection::vec((1..16u8, 0..1_500u64, proptest::bool::weighted(0.1)), 1..60)
+}
+
+fn tell(story: &[(u8, u64, bool)]) -> Vec<(Duration, Vec<Row>)> {
+    let mut at = Duration::ZERO;
+    let mut numbers = [0i64; 4];
+    let mut records = Vec::new();
+    for (devices, gap_ms, wider) in story {
+        at += Duration::from_millis(*gap_ms);
+        let mut rows = Vec::new();
+        for (device, number) in numbers.iter_mut().enumerate().filter(|(i, _)| devices & (1 << i) != 0) {
+            *number += 1;
+            rows.push(row(&format!("d{device}"), *number, if *wider { 3 } else { 2 }));
+        }
+        records.push((at, rows));
+    }
+    records
+}
+
+fn expected(records: &[(Duration, Vec<Row>)]) -> BTreeMap<(Arc<str>, u64), (u32, Fate)> {
+    let mut expected = BTreeMap::new();
+    for (i, (_, rows)) in records.iter().enumerate() {
+        for row in rows {
+            expected.insert((row.device.clone(), i as u64 + 1), (row.samples, Fate::Acknowledged));
+        }
+    }
+    expected
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_row_arrives_in_order_and_is_settled_once(
+        mut weather in weather(), story in story(), small in any::<bool>(),
+    ) {
+        weather.poisoned.clear();
+        let devices: Vec<String> = (0..4).map(|i| format!("d{i}")).collect();
+        let records = tell(&story);
+        let expected = expected(&records);
+        let samples = expected.values().map(|(samples, _)| u64::from(*samples)).sum();
+        // A small budget makes devices fall behind all the time.
+        let budget = if small { 2_500 } else { READ_AHEAD_BYTES };
+        let mut world = World::new(&devices, records, weather, budget);
+        world.run(Duration::from_secs(7_200), samples);
+        let most = budget + 5 * 2 * 2_000;
+        prop_assert!(world.most_bytes <= most, "{} bytes in memory", world.most_bytes);
+        // A lossy line may look like a poisoned row; whatever was parked was settled all the same.
+        let mut expected = expected;
+        for one in world.settled.iter().filter(|one| one.fate == Fate::Parked) {
+            prop_assert!(world.weather.lost_percent > 0 || !world.weather.away.is_empty());
+            expected.get_mut(&(one.device.clone(), one.seq)).unwrap().1 = Fate::Parked;
+        }
+        assert_settled(&world.settled, &expected);
+    }
+
+    #[test]
+    fn a_poisoned_row_is_parked_alone(mut weather in weather(), story in story()) {
+        weather.lost_percent = 0;
+        weather.late.clear();
+        let devices: Vec<String> = (0..4).map(|i| format!("d{i}")).collect();
+        let records = tell(&story);
+        let mut expected = expected(&records);
+        for (i, (_, rows)) in records.iter().enumerate() {
+            for row in rows {
+                let Value::Int(number) = row.cells[0].value else { unreachable!() };
+                if weather.poisoned.contains(&(row.device.to_string(), number)) {
+                    expected.get_mut(&(row.device.clone(), i as u64 + 1)).unwrap().1 = Fate::Parked;
+                }
+            }
+        }
+        let samples = expected.values().map(|(samples, _)| u64::from(*samples)).sum();
+        let mut world = World::new(&devices, records, weather, READ_AHEAD_BYTES);
+        world.run(Duration::from_secs(7_200), samples);
+        assert_settled(&world.settled, &expected);
+    }
+}
+
+fn fair() -> Weather {
+    Weather {
+        seed: 1,
+        lost_percent: 0,
+        doubled_percent: 0,
+        away: Vec::new(),
+        broken: Vec::new(),
+        late: BTreeMap::new(),
+        poisoned: HashSet::new(),
+    }
+}
+
+fn every_second(devices: &[&str], seconds: i64) -> Vec<(Duration, Vec<Row>)> {
+    let rows = |n: i64| devices.iter().map(|device| row(device, n, 2)).collect();
+    (1..=seconds).map(|n| (Duration::from_secs(n as u64), rows(n))).collect()
+}
+
+fn names(devices: &[&str]) -> Vec<String> {
+    devices.iter().map(|device| (*device).to_owned()).collect()
+}
+
+#[test]
+fn devices_of_one_record_share_a_pack_on_the_gateways_topic() {
+    let mut world = World::new(&names(&["a", "b"]), every_second(&["a", "b"], 10), fair(), READ_AHEAD_BYTES);
+    world.run(Duration::from_secs(20), 40);
+    assert_eq!((world.packs_of_many, world.flight.counts().sent_messages), (10, 10));
+    assert!(world.bytes_of.values().all(|outgoing| outgoing.topic == topic::pack_post(&identity(GATEWAY))));
+    assert_eq!(world.flight.counts().sent_samples, 40);
+}
+
+#[test]
+fn an_unknown_device_is_probed_with_growing_pauses_and_keeps_nobody_waiting() {
+    let mut weather = fair();
+    weather.late.insert("x".into(), u64::MAX);
+    let mut world = World::new(&names(&["a", "x"]), every_second(&["a", "x"], 600), weather, 3_000);
+    world.run(Duration::from_secs(700), u64::MAX);
+    assert_eq!(world.settled.len(), 600, "all of a and nothing of x");
+    assert!(world.settled.iter().all(|one| &*one.device == "a"));
+    let notes = world.flight.take_notes();
+    assert_eq!(notes.iter().filter(|note| **note == Note::Unknown("x-k".into())).count(), 1);
+    let misses = world.flight.peers.get(2).misses;
+    assert!((6..20).contains(&misses), "{misses} probes in 700 s");
+}
+
+#[test]
+fn a_device_enabled_late_gets_all_its_rows_in_order() {
+    let mut weather = fair();
+    weather.late.insert("x".into(), 300);
+    let mut world = World::new(&names(&["a", "x"]), every_second(&["a", "x"], 400), weather, 3_000);
+    world.run(Duration::from_secs(1_500), 2 * 2 * 400);
+    assert_eq!(world.settled.len(), 800);
+}
+
+#[test]
+fn while_the_platform_is_silent_only_the_gateways_probe_is_sent() {
+    let mut weather = fair();
+    weather.away.push((10, 600));
+    let mut world =
+        World::new(&names(&["a", "b"]), every_second(&["a", "b"], 300), weather, READ_AHEAD_BYTES);
+    world.run(Duration::from_secs(20), u64::MAX);
+    let before = world.bytes_of.len();
+    assert!(!world.flight.is_alive());
+    let resent = world.flight.counts().resent_messages;
+    let probes = world.flight.next_probe;
+    world.run(Duration::from_secs(600), u64::MAX);
+    assert_eq!((world.bytes_of.len(), world.flight.counts().resent_messages), (before, resent));
+    let asked = world.flight.next_probe - probes;
+    assert!((8..30).contains(&asked), "{asked} probes in 580 s");
+    world.run(Duration::from_secs(2_000), 2 * 2 * 300);
+    assert_eq!(world.settled.len(), 600);
+    assert!(world.settled.iter().all(|one| one.fate == Fate::Acknowledged), "an outage parks nothing");
+}
+
+#[test]
+fn after_a_broken_connection_rows_go_on_within_a_second() {
+    let mut weather = fair();
+    weather.broken.push((10, 20));
+    let mut world = World::new(&names(&["a"]), every_second(&["a"], 60), weather, READ_AHEAD_BYTES);
+    world.run(Duration::from_secs(10), u64::MAX);
+    let before = world.settled.len();
+    world.run(Duration::from_secs(32), u64::MAX);
+    assert!(world.settled.len() > before, "nothing settled within 2 s after 20 s without broker");
+    world.run(Duration::from_secs(120), 120);
+    assert_eq!(world.settled.len(), 60);
+}
+
+#[test]
+fn heartbeats_go_to_the_gateway_and_to_devices_that_answer() {
+    let mut world = World::new(&names(&["a", "b"]), Vec::new(), fair(), READ_AHEAD_BYTES);
+    world.online.remove("b");
+    world.flight.set_online(&world.online.clone());
+    world.run(Duration::from_secs(61), u64::MAX);
+    let sent = |peer| world.flight.peers.get(peer).identity.device_key.to_string();
+    assert_eq!(sent(2), "b-k");
+    assert!(
+        !world.flight.peers.is_known(2, world.now),
+        "b is offline and has nothing to send: it is not asked"
+    );
+    let probes = world.flight.next_probe;
+    assert!((12..=16).contains(&probes), "{probes} probes and heartbeats in a minute");
+}
+
+#[test]
+fn the_gateways_own_properties_go_by_property_post_and_its_events_by_pack() {
+    let mut announced = row(GATEWAY, 2, 0);
+    announced.events.push(Event { name: "rowParked".into(), value: "{}".into(), time_ms: 2_000 });
+    announced.samples = 0;
+    let records =
+        vec![(Duration::from_secs(1), vec![row(GATEWAY, 1, 2)]), (Duration::from_secs(3), vec![announced])];
+    let mut world = World::new(&[], records, fair(), READ_AHEAD_BYTES);
+    world.run(Duration::from_secs(10), u64::MAX);
+    assert_eq!(world.settled.len(), 2);
+    assert_eq!(world.bytes_of["gateway-k-1-0"].topic, topic::property_post(&identity(GATEWAY)));
+    assert_eq!(world.bytes_of["gateway-k-2-0"].topic, topic::pack_post(&identity(GATEWAY)));
+}
+
+#[test]
+fn two_events_of_one_name_are_both_told() {
+    let mut twice = row("a", 1, 2);
+    for n in 0..2 {
+        twice.events.push(Event { name: "trip".into(), value: format!("{{\"n\":{n}}}"), time_ms: n });
+    }
+    let mut world =
+        World::new(&names(&["a"]), vec![(Duration::from_secs(1), vec![twice])], fair(), READ_AHEAD_BYTES);
+    world.run(Duration::from_secs(10), u64::MAX);
+    assert!(world.bytes_of["gateway-k-1-0"].payload.contains("\"n\":0"));
+    assert!(world.bytes_of["gateway-k-1-0-1"].payload.contains("\"n\":1"));
+    assert_eq!(world.settled.len(), 1, "one account for the record");
+    assert_eq!(world.settled[0].samples, 2);
+}
+
+#[test]
+fn a_row_with_nothing_to_say_is_settled_without_a_message() {
+    let mut world = World::new(
+        &names(&["a"]),
+        vec![(Duration::from_secs(1), vec![row("a", 1, 0)])],
+        fair(),
+        READ_AHEAD_BYTES,
+    );
+    world.run(Duration::from_secs(5), u64::MAX);
+    assert_eq!((world.settled.len(), world.bytes_of.len()), (1, 0));
+}
+
+#[test]
+fn settled_rows_are_not_sent_again_after_a_restart() {
+    let mut options = options(&names(&["a", "b"]), READ_AHEAD_BYTES);
+    options.positions = HashMap::from([("a".into(), 3), ("b".into(), 2)]);
+    let mut world = World::new(&names(&["a", "b"]), every_second(&["a", "b"], 4), fair(), READ_AHEAD_BYTES);
+    world.flight = Flight::new(options, world.start);
+    world.run(Duration::from_secs(20), 10);
+    let ids: BTreeSet<&str> = world.bytes_of.keys().map(String::as_str).collect();
+    assert_eq!(ids, BTreeSet::from(["gateway-k-2-1", "gateway-k-3", "gateway-k-4"]));
+}
+
+#[test]
+fn a_restart_sends_the_same_bytes_under_the_same_ids() {
+    let devices = names(&["a", "b"]);
+    let run = || {
+        let mut world = World::new(&devices, every_second(&["a", "b"], 5), fair(), READ_AHEAD_BYTES);
+        world.run(Duration::from_secs(20), 20);
+        world.bytes_of
+    };
+    let first = run();
+    assert_eq!(first.len(), 5);
+    assert_eq!(first, run());
+}
+
+#[test]
+fn rows_of_a_device_that_is_not_configured_any_more_are_still_sent() {
+    let mut world = World::new(&names(&["a"]), every_second(&["gone"], 3), fair(), READ_AHEAD_BYTES);
+    world.run(Duration::from_secs(20), 6);
+    assert_eq!(world.settled.len(), 3);
+    assert_eq!(world.flight.take_foreign_keys(), ["gone-k".into()]);
+}
+
+#[test]
+fn ids_parse_back() {
+    for unit in [
+        Unit { seq: 7, place: None },
+        Unit { seq: u64::MAX, place: Some((3, 0)) },
+        Unit { seq: 1, place: Some((0, 2)) },
+    ] {
+        let id = unit.id("gw-0001");
+        assert_eq!(Unit::parse(id.strip_prefix("gw-0001-").unwrap()), Some(unit));
+    }
+    for odd in ["", "-", "1-", "x", "1-2-3-4", "-1", "1-4294967296"] {
+        assert_eq!(Unit::parse(odd), None, "{odd}");
+    }
+}

@@ -1,0 +1,52 @@
+//! Names of messages: what is sent and acknowledged as one, and the id it always has.
+//!
+//! Always true: an id parses back to its unit, and the same row has the same id after a restart.
+
+use std::collections::HashSet;
+
+use super::lanes::Place;
+use crate::row::{Event, Row};
+
+/// What is sent and acknowledged as one: a record, or one row of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Unit {
+    /// Its record.
+    pub seq: u64,
+    /// Which row of it; `None`: all of it.
+    pub place: Option<Place>,
+}
+
+impl Unit {
+    /// Of its message.
+    pub fn id(self, gateway: &str) -> String {
+        match self.place {
+            None => format!("{gateway}-{}", self.seq),
+            Some((row, 0)) => format!("{gateway}-{}-{row}", self.seq),
+            Some((row, part)) => format!("{gateway}-{}-{row}-{part}", self.seq),
+        }
+    }
+
+    /// From an id, the gateway's key and the dash after it taken off.
+    pub fn parse(text: &str) -> Option<Self> {
+        let numbers = text.split('-').map(|number| number.parse().ok()).collect::<Option<Vec<u64>>>()?;
+        let small = |number: u64| u32::try_from(number).ok();
+        match numbers[..] {
+            [seq] => Some(Self { seq, place: None }),
+            [seq, row] => Some(Self { seq, place: Some((small(row)?, 0)) }),
+            [seq, row, part] => Some(Self { seq, place: Some((small(row)?, small(part)?)) }),
+            _ => None,
+        }
+    }
+}
+
+/// The row with the first event of each name, then one row per further event.
+pub fn take_apart(mut row: Row) -> impl Iterator<Item = Row> {
+    let mut names: HashSet<String> = HashSet::new();
+    let (first, rest) =
+        std::mem::take(&mut row.events).into_iter().partition(|event| names.insert(event.name.clone()));
+    row.events = first;
+    let extra = Row { cells: Vec::new(), events: Vec::new(), samples: 0, ..row.clone() };
+    let rest: Vec<Event> = rest;
+    std::iter::once(row)
+        .chain(rest.into_iter().map(move |event| Row { events: vec![event], ..extra.clone() }))
+}

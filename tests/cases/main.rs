@@ -1,0 +1,14 @@
+//! Every end-to-end case in one binary, so that the rig is linked once.
+//!
+//! Reading order: `path` is the main job both ways; `outages` and `crashes` take away what it stands
+//! on; `neighbours` keeps one bad thing one bad thing; `bad_input` and `security` are what outsiders
+//! bring; `stopping` is the end; `layout` holds the arrows between the packages.
+
+mod bad_input;
+mod crashes;
+mod layout;
+mod neighbours;
+mod outages;
+mod path;
+mod security;
+mod stopping;

@@ -1,0 +1,310 @@
+//! The platform's memory: who is online, what was stored, which calls wait, and every harm done to it.
+//!
+//! Always true: no socket and no clock of its own, the caller brings both; everything kept is
+//! bounded by [`KEEP`], the oldest goes first.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value as Json, json};
+
+use super::calls::{Answered, Call, Calls, Publish, Target};
+use super::judge::{self, Effect, Finding, Harm, Judgement, Message};
+use super::registry::Registry;
+use super::storage::{Row, Storage};
+use super::topic;
+
+/// Entries kept of each kind: hours of a demo, far more than any case makes.
+pub(super) const KEEP: usize = 200_000;
+/// Rows of one device must be this far apart, so that they never share a storage window.
+pub(super) const LEAST_SPACING: Duration = Duration::from_millis(200);
+/// What a busy machine may do to the spacing between sender and us.
+pub(super) const SPACING_JITTER: Duration = Duration::from_millis(60);
+/// For this long a device's key set must stay what it is.
+pub(super) const KEY_SET_REST: Duration = Duration::from_secs(1);
+
+/// Something that would have harmed the real platform.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// How.
+    pub kind: Harm,
+    /// Of the message.
+    pub topic: String,
+    /// Of the message.
+    pub payload: String,
+    /// Why.
+    pub why: String,
+}
+
+/// A message as it arrived.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Arrival {
+    /// When.
+    pub at: Instant,
+    /// What.
+    pub message: Message,
+    /// `id` of its envelope.
+    pub id: String,
+    /// It had come before, byte for byte.
+    pub resent: bool,
+}
+
+/// An event out of a pack.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Event {
+    /// Device key.
+    pub device: String,
+    /// Event key.
+    pub name: String,
+    /// Its outputs.
+    pub value: Json,
+    /// Unix seconds.
+    pub time: i64,
+}
+
+/// How long things take.
+#[derive(Debug, Clone, Copy)]
+pub struct Timing {
+    /// A device not heard of for this long is offline.
+    pub online: Duration,
+    /// A reply that arrives earlier than this after the request is lost.
+    pub registered_after: Duration,
+    /// A caller waits this long (the real platform: 45 s).
+    pub call: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            online: Duration::from_secs(30),
+            registered_after: Duration::from_millis(50),
+            call: Duration::from_secs(45),
+        }
+    }
+}
+
+/// All of the platform but its socket.
+#[derive(Debug)]
+pub struct Core {
+    /// Devices it knows.
+    pub known: Registry,
+    /// Stored rows, oldest first.
+    pub rows: VecDeque<Row>,
+    /// Rows that were lost, with the reason.
+    pub lost: VecDeque<(Row, String)>,
+    /// Events out of packs.
+    pub events: VecDeque<Event>,
+    /// Everything that arrived.
+    pub arrivals: VecDeque<Arrival>,
+    /// Acknowledgements published.
+    pub acks: u64,
+    /// Every harm.
+    pub violations: Vec<Violation>,
+    /// Set and service calls.
+    pub calls: Calls,
+    timing: Timing,
+    storage: Storage,
+    heard: HashMap<String, Instant>,
+    payloads: HashMap<String, (String, Vec<u8>)>,
+    last_row: HashMap<String, (Instant, BTreeSet<String>)>,
+    acks_to_lose: usize,
+}
+
+impl Core {
+    /// A platform that knows these devices and has heard of none of them.
+    pub fn new(known: Registry, timing: Timing) -> Self {
+        Self {
+            known,
+            rows: VecDeque::new(),
+            lost: VecDeque::new(),
+            events: VecDeque::new(),
+            arrivals: VecDeque::new(),
+            acks: 0,
+            violations: Vec::new(),
+            calls: Calls::default(),
+            timing,
+            storage: Storage::default(),
+            heard: HashMap::new(),
+            payloads: HashMap::new(),
+            last_row: HashMap::new(),
+            acks_to_lose: 0,
+        }
+    }
+
+    /// Takes a message; returns what the platform publishes in answer. `unix_s` is the wall clock.
+    pub fn receive(&mut self, message: Message, now: Instant, unix_s: i64) -> Vec<Publish> {
+        self.settle(now);
+        let Judgement { effects, findings, id } = judge::judge(&message, &self.known, unix_s);
+        let poison = findings.iter().find(|finding| finding.harm == Harm::Poison).map(|f| f.why.clone());
+        for Finding { harm, why } in findings {
+            self.blame(harm, &message, why);
+        }
+        let resent = self.remember(&message, &id);
+        let mut out = Vec::new();
+        for effect in effects {
+            match effect {
+                Effect::Touch(device) => {
+                    self.heard.insert(device, now);
+                }
+                Effect::Store { device, cells } => {
+                    let row = Row { device, message_id: id.clone(), arrived: now, cells, resent };
+                    self.watch_spacing(&row, &message, now);
+                    self.storage.gather(row, poison.clone());
+                }
+                Effect::Event { device, name, value, time } => {
+                    push(&mut self.events, Event { device, name, value, time });
+                }
+                Effect::Ack { .. } if self.acks_to_lose > 0 => self.acks_to_lose -= 1,
+                Effect::Ack { topic, body } => {
+                    self.acks += 1;
+                    out.push(Publish { topic, body: body.to_string() });
+                }
+                Effect::Reply { id, body } => {
+                    if let Err(why) = self.calls.reply(&id, &message.topic, body, now) {
+                        self.blame(Harm::ErrorSlot, &message, why);
+                    }
+                }
+            }
+        }
+        push(&mut self.arrivals, Arrival { at: now, message, id, resent });
+        out
+    }
+
+    /// Closes the storage window when its time is over. Call before looking at `rows`.
+    pub fn settle(&mut self, now: Instant) {
+        let flushed = self.storage.flush(now);
+        for row in flushed.rows {
+            push(&mut self.rows, row);
+        }
+        for (row, why) in flushed.lost {
+            // A resend that meets its own first copy overwrites it with the same row: no harm.
+            if !(row.resent || self.rows.iter().rev().any(|kept| same_content(kept, &row))) {
+                let topic = format!("storage of {:?}", row.device);
+                let payload = format!("message {} with {:?}", row.message_id, row.cells);
+                self.violations.push(Violation { kind: Harm::Loss, topic, payload, why: why.clone() });
+            }
+            push(&mut self.lost, (row, why));
+        }
+    }
+
+    /// Whether the device was heard of within its online time.
+    pub fn is_online(&self, device: &str, now: Instant) -> bool {
+        self.heard.get(device).is_some_and(|heard| now < *heard + self.timing.online)
+    }
+
+    /// The next `count` acknowledgements get lost on their way.
+    pub fn lose_acks(&mut self, count: usize) {
+        self.acks_to_lose = count;
+    }
+
+    /// A property set, if the platform would send it: the device is known, enabled and online.
+    /// Only keys of its thing model go out.
+    pub fn property_set(
+        &mut self,
+        device: &str,
+        params: &Json,
+        now: Instant,
+    ) -> Result<(Publish, String), Answered> {
+        let known = self.callable(device, now)?;
+        let params: BTreeMap<&String, &Json> = params
+            .as_object()
+            .into_iter()
+            .flatten()
+            .filter(|(key, _)| known.properties.contains_key(*key))
+            .collect();
+        let topic = topic::property_set(&known.product_key, device);
+        let body = json!({"version": "1.0.0", "params": params, "method": "thing.service.property.set"});
+        Ok(self.call(topic, body, Target::PropertySet, now))
+    }
+
+    /// A service call, if the platform would send it.
+    pub fn service_call(
+        &mut self,
+        device: &str,
+        function: &str,
+        params: &Json,
+        now: Instant,
+    ) -> Result<(Publish, String), Answered> {
+        let known = self.callable(device, now)?;
+        let topic = topic::service(&known.product_key, device, function);
+        let body =
+            json!({"version": "1.0.0", "params": params, "method": format!("thing.service.{function}")});
+        Ok(self.call(topic, body, Target::Service, now))
+    }
+
+    fn callable(&self, device: &str, now: Instant) -> Result<super::registry::KnownDevice, Answered> {
+        let known = self.known.get(device).filter(|known| known.enabled);
+        known.filter(|_| self.is_online(device, now)).cloned().ok_or(Answered::Offline)
+    }
+
+    fn call(&mut self, topic: String, mut body: Json, target: Target, now: Instant) -> (Publish, String) {
+        let id: String = (0..32).map(|_| fastrand::alphanumeric().to_ascii_lowercase()).collect();
+        body["id"] = json!(id);
+        // A service's id is registered in time; a property set's only after a slow log write (R8).
+        let registered = match target {
+            Target::PropertySet => now + self.timing.registered_after,
+            Target::Service => now,
+        };
+        let request = Publish { topic, body: body.to_string() };
+        self.calls.register(&id, Call::new(request.clone(), now, registered, now + self.timing.call));
+        (request, id)
+    }
+
+    /// Whether this message came before; the same id with other bytes is a violation.
+    fn remember(&mut self, message: &Message, id: &str) -> bool {
+        let is_post = message.topic.ends_with("/post");
+        if id.is_empty() || !is_post {
+            return false;
+        }
+        match self.payloads.get(id) {
+            Some((topic, payload)) if *topic == message.topic && *payload == message.payload => true,
+            Some(_) => {
+                self.blame(
+                    Harm::Careless,
+                    message,
+                    format!("id {id:?} again with another topic or other bytes"),
+                );
+                false
+            }
+            None => {
+                if self.payloads.len() >= KEEP {
+                    self.payloads.clear();
+                }
+                self.payloads.insert(id.to_owned(), (message.topic.clone(), message.payload.clone()));
+                false
+            }
+        }
+    }
+
+    fn watch_spacing(&mut self, row: &Row, message: &Message, now: Instant) {
+        let keys: BTreeSet<String> = row.cells.keys().cloned().collect();
+        let before = self.last_row.insert(row.device.clone(), (now, keys.clone()));
+        let Some((at, keys_before)) = before else { return };
+        let gap = now.saturating_duration_since(at);
+        if gap + SPACING_JITTER < LEAST_SPACING {
+            let why = format!("{gap:?} after the last row of {:?}; at least {LEAST_SPACING:?}", row.device);
+            self.blame(Harm::Careless, message, why);
+        }
+        if gap < KEY_SET_REST && keys != keys_before {
+            let why = format!("{:?} had the keys {keys_before:?} {gap:?} ago, now {keys:?}", row.device);
+            self.blame(Harm::Careless, message, why);
+        }
+    }
+
+    /// Notes a harm.
+    pub fn blame(&mut self, kind: Harm, message: &Message, why: String) {
+        let topic = message.topic.clone();
+        self.violations.push(Violation { kind, topic, payload: message.text(), why });
+    }
+}
+
+fn same_content(kept: &Row, row: &Row) -> bool {
+    kept.message_id == row.message_id && kept.device == row.device
+}
+
+fn push<T>(kept: &mut VecDeque<T>, entry: T) {
+    if kept.len() == KEEP {
+        kept.pop_front();
+    }
+    kept.push_back(entry);
+}

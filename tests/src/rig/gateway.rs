@@ -1,0 +1,222 @@
+//! The real gateway binary: start, ask, stop, kill, start again on the same directories.
+//!
+//! Always true: it is asked only through its own command line with `--json`, as a person would; its
+//! log is shown when a case fails.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value as Json;
+
+use super::{Process, binary, eventually};
+
+/// Longest wait until the gateway answers.
+const READY: Duration = Duration::from_secs(15);
+/// Longest orderly stop (issue 2: 5 s), and what a busy machine adds.
+const STOP: Duration = Duration::from_secs(8);
+
+/// What the command line said.
+#[derive(Debug, Clone)]
+pub struct Told {
+    /// Exit status; -1 after a signal.
+    pub code: i32,
+    /// What `--json` printed; null when it printed no JSON.
+    pub json: Json,
+    /// Standard output.
+    pub out: String,
+    /// Standard error.
+    pub err: String,
+}
+
+/// The gateway; ends with its value.
+#[derive(Debug)]
+pub struct Gateway {
+    dir: PathBuf,
+    process: Option<Process>,
+}
+
+impl Gateway {
+    /// A gateway that lives in `dir`, not started. Its drivers directory gets driver-modbus.
+    pub fn new(dir: &Path) -> Self {
+        let gateway = Self { dir: dir.to_owned(), process: None };
+        fs::create_dir_all(gateway.config_dir().join("conf.d"))
+            .expect("the case's directory takes directories");
+        fs::create_dir_all(gateway.drivers_dir()).expect("the case's directory takes directories");
+        let driver = gateway.drivers_dir().join("driver-modbus");
+        // A copy of its own tells this case's driver processes from those of its neighbours.
+        let copied = fs::copy(binary("driver-modbus"), &driver);
+        copied.unwrap_or_else(|error| panic!("copy driver-modbus to {}: {error}", driver.display()));
+        gateway
+    }
+
+    /// Where `gateway.toml` and `conf.d` are.
+    pub fn config_dir(&self) -> PathBuf {
+        self.dir.join("config")
+    }
+
+    /// Where drivers are looked for.
+    pub fn drivers_dir(&self) -> PathBuf {
+        self.dir.join("drivers")
+    }
+
+    /// The command line's door.
+    pub fn socket(&self) -> PathBuf {
+        self.dir.join("control.sock")
+    }
+
+    /// Writes a configuration file, path relative to the configuration directory.
+    pub fn configure(&self, file: &str, toml: &str) {
+        let path = self.config_dir().join(file);
+        fs::write(&path, toml).unwrap_or_else(|error| panic!("write {}: {error}", path.display()));
+    }
+
+    /// Starts it and waits until it answers.
+    #[track_caller]
+    pub fn start(&mut self) {
+        self.spawn();
+        eventually("the gateway answers its command line", READY, || {
+            let process = self.process.as_mut().expect("just started");
+            if let Some(exit) = process.exited() {
+                panic!("the gateway ended with {exit} at its start\n{}", process.tail());
+            }
+            let told = self.command(&["status"]);
+            (told.code == 0 && told.json.is_object()).then_some(()).ok_or(told.out + &told.err)
+        });
+    }
+
+    /// Starts it and does not wait.
+    pub fn spawn(&mut self) {
+        assert!(self.process.is_none(), "the gateway runs already");
+        let mut command = Command::new(binary("sagoo-edge"));
+        command.arg("run").arg("--config").arg(self.config_dir()).current_dir(&self.dir);
+        self.process = Some(Process::spawn("sagoo-edge", &mut command, &self.dir.join("gateway.log")));
+    }
+
+    /// Runs a subcommand with `--json` against this gateway's configuration.
+    pub fn command(&self, words: &[&str]) -> Told {
+        let mut command = Command::new(binary("sagoo-edge"));
+        let (name, rest) = words.split_first().expect("a subcommand");
+        command.arg(name).arg("--config").arg(self.config_dir()).arg("--json").args(rest);
+        let output = command.output().unwrap_or_else(|error| panic!("sagoo-edge {words:?}: {error}"));
+        let out = String::from_utf8_lossy(&output.stdout).into_owned();
+        Told {
+            code: output.status.code().unwrap_or(-1),
+            json: serde_json::from_str(&out).unwrap_or(Json::Null),
+            out,
+            err: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    /// `sagoo-edge status --json`.
+    #[track_caller]
+    pub fn status(&self) -> Json {
+        let told = self.command(&["status"]);
+        assert_eq!(told.code, 0, "status: {}\n{}", told.err, self.tail());
+        told.json
+    }
+
+    /// `status.devices`, the one of this name.
+    #[track_caller]
+    pub fn device(&self, name: &str) -> Json {
+        entry(&self.status()["devices"], "name", name)
+    }
+
+    /// `status.drivers`, the one of this id.
+    #[track_caller]
+    pub fn driver(&self, id: &str) -> Json {
+        entry(&self.status()["drivers"], "id", id)
+    }
+
+    /// `sagoo-edge read DEVICE POINT`.
+    pub fn read(&self, device: &str, point: &str) -> Told {
+        self.command(&["read", device, point])
+    }
+
+    /// `sagoo-edge write DEVICE POINT VALUE`.
+    pub fn write(&self, device: &str, point: &str, value: &str) -> Told {
+        self.command(&["write", device, point, value])
+    }
+
+    /// SIGTERM, and waits for the end.
+    #[track_caller]
+    pub fn stop(&mut self) -> ExitStatus {
+        let mut process = self.process.take().expect("the gateway runs");
+        process.signal(Signal::TERM);
+        let exit = process.await_exit(STOP);
+        assert_eq!(exit.code(), Some(0), "after SIGTERM\n{}", process.tail());
+        exit
+    }
+
+    /// SIGKILL.
+    pub fn kill_nine(&mut self) {
+        self.process = None;
+    }
+
+    /// Waits for the end of one that is expected to end by itself.
+    #[track_caller]
+    pub fn await_exit(&mut self) -> ExitStatus {
+        self.process.take().expect("the gateway was started").await_exit(STOP)
+    }
+
+    /// Process id, while it runs.
+    pub fn pid(&self) -> Option<u32> {
+        self.process.as_ref().map(Process::pid)
+    }
+
+    /// Process ids of this gateway's drivers, zombies left out.
+    pub fn driver_pids(&self) -> Vec<u32> {
+        let drivers = self.drivers_dir();
+        let of_ours = |pid: &u32| {
+            fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|executable| executable.starts_with(&drivers))
+        };
+        let processes = fs::read_dir("/proc").expect("Linux has /proc");
+        let pids = processes.flatten().filter_map(|entry| entry.file_name().to_string_lossy().parse().ok());
+        pids.filter(of_ours).collect()
+    }
+
+    /// SIGKILL for its one driver process; returns the id it had.
+    #[track_caller]
+    pub fn kill_driver(&self) -> u32 {
+        let pids = self.driver_pids();
+        let [pid] = pids[..] else { panic!("one driver process, not {pids:?}") };
+        end(pid);
+        pid
+    }
+
+    /// All it has said, over all its starts.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.dir.join("gateway.log")).unwrap_or_default()
+    }
+
+    /// The end of what it has said, for a failing case.
+    pub fn tail(&self) -> String {
+        let log = self.log();
+        let lines: Vec<&str> = log.lines().collect();
+        let from = lines.len().saturating_sub(80);
+        format!("--- sagoo-edge ---\n{}\n", lines[from..].join("\n"))
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        self.process = None;
+        // A gateway that was killed cannot end its drivers; what is left of this case's own is ended.
+        self.driver_pids().into_iter().for_each(end);
+    }
+}
+
+fn end(pid: u32) {
+    if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+        // It may end by itself at the same moment.
+        let _ = kill_process(pid, Signal::KILL);
+    }
+}
+
+#[track_caller]
+fn entry(list: &Json, key: &str, name: &str) -> Json {
+    let found = list.as_array().into_iter().flatten().find(|entry| entry[key] == name);
+    found.unwrap_or_else(|| panic!("no {key} {name:?} in {list:#}")).clone()
+}

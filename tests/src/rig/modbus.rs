@@ -1,0 +1,240 @@
+//! A Modbus TCP device served by pymodbus and steered by the case (`rig/device.py`).
+//!
+//! Always true: counters rise by one at each read that covers them, and the register holds the value
+//! that was read last; the process ends with its value.
+
+use std::io::{BufRead, BufReader, Write};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::process::{ChildStdin, ChildStdout, Command};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::{Value as Json, json};
+
+use super::{Process, build_dir};
+
+/// The version the cases are written against.
+pub(super) const PYMODBUS: &str = "3.16.1";
+
+/// What the device counted.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Stats {
+    /// Read requests.
+    pub reads: u64,
+    /// Read requests that covered a counter.
+    pub covering: u64,
+    /// Connections ever opened to it.
+    pub connections: u64,
+    /// Writes it took, in order.
+    pub writes: Vec<Written>,
+}
+
+/// One write.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Written {
+    /// First register.
+    pub address: u16,
+    /// What was written.
+    pub values: Vec<u16>,
+}
+
+/// A device; ends with its value.
+#[derive(Debug)]
+pub struct ModbusDevice {
+    /// Where it listens, on the loopback.
+    pub port: u16,
+    // A mutex and not a channel: question and answer are one step, and cases ask from any thread.
+    talk: Mutex<Talk>,
+}
+
+#[derive(Debug)]
+struct Talk {
+    process: Process,
+    to: ChildStdin,
+    from: BufReader<ChildStdout>,
+}
+
+impl ModbusDevice {
+    /// Starts it; the registers in `counters` count their reads, all others hold 0.
+    pub fn start(dir: &Path, name: &str, counters: &[u16]) -> Self {
+        let python = python();
+        let mut command = Command::new(&python);
+        command.arg("-u").arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("rig/device.py"));
+        command.arg("--counters").args(counters.iter().map(u16::to_string));
+        let mut process = Process::spawn_piped(name, &mut command, &dir.join(format!("{name}.log")));
+        let to = process.child().stdin.take().expect("stdin is piped");
+        let from = BufReader::new(process.child().stdout.take().expect("stdout is piped"));
+        let mut talk = Talk { process, to, from };
+        let hello = talk.hear().unwrap_or_else(|why| {
+            panic!("pymodbus {PYMODBUS} does not serve ({why}); type: {}\n{}", remedy(), talk.process.tail())
+        });
+        let port = hello["port"].as_u64().and_then(|port| u16::try_from(port).ok());
+        Self { port: port.expect("the first line names the port"), talk: Mutex::new(talk) }
+    }
+
+    /// One register.
+    pub fn register(&self, address: u16) -> u16 {
+        self.registers(address, 1)[0]
+    }
+
+    /// Registers as they are, uncounted.
+    pub fn registers(&self, address: u16, count: u16) -> Vec<u16> {
+        let answer = self.ask(&json!({"do": "get", "address": address, "count": count}));
+        serde_json::from_value(answer["values"].clone()).expect("registers are 16-bit numbers")
+    }
+
+    /// Puts values into registers.
+    pub fn set(&self, address: u16, values: &[u16]) {
+        self.ask(&json!({"do": "set", "address": address, "values": values}));
+    }
+
+    /// Every answer takes this long from now on.
+    pub fn set_delay(&self, delay: Duration) {
+        self.ask(&json!({"do": "delay", "seconds": delay.as_secs_f64()}));
+    }
+
+    /// Takes requests and answers none; what it does not answer is not counted.
+    pub fn set_silent(&self, silent: bool) {
+        self.ask(&json!({"do": "silent", "on": silent}));
+    }
+
+    /// Reads that touch these registers get exception 2; an empty range ends it.
+    pub fn refuse_reads(&self, registers: Range<u16>) {
+        self.ask(&json!({"do": "refuse_reads", "ranges": pairs(&registers)}));
+    }
+
+    /// Writes that touch these registers get exception 4; an empty range ends it.
+    pub fn refuse_writes(&self, registers: Range<u16>) {
+        self.ask(&json!({"do": "refuse_writes", "ranges": pairs(&registers)}));
+    }
+
+    /// Writes to these registers are confirmed and not kept; an empty range ends it.
+    pub fn forget_writes(&self, registers: Range<u16>) {
+        self.ask(&json!({"do": "forget_writes", "ranges": pairs(&registers)}));
+    }
+
+    /// Closes its port and every connection.
+    pub fn leave(&self) {
+        self.ask(&json!({"do": "leave"}));
+    }
+
+    /// Listens again on the same port, registers as they were.
+    pub fn listen(&self) {
+        self.ask(&json!({"do": "listen"}));
+    }
+
+    /// What it counted.
+    pub fn stats(&self) -> Stats {
+        serde_json::from_value(self.ask(&json!({"do": "stats"}))).expect("the script answers with Stats")
+    }
+
+    fn ask(&self, order: &Json) -> Json {
+        let mut talk = self.talk.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let answer =
+            writeln!(talk.to, "{order}").map_err(|error| error.to_string()).and_then(|()| talk.hear());
+        answer.unwrap_or_else(|why| panic!("{order}: {why}\n{}", talk.process.tail()))
+    }
+}
+
+impl Talk {
+    fn hear(&mut self) -> Result<Json, String> {
+        let mut line = String::new();
+        if self.from.read_line(&mut line).map_err(|error| error.to_string())? == 0 {
+            return Err("it ended".to_owned());
+        }
+        let answer: Json = serde_json::from_str(&line).map_err(|error| format!("{error}: {line}"))?;
+        if answer["ok"] == true { Ok(answer) } else { Err(answer["error"].to_string()) }
+    }
+}
+
+fn pairs(registers: &Range<u16>) -> [(u16, u16); 1] {
+    [(registers.start, registers.end)]
+}
+
+/// `E2E_PYTHON`, else the environment `deploy/check.sh` makes in the target directory.
+fn python() -> PathBuf {
+    if let Some(named) = std::env::var_os("E2E_PYTHON") {
+        return named.into();
+    }
+    let python = build_dir().parent().expect("target/debug is in target").join("venv/bin/python");
+    assert!(python.exists(), "{} is missing; type: {}", python.display(), remedy());
+    python
+}
+
+fn remedy() -> String {
+    format!("python3 -m venv target/venv && target/venv/bin/pip install pymodbus=={PYMODBUS}")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::net::TcpStream;
+
+    use super::*;
+
+    fn request(device: &ModbusDevice, pdu: &[u8]) -> Option<Vec<u8>> {
+        let mut stream = TcpStream::connect(("127.0.0.1", device.port)).unwrap();
+        stream.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+        let mut frame = vec![0, 1, 0, 0, 0, pdu.len() as u8 + 1, 1];
+        frame.extend_from_slice(pdu);
+        stream.write_all(&frame).unwrap();
+        let mut header = [0; 7];
+        stream.read_exact(&mut header).ok()?;
+        let mut answer = vec![0; usize::from(header[5]) - 1];
+        stream.read_exact(&mut answer).ok()?;
+        Some(answer)
+    }
+
+    const READ_TWO: [u8; 5] = [3, 0, 0, 0, 2];
+    const WRITE_TEN: [u8; 5] = [6, 0, 10, 0, 55];
+
+    #[test]
+    fn a_counter_rises_at_each_read_that_covers_it_and_at_no_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let device = ModbusDevice::start(dir.path(), "device", &[0]);
+        assert_eq!(request(&device, &READ_TWO).unwrap(), [3, 4, 0, 1, 0, 0]);
+        assert_eq!(request(&device, &READ_TWO).unwrap(), [3, 4, 0, 2, 0, 0]);
+        assert_eq!(request(&device, &[3, 0, 1, 0, 1]).unwrap(), [3, 2, 0, 0]);
+        assert_eq!(device.register(0), 2, "the register holds the value read last");
+        assert_eq!(device.stats().covering, 2);
+        device.leave();
+        assert!(TcpStream::connect(("127.0.0.1", device.port)).is_err(), "nobody listens");
+        device.listen();
+        assert_eq!(request(&device, &READ_TWO).unwrap(), [3, 4, 0, 3, 0, 0], "registers are as they were");
+    }
+
+    #[test]
+    fn writes_are_taken_refused_or_forgotten_as_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let device = ModbusDevice::start(dir.path(), "device", &[0]);
+        assert_eq!(request(&device, &WRITE_TEN).unwrap(), WRITE_TEN);
+        assert_eq!(device.register(10), 55);
+        device.set(10, &[1]);
+        device.refuse_writes(10..11);
+        assert_eq!(request(&device, &WRITE_TEN).unwrap(), [0x86, 4]);
+        device.refuse_writes(0..0);
+        device.forget_writes(10..11);
+        request(&device, &WRITE_TEN).expect("confirmed on the wire");
+        assert_eq!(device.register(10), 1, "and not kept");
+        assert_eq!(device.stats().writes.len(), 2);
+    }
+
+    #[test]
+    fn silence_refusal_and_delay_are_what_they_say() {
+        let dir = tempfile::tempdir().unwrap();
+        let device = ModbusDevice::start(dir.path(), "device", &[0]);
+        device.set_silent(true);
+        assert_eq!(request(&device, &READ_TWO), None);
+        device.set_silent(false);
+        assert_eq!(device.register(0), 0, "what is not answered is not counted");
+        device.refuse_reads(1..2);
+        assert_eq!(request(&device, &READ_TWO).unwrap(), [0x83, 2]);
+        device.refuse_reads(0..0);
+        device.set_delay(Duration::from_millis(200));
+        let before = std::time::Instant::now();
+        request(&device, &READ_TWO).expect("answered late");
+        assert!(before.elapsed() >= Duration::from_millis(200));
+    }
+}
