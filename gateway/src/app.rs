@@ -15,8 +15,8 @@ use tokio::time::{interval, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::commands::{self, Dispatch, Routes};
-use crate::config::types::{Config, GatewayProperty, Profile};
 use crate::config::Sources;
+use crate::config::types::{Config, GatewayProperty, Profile};
 use crate::control;
 use crate::northbound::{self, DeviceOnPlatform};
 use crate::pipeline;
@@ -97,12 +97,52 @@ pub async fn run(config: Config, sources: Sources, stop: CancellationToken) -> a
     let (pipeline, pipeline_thread) = tokio::task::spawn_blocking(move || pipeline::task::start(&opening))
         .await
         .context("opening the buffer")??;
-    let mut south = Stage::default();
-    let mut north = Stage::default();
-    let mut middle = Stage::default();
+    let mut rooms = wire(config, sources, began, &pipeline, state);
 
+    let failed = tokio::select! {
+        () = stop.cancelled() => None,
+        error = rooms.south.failed() => Some(error),
+        error = rooms.north.failed() => Some(error),
+        error = rooms.middle.failed() => Some(error),
+    };
+    match &failed {
+        None => tracing::info!("gateway stops"),
+        Some(error) => tracing::error!(error = format!("{error:#}"), "gateway stops, something ended early"),
+    }
+    rooms.south.end(STOP_DRIVERS, "drivers").await;
+    rooms.north.end(STOP_NORTHBOUND, "northbound").await;
+    rooms.middle.end(STOP_BUFFER, "control").await;
+    if timeout(STOP_BUFFER, pipeline.stop()).await.is_err() {
+        tracing::error!("buffer did not finish in time; what is written is safe, the last sync is not");
+    } else {
+        let _ = pipeline_thread.join();
+        let _ = state_thread.join();
+    }
+    tracing::info!(uptime_s = began.elapsed().as_secs(), "gateway stopped");
+    match failed {
+        None => Ok(()),
+        Some(error) => bail!(error),
+    }
+}
+
+/// The tasks, in the order they stop.
+struct Rooms {
+    south: Stage,
+    north: Stage,
+    middle: Stage,
+}
+
+/// Gives every task the doors it needs, and starts it.
+fn wire(
+    config: Arc<Config>,
+    sources: Sources,
+    began: Instant,
+    pipeline: &pipeline::Handle,
+    state: state::Handle,
+) -> Rooms {
+    let (mut south, mut north, mut middle) = (Stage::default(), Stage::default(), Stage::default());
     let (online, online_seen) = watch::channel(HashSet::new());
-    let (drivers, doors) = start_drivers(&mut south, &config, sources, &pipeline, &state, &online);
+    let (drivers, doors) = start_drivers(&mut south, &config, sources, pipeline, &state, &online);
     let devices = config.devices.iter().filter_map(|(name, device)| {
         let connection = config.connections.get(&device.connection)?;
         Some((name.clone(), Arc::from(connection.driver.as_str())))
@@ -124,13 +164,14 @@ pub async fn run(config: Config, sources: Sources, stop: CancellationToken) -> a
     };
     north.spawn("northbound", northbound::run(setup, north.stop.clone()));
 
-    let board = Arc::new(Board {
+    let board = Board {
         config: config.clone(),
         began,
         pipeline: pipeline.clone(),
         drivers,
         northbound: platform_seen,
-    });
+    };
+    let board = Arc::new(board);
     let own = report_itself(config.clone(), board.clone(), pipeline.clone(), middle.stop.clone());
     middle.spawn("own properties", own);
     let door = control::Door::new(
@@ -144,31 +185,7 @@ pub async fn run(config: Config, sources: Sources, stop: CancellationToken) -> a
         },
     );
     middle.spawn("control", control::serve(config.control.clone(), door, middle.stop.clone()));
-
-    let failed = tokio::select! {
-        () = stop.cancelled() => None,
-        error = south.failed() => Some(error),
-        error = north.failed() => Some(error),
-        error = middle.failed() => Some(error),
-    };
-    match &failed {
-        None => tracing::info!("gateway stops"),
-        Some(error) => tracing::error!(error = format!("{error:#}"), "gateway stops, something ended early"),
-    }
-    south.end(STOP_DRIVERS, "drivers").await;
-    north.end(STOP_NORTHBOUND, "northbound").await;
-    middle.end(STOP_BUFFER, "control").await;
-    if timeout(STOP_BUFFER, pipeline.stop()).await.is_err() {
-        tracing::error!("buffer did not finish in time; what is written is safe, the last sync is not");
-    } else {
-        let _ = pipeline_thread.join();
-        let _ = state_thread.join();
-    }
-    tracing::info!(uptime_s = began.elapsed().as_secs(), "gateway stopped");
-    match failed {
-        None => Ok(()),
-        Some(error) => bail!(error),
-    }
+    Rooms { south, north, middle }
 }
 
 type Doors = HashMap<Arc<str>, mpsc::Sender<Dispatch>>;
@@ -183,9 +200,7 @@ fn start_drivers(
     online: &watch::Sender<HashSet<String>>,
 ) -> (Vec<watch::Receiver<DriverStatus>>, Doors) {
     let place: Arc<dyn Fn(&sagoo_edge_proto::driver::Problem) -> String + Send + Sync> =
-        Arc::new(move |problem| {
-            sources.problem(check::found(problem.clone())).to_string()
-        });
+        Arc::new(move |problem| sources.problem(check::found(problem.clone())).to_string());
     let mut shown = Vec::new();
     let mut doors = Doors::new();
     for id in configuration::drivers(config) {
@@ -250,7 +265,9 @@ fn own_value(property: GatewayProperty, status: &Status) -> Value {
         GatewayProperty::Version => Value::Text(status.version.clone()),
         GatewayProperty::UptimeS => Value::Uint(status.uptime_s),
         GatewayProperty::Devices => Value::Uint(devices().count() as u64),
-        GatewayProperty::DevicesOnline => Value::Uint(devices().filter(|device| device.online).count() as u64),
+        GatewayProperty::DevicesOnline => {
+            Value::Uint(devices().filter(|device| device.online).count() as u64)
+        }
         GatewayProperty::WaitingSamples => Value::Uint(status.totals.waiting),
         GatewayProperty::BufferBytes => Value::Uint(status.buffer.bytes),
         GatewayProperty::EvictedSamples => Value::Uint(status.totals.evicted),

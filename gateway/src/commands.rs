@@ -340,7 +340,10 @@ mod tests {
         let late = handle.execute(write("1", "boiler", 0)).await;
         assert_eq!(late.verdict, Verdict::Expired);
         let typo = handle.execute(write("2", "boilr", 10)).await;
-        assert_eq!((typo.verdict, typo.message.contains("did you mean \"boiler\"")), (Verdict::Refused, true));
+        assert_eq!(
+            (typo.verdict, typo.message.contains("did you mean \"boiler\"")),
+            (Verdict::Refused, true)
+        );
         assert!(dispatched.try_recv().is_err());
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Reading order: `path` is the main job both ways; `outages` and `crashes` take away what it stands
 //! on; `neighbours` keeps one bad thing one bad thing; `bad_input` and `security` are what outsiders
-//! bring; `stopping` is the end; `layout` holds the arrows between the packages.
+//! bring; `stopping` is the end; `layout` holds the arrows between the packages, `readme` what is told to people.
 
 mod bad_input;
 mod crashes;
@@ -10,5 +10,6 @@ mod layout;
 mod neighbours;
 mod outages;
 mod path;
+mod readme;
 mod security;
 mod stopping;

@@ -141,6 +141,38 @@ fn a_stale_command_is_never_executed() {
 }
 
 #[test]
+fn a_command_that_waited_past_its_deadline_is_never_executed() {
+    /// Longer than a platform command may wait in the gateway (40 s).
+    const BUSY: Duration = Duration::from_secs(44);
+    let mut plan = Plan::meters(&["busy", "well"]);
+    plan.timeout = Duration::from_secs(55);
+    plan.timing.call = Duration::from_secs(45);
+    let site = Site::start(&plan);
+    site.await_count("busy", 1, SOON);
+    site.device("busy").set_delay(BUSY);
+    let served = site.device("busy").register(0);
+    let well = site.device("well").register(0);
+    eventually("the busy device has taken a request it will answer late", SOON, || {
+        site.device("well").register(0) >= well + 3
+    });
+    assert_eq!(site.device("busy").register(0), served, "the line is taken");
+
+    let id = site.platform.begin_property_set("busy", &json!({"level": 99})).expect("it was online just now");
+    let typed = site.gateway.write("busy", "level", "98");
+    let verdict = typed.json["verdict"].as_str().unwrap_or_default();
+    assert!(typed.code == 1 && ["expired", "unknown"].contains(&verdict), "{}", typed.out);
+    // The request on the wire keeps its delay; everything after it is quick again.
+    site.device("busy").set_delay(Duration::ZERO);
+    assert_eq!(site.platform.answer(&id), Answered::Timeout);
+
+    let read = u64::from(site.device("busy").register(0));
+    site.await_count("busy", read + 2, SOON);
+    assert_eq!(site.device("busy").stats().writes, [], "an expired command reached the device");
+    assert_eq!(site.gateway.driver("modbus")["restarts"], json!(0), "the driver lived all the while");
+    site.assert_unharmed();
+}
+
+#[test]
 fn a_service_call_is_always_answered_with_a_code() {
     let site = Site::start(&Plan::meters(&["meter-a"]));
     site.await_count("meter-a", 1, SOON);

@@ -67,7 +67,7 @@ pub(crate) struct Failure {
 #[derive(Debug)]
 pub(crate) struct Tcp {
     endpoint: Endpoint,
-    timeout: Duration,
+    pub(crate) timeout: Duration,
     turnaround: Duration,
     stream: Option<TcpStream>,
     frames: Frames,
@@ -98,7 +98,7 @@ impl Tcp {
         if !self.turnaround.is_zero() {
             sleep_until(self.free_at).await;
         }
-
+        self.drain();
         let mut stream = match self.stream.take() {
             Some(stream) => stream,
             None => self.connect().await.map_err(unsent)?,

@@ -5,7 +5,9 @@
 //!
 //! - [`options`]: what a buffer is opened with, and the limits.
 //! - [`format`](mod@format): segment header and record frame, drawn and encoded; pure functions.
-//! - `store`: [`Buffer`]: append, evict, release.
+//! - `store`: [`Buffer`]: what it is made of; releasing and evicting.
+//! - `append`: how a record gets in.
+//! - `segment`: one segment file.
 //! - `reader`: records in order, damage stepped over.
 //! - `scan`: frames of one segment file, and where they begin again after damage.
 //! - `recover`: what `open` does with whatever it finds.
@@ -17,6 +19,7 @@
 //! - `error`: what can go wrong, with its path.
 //! - [`state`]: small durable values in `sled`, behind guard rails.
 
+mod append;
 mod aside;
 mod cursor;
 mod error;

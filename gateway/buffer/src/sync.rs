@@ -205,3 +205,62 @@ impl SyncJob {
         self.segments.iter().any(|segment| segment.first_seq == first_seq)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::{Class, Origin};
+    use crate::options::Options;
+    use crate::store::Outcome;
+
+    const ORIGIN: Origin = Origin { instance: [1; 16], seq: 9 };
+
+    fn open(dir: &Path, durability: Durability) -> Buffer {
+        Buffer::open(Options { durability, ..Options::new(dir.to_owned(), 8 << 20) }).unwrap().0
+    }
+
+    fn append(buffer: &mut Buffer) -> Result<Outcome, Error> {
+        buffer.append(Class::Telemetry, Some(ORIGIN), b"record").map(|appended| appended.outcome)
+    }
+
+    /// The newest segment's file seems to be one that cannot be synced.
+    fn break_sync(buffer: &mut Buffer) {
+        let first_seq = buffer.segments.back().unwrap().first_seq;
+        buffer.pending.forget(first_seq);
+        let file = Arc::new(File::open("/dev/null").unwrap());
+        buffer.pending.wrote(&buffer.payload, first_seq, &file);
+    }
+
+    #[test]
+    fn after_a_failed_sync_records_go_to_a_new_segment() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut buffer = open(dir.path(), Durability::Interval(std::time::Duration::from_secs(1)));
+        append(&mut buffer).unwrap();
+        break_sync(&mut buffer);
+        let error = buffer.sync().unwrap_err();
+        assert!(error.to_string().contains("00001.seg"), "{error}");
+        assert!(buffer.starts_segment(Class::Telemetry, 1));
+        buffer.append(Class::Event, None, b"next").unwrap();
+        assert_eq!(buffer.segment_start(2), Some(2));
+        buffer.sync().unwrap();
+        assert!(buffer.sync_job().is_none(), "the failed file is not synced again");
+        assert_eq!(buffer.read(0, 1000).unwrap().len(), 2, "what was written is still read");
+    }
+
+    #[test]
+    fn a_record_that_cannot_be_synced_at_once_is_not_stored() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut buffer = open(dir.path(), Durability::Each);
+        buffer.append(Class::Event, None, b"first").unwrap();
+        let bytes = buffer.stats().bytes;
+        break_sync(&mut buffer);
+        append(&mut buffer).unwrap_err();
+        assert_eq!((buffer.next_seq(), buffer.stats().bytes, buffer.stats().records), (2, bytes, 1));
+        assert_eq!(append(&mut buffer).unwrap(), Outcome::Stored { seq: 2 });
+        drop(buffer);
+        let (mut buffer, recovery) = Buffer::open(Options::new(dir.path().to_owned(), 8 << 20)).unwrap();
+        assert_eq!((recovery.damage, recovery.torn_bytes), (Vec::new(), 0));
+        let records = buffer.read(0, 1000).unwrap();
+        assert_eq!(records.iter().map(|record| record.seq).collect::<Vec<_>>(), [1, 2]);
+    }
+}

@@ -221,11 +221,14 @@ impl Forwarder {
 
     async fn note(&mut self, note: Note) -> anyhow::Result<()> {
         match note {
-            Note::Silent => tracing::warn!(
-                device_key = self.device_key,
-                remedy = "check that the platform runs on the same broker and that the gateway is enabled there under this device key",
-                "the platform does not answer; rows are kept"
-            ),
+            Note::Silent => {
+                self.report.silent(&self.device_key);
+                tracing::warn!(
+                    device_key = self.device_key,
+                    remedy = "check that the platform runs on the same broker and that the gateway is enabled there under this device key",
+                    "the platform does not answer; rows are kept"
+                );
+            }
             Note::Answering => tracing::info!("the platform answers"),
             Note::Unknown(device_key) => tracing::warn!(
                 device_key = &*device_key,

@@ -61,6 +61,13 @@ impl Report {
         });
     }
 
+    /// MQTT is up, but the platform does not answer.
+    pub fn silent(&mut self, device_key: &str) {
+        self.published = None;
+        let reason = format!("the platform does not answer for {device_key}");
+        self.sender.send_modify(|status| status.last_error = reason);
+    }
+
     /// Publishes what changed, not too often; returns when to come back for what was not published.
     pub fn update(&mut self, flight: &Flight, commands: u64, now: Instant) -> Option<Instant> {
         let (counts, in_flight) = (flight.counts(), flight.in_flight());

@@ -84,19 +84,23 @@ impl Book {
 
     /// For the cursor.
     pub fn detail(&self) -> Vec<u8> {
-        let mut accounts: Vec<KeptAccount> = self.accounts.iter().map(|(device, account)| {
-            let ledger = &account.ledger;
-            KeptAccount {
-                device: device.to_string(),
-                position: account.position,
-                suppressed: ledger.suppressed,
-                dropped_by_driver: ledger.dropped_by_driver,
-                acknowledged: ledger.acknowledged,
-                evicted: ledger.evicted,
-                parked: ledger.parked,
-                merged: ledger.merged,
-            }
-        }).collect();
+        let mut accounts: Vec<KeptAccount> = self
+            .accounts
+            .iter()
+            .map(|(device, account)| {
+                let ledger = &account.ledger;
+                KeptAccount {
+                    device: device.to_string(),
+                    position: account.position,
+                    suppressed: ledger.suppressed,
+                    dropped_by_driver: ledger.dropped_by_driver,
+                    acknowledged: ledger.acknowledged,
+                    evicted: ledger.evicted,
+                    parked: ledger.parked,
+                    merged: ledger.merged,
+                }
+            })
+            .collect();
         accounts.sort_by(|a, b| a.device.cmp(&b.device));
         Detail { accounts }.encode_to_vec()
     }

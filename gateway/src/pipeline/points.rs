@@ -179,9 +179,10 @@ impl Point {
                 Deadband::Absolute(band) => band,
                 Deadband::Percent(percent) => last.abs() * percent / 100.0,
             };
-            let due = self.rule.heartbeat.is_some_and(|heartbeat| {
-                u128::from(boot_ns.saturating_sub(at)) >= heartbeat.as_nanos()
-            });
+            let due = self
+                .rule
+                .heartbeat
+                .is_some_and(|heartbeat| u128::from(boot_ns.saturating_sub(at)) >= heartbeat.as_nanos());
             if (number - last).abs() <= band && !due {
                 return false;
             }
@@ -211,8 +212,12 @@ mod tests {
     fn device(rule: fn(&mut PointConfig)) -> Device {
         let mut points = BTreeMap::new();
         for name in ["a", "b"] {
-            let mut point =
-                PointConfig { key: name.to_uppercase(), unit: String::new(), deadband: None, heartbeat: None };
+            let mut point = PointConfig {
+                key: name.to_uppercase(),
+                unit: String::new(),
+                deadband: None,
+                heartbeat: None,
+            };
             rule(&mut point);
             points.insert(name.to_owned(), point);
         }

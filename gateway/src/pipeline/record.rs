@@ -200,7 +200,8 @@ impl Decoder {
                 _ => return Err(RecordError::NoContext(wire.device)),
             },
         };
-        if full_without_values(&wire) || (!wire.ages_ms.is_empty() && wire.ages_ms.len() != wire.values.len()) {
+        if full_without_values(&wire) || (!wire.ages_ms.is_empty() && wire.ages_ms.len() != wire.values.len())
+        {
             return Err(contradiction());
         }
         for (i, value) in wire.values.iter().enumerate() {
@@ -311,7 +312,8 @@ mod tests {
         let record = encode(std::slice::from_ref(&first), &last);
         remember(&mut last, std::slice::from_ref(&first));
         let event = Event { name: "gone".into(), value: "{}".into(), time_ms: 2_000 };
-        let announced = Row { cells: Vec::new(), events: vec![event], samples: 0, time_ms: 2_000, ..first.clone() };
+        let announced =
+            Row { cells: Vec::new(), events: vec![event], samples: 0, time_ms: 2_000, ..first.clone() };
         let second = encode(std::slice::from_ref(&announced), &last);
         let third = row("m", &["a"], &[2], 3_000, &[0]);
         let third_record = encode(std::slice::from_ref(&third), &last);

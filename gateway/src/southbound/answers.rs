@@ -4,10 +4,10 @@
 
 use std::fs;
 
+use sagoo_edge_proto::clock;
 use sagoo_edge_proto::driver::host_call::Call;
 use sagoo_edge_proto::driver::host_reply::Reply;
 use sagoo_edge_proto::driver::{Context, HostCall, HostReply, KvValue};
-use sagoo_edge_proto::clock;
 
 use crate::state;
 

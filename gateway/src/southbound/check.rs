@@ -11,8 +11,8 @@ use tokio::time::timeout;
 
 use super::configuration;
 use super::supervisor::{GRACE, launch};
-use crate::config::types::Config;
 use crate::config::DriverProblem;
+use crate::config::types::Config;
 
 /// What one driver gets to answer.
 const TIMEOUT: Duration = Duration::from_secs(10);

@@ -28,7 +28,8 @@ pub fn of_driver(config: &Config, id: &str) -> Configuration {
     });
     let devices: Vec<Device> = devices.collect();
     let models = config.models.iter().filter(|(name, _)| used.contains(name.as_str()));
-    let models = models.map(|(name, model)| Model { name: name.clone(), settings: model.settings.to_string() });
+    let models =
+        models.map(|(name, model)| Model { name: name.clone(), settings: model.settings.to_string() });
     Configuration { models: models.collect(), connections, devices }
 }
 

@@ -65,6 +65,9 @@ mod tests {
             ..Default::default()
         };
         assert_eq!(outcome(result).verdict, Verdict::Refused);
-        assert_eq!(outcome(wire::CommandResult { status: 99, ..Default::default() }).verdict, Verdict::Unknown);
+        assert_eq!(
+            outcome(wire::CommandResult { status: 99, ..Default::default() }).verdict,
+            Verdict::Unknown
+        );
     }
 }

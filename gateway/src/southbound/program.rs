@@ -32,7 +32,9 @@ pub enum ProgramError {
         dirs: String,
     },
     /// Found, but nobody vouches for it.
-    #[error("driver {id}: {path} is not signed by a key in {trusted_keys}; name {id:?} in drivers.allow_unsigned to run it all the same")]
+    #[error(
+        "driver {id}: {path} is not signed by a key in {trusted_keys}; name {id:?} in drivers.allow_unsigned to run it all the same"
+    )]
     Unsigned {
         /// Driver id.
         id: String,

@@ -22,8 +22,8 @@ use tonic::transport::Channel;
 
 use super::answers::Answers;
 use crate::commands::{Dispatch, Outcome, Verdict};
-use crate::pipeline::handle::{Arrived, Numbers};
 use crate::pipeline;
+use crate::pipeline::handle::{Arrived, Numbers};
 use crate::row::Event;
 use crate::southbound::convert;
 
@@ -302,7 +302,9 @@ impl Session<'_> {
             Some(reply) => {
                 let _ = reply.send(convert::outcome(result));
             }
-            None => tracing::debug!(driver = %self.driver, command_id = result.id, "result of a command nobody waits for"),
+            None => {
+                tracing::debug!(driver = %self.driver, command_id = result.id, "result of a command nobody waits for")
+            }
         }
     }
 
@@ -320,6 +322,5 @@ impl Session<'_> {
 }
 
 fn now_ms() -> i64 {
-    sagoo_edge_proto::clock::trusted_wall_ms()
-        .unwrap_or(sagoo_edge_proto::clock::EARLIEST_TRUSTED_WALL_MS)
+    sagoo_edge_proto::clock::trusted_wall_ms().unwrap_or(sagoo_edge_proto::clock::EARLIEST_TRUSTED_WALL_MS)
 }

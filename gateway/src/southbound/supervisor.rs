@@ -78,7 +78,11 @@ impl Supervisor {
         let mut backoff = MIN_BACKOFF;
         while !stop.is_cancelled() {
             let began = Instant::now();
-            let why = self.life(&stop).await;
+            let (state, why) = match launch(&self.config.drivers, &self.id) {
+                Ok(launch) => ("restarting", self.life(launch, &stop).await),
+                Err(error @ program::ProgramError::Missing { .. }) => ("missing", error.to_string()),
+                Err(error @ program::ProgramError::Unsigned { .. }) => ("refused", error.to_string()),
+            };
             if stop.is_cancelled() {
                 break;
             }
@@ -87,13 +91,7 @@ impl Supervisor {
             }
             let pause = backoff.mul_f64(0.5 + fastrand::f64() / 2.0);
             backoff = (backoff * 2).min(MAX_BACKOFF);
-            tracing::warn!(driver = %self.id, error = %why, restart_in_ms = pause.as_millis() as u64, "driver is down");
-            self.show(|status| {
-                status.state = "restarting".to_owned();
-                status.pid = None;
-                status.restarts += 1;
-                status.last_error = why;
-            });
+            self.down(state, why, pause);
             tokio::select! {
                 () = self.refuse_commands() => {}
                 () = sleep(pause) => {}
@@ -107,12 +105,23 @@ impl Supervisor {
         Ok(())
     }
 
+    /// Says why, once per reason where nothing changes until somebody acts.
+    fn down(&self, state: &str, why: String, pause: Duration) {
+        let again = state != "restarting" && self.status.borrow().last_error == why;
+        if !again {
+            let retry_in_ms = pause.as_millis() as u64;
+            tracing::error!(driver = %self.id, error = %why, retry_in_ms, "driver is down");
+        }
+        self.show(|status| {
+            status.state = state.to_owned();
+            status.pid = None;
+            status.restarts += u32::from(state == "restarting");
+            status.last_error = why;
+        });
+    }
+
     /// One process from start to end; why it ended.
-    async fn life(&mut self, stop: &CancellationToken) -> String {
-        let launch = match launch(&self.config.drivers, &self.id) {
-            Ok(launch) => launch,
-            Err(error) => return error.to_string(),
-        };
+    async fn life(&mut self, launch: Launch, stop: &CancellationToken) -> String {
         self.show(|status| status.state = "starting".to_owned());
         let started = tokio::select! {
             started = Plugin::start(launch) => started,
@@ -152,8 +161,7 @@ impl Supervisor {
 
     /// Sessions with one process: a new one only when the buffer stalled.
     async fn sessions(&mut self, plugin: &Plugin, stop: &CancellationToken) -> Ended {
-        let answers =
-            Answers::new(&self.id, &self.config.gateway.identity.device_key, self.state.clone());
+        let answers = Answers::new(&self.id, &self.config.gateway.identity.device_key, self.state.clone());
         let place = self.place.clone();
         let driver = self.id.clone();
         let problems = move |problem: &wire::Problem| {

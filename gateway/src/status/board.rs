@@ -53,11 +53,15 @@ impl Board {
             Some(device) => Some(&device.identity),
             None => (name == GATEWAY).then_some(&self.config.gateway.identity),
         };
-        let known = identity.is_some_and(|id| northbound.known_devices.iter().any(|key| **key == *id.device_key));
+        let known =
+            identity.is_some_and(|id| northbound.known_devices.iter().any(|key| **key == *id.device_key));
         let points = shown.points.iter().map(|(point, value)| PointStatus {
             name: point.to_string(),
             value: value.value.as_ref().map(to_json),
-            unit: config.and_then(|device| device.points.get(&**point)).map(|p| p.unit.clone()).unwrap_or_default(),
+            unit: config
+                .and_then(|device| device.points.get(&**point))
+                .map(|p| p.unit.clone())
+                .unwrap_or_default(),
             quality: quality(value),
             age_ms: value.value.is_some().then(|| clock::boot_ns().saturating_sub(value.boot_ns) / 1_000_000),
         });

@@ -32,7 +32,7 @@ pub struct Status {
 pub struct DriverStatus {
     /// `modbus`
     pub id: String,
-    /// `starting`, `running`, `restarting`, `missing`, `stopped`.
+    /// `starting`, `running`, `restarting`, `missing`, `refused` (not signed), `stopped`.
     pub state: String,
     /// Of the process.
     pub pid: Option<u32>,

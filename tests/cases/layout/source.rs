@@ -197,6 +197,14 @@ pub(super) fn crate_rooms(text: &str) -> Vec<(usize, String)> {
     found
 }
 
+/// Where a module is named as seen from the crate's root, where nothing stands before it.
+pub(super) fn rooms_of_the_root(text: &str, module: &str) -> Vec<(usize, String)> {
+    let path = format!("{module}::");
+    let alone = |at: &usize| !text[..*at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':');
+    let starts = text.match_indices(&path).map(|(at, _)| at).filter(alone);
+    starts.map(|at| (text[..at].matches('\n').count() + 1, module.to_owned())).collect()
+}
+
 /// Every chain of `super::`, with its line and how long it is.
 pub(super) fn supers(text: &str) -> Vec<(usize, usize)> {
     let mut found = Vec::new();

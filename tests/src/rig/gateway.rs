@@ -62,6 +62,11 @@ impl Gateway {
         self.dir.join("drivers")
     }
 
+    /// Where it keeps what lives as long as its processes: the drivers' sockets.
+    pub fn run_dir(&self) -> PathBuf {
+        self.dir.join("run")
+    }
+
     /// The command line's door.
     pub fn socket(&self) -> PathBuf {
         self.dir.join("control.sock")
@@ -92,6 +97,7 @@ impl Gateway {
         assert!(self.process.is_none(), "the gateway runs already");
         let mut command = Command::new(binary("sagoo-edge"));
         command.arg("run").arg("--config").arg(self.config_dir()).current_dir(&self.dir);
+        command.env("TMPDIR", self.run_dir());
         self.process = Some(Process::spawn("sagoo-edge", &mut command, &self.dir.join("gateway.log")));
     }
 
@@ -140,14 +146,24 @@ impl Gateway {
         self.command(&["write", device, point, value])
     }
 
-    /// SIGTERM, and waits for the end.
+    /// SIGTERM as a service manager sends it, and waits for the orderly end.
     #[track_caller]
-    pub fn stop(&mut self) -> ExitStatus {
+    pub fn stop(&mut self) {
+        self.end_with(Signal::TERM);
+    }
+
+    /// SIGINT as Ctrl-C sends it, and waits for the orderly end.
+    #[track_caller]
+    pub fn interrupt(&mut self) {
+        self.end_with(Signal::INT);
+    }
+
+    #[track_caller]
+    fn end_with(&mut self, signal: Signal) {
         let mut process = self.process.take().expect("the gateway runs");
-        process.signal(Signal::TERM);
+        process.signal(signal);
         let exit = process.await_exit(STOP);
-        assert_eq!(exit.code(), Some(0), "after SIGTERM\n{}", process.tail());
-        exit
+        assert_eq!(exit.code(), Some(0), "after {signal:?}\n{}", process.tail());
     }
 
     /// SIGKILL.

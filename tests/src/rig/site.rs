@@ -37,6 +37,8 @@ pub struct Plan {
     pub meters: Vec<Meter>,
     /// How often each is read.
     pub poll: Duration,
+    /// How long a device may take to answer.
+    pub timeout: Duration,
     /// Lines for `[gateway]`.
     pub gateway: String,
     /// Lines for `[sagoo]`, after `broker`.
@@ -58,6 +60,7 @@ impl Plan {
         Self {
             meters: names.iter().map(meter).collect(),
             poll: Duration::from_millis(500),
+            timeout: Duration::from_secs(1),
             gateway: String::new(),
             sagoo: "ack_timeout = \"2s\"\nheartbeat = \"5s\"\n".to_owned(),
             more: String::new(),
@@ -230,13 +233,14 @@ temperature = {{ at = "holding:12", type = "i16", scale = 0.1, unit = "°C", pol
         );
         for meter in &plan.meters {
             let (name, port) = (&meter.name, self.device(&meter.name).port);
+            let timeout = plan.timeout.as_millis();
             let _ = write!(
                 toml,
                 r#"
 [connection.{name}]
 driver = "modbus"
 tcp = {{ host = "127.0.0.1", port = {port} }}
-timeout = "1s"
+timeout = "{timeout}ms"
 offline = {{ after = 3, probe = "1s", max_probe = "2s" }}
 
 [device.{name}]
@@ -315,5 +319,24 @@ impl Count {
             last = value;
         }
         count
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn count(values: &[u64]) -> Count {
+        Count::of(&values.iter().map(|value| json!(value)).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn a_hole_and_a_value_out_of_order_are_told_apart() {
+        assert!(count(&[1, 2, 3]).holes.is_empty());
+        assert_eq!(count(&[2, 3, 7]).holes, [(1, 1), (4, 6)], "the first read counts, too");
+        assert_eq!(count(&[1, 3, 2]).disorder, [(3, 2)]);
+        assert_eq!(count(&[1, 2, 2]).disorder, [(2, 2)]);
     }
 }

@@ -146,7 +146,7 @@ proptest! {
             }).await;
             let mut line = Modbus.line(&connection(peer.port, SHORT));
             let mut good = 0;
-            for _ in 0..60 {
+            for _ in 0..300 {
                 let mut out = Readings::default();
                 let _ = line.poll(&device, 0, &mut out).await;
                 for reading in out.readings() {

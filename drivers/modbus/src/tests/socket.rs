@@ -57,6 +57,7 @@ async fn an_answer_after_its_timeout_never_meets_the_next_request() {
     let mut line = tcp(peer.port, SHORT);
     let told = silence(line.exchange(7, &read(1)).await);
     assert!(told.starts_with("unit 7 at 127.0.0.1:"), "{told}");
+    line.timeout = PATIENT;
     assert_eq!(line.exchange(7, &read(2)).await, data(&[0, 2]));
     assert_eq!(peer.connections(), 1);
 }
@@ -71,6 +72,7 @@ async fn what_waits_in_the_socket_is_drained_before_the_next_request() {
     .await;
     let mut line = tcp(peer.port, SHORT);
     silence(line.exchange(7, &read(1)).await);
+    line.timeout = PATIENT;
     // The late answer, and the first half of another one: the stream must keep its step.
     let other = frame(1, 7, &[3, 2, 0, 9]);
     peer.unasked.send([frame(1, 7, &[3, 2, 0, 1]).as_slice(), &other[..6]].concat()).unwrap();
@@ -127,6 +129,7 @@ async fn a_long_silence_opens_a_new_connection() {
         silence(line.exchange(7, &read(1)).await);
     }
     assert_eq!(peer.pdus().len(), SILENT_LIMIT as usize, "no request is sent twice");
+    line.timeout = PATIENT;
     assert_eq!(line.exchange(7, &read(2)).await, data(&[0, 2]));
     assert_eq!(peer.connections(), 2);
 }

@@ -261,7 +261,13 @@ impl<D: Driver> Session<D> {
                     self.flush_at = Some(Instant::now() + BATCH_WAIT);
                 }
             }
-            Report::State { device, online, reason } => self.tally.state(device, online, reason),
+            Report::State { device, online, reason } => {
+                self.tally.state(device, online, reason);
+                // Told at once: people watch for it, and heartbeats northbound follow it.
+                if let Some(link) = &mut self.link {
+                    link.heartbeat_due = true;
+                }
+            }
             Report::Done(result) => {
                 if self.memory.finish(result.clone()) {
                     self.say(Some(Message::CommandResult(result)));

@@ -29,7 +29,15 @@ extern "C" fn sync_file_range(fd: i32, _offset: i64, _len: i64, _flags: u32) -> 
     unsafe { fdatasync(fd) }
 }
 
-/// Address of the symbol, so that nothing drops this object when it is linked.
-pub(super) fn linked() -> usize {
-    sync_file_range as extern "C" fn(i32, i64, i64, u32) -> i32 as usize
+mod as_sled_sees_it {
+    unsafe extern "C" {
+        pub(super) fn sync_file_range(fd: i32, offset: i64, len: i64, flags: u32) -> i32;
+    }
+}
+
+/// Whether the name leads here wherever it is used. The reference also keeps this object in the program.
+pub(super) fn linked() -> bool {
+    let ours: extern "C" fn(i32, i64, i64, u32) -> i32 = sync_file_range;
+    let theirs: unsafe extern "C" fn(i32, i64, i64, u32) -> i32 = as_sled_sees_it::sync_file_range;
+    ours as usize == theirs as usize
 }

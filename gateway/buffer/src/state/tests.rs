@@ -48,6 +48,7 @@ fn values_above_the_limit_are_refused() {
 
 #[test]
 fn flush_syncs_the_file_and_not_only_a_range_of_it() {
+    assert!(durable::linked());
     let dir = tempfile::tempdir().unwrap();
     let (state, _) = State::open(dir.path()).unwrap();
     state.put("s", b"k", b"v").unwrap();

@@ -4,12 +4,14 @@
 //! - `damage`: flipped, cut and missing bytes.
 //! - `limits`: cap, sizes, locks, doubles.
 //! - `durability`: syncing, here and on another thread.
+//! - `full`: files that cannot grow.
 //! - `kill`: a process killed while it writes.
 
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed, which is what it is for")]
 
 mod damage;
 mod durability;
+mod full;
 mod kill;
 mod limits;
 mod model;

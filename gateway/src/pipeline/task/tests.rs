@@ -5,6 +5,7 @@ use sagoo_edge_proto::sample::{Quality, Sample, pack};
 use super::*;
 use crate::config::load;
 use crate::pipeline::handle::{Fate, Numbers, Settled};
+use crate::pipeline::record::Decoder;
 
 const CONFIG: &str = r#"
 [gateway]
@@ -84,7 +85,8 @@ async fn a_batch_is_readable_once_it_is_answered_and_a_double_is_not_stored() {
     handle.batch(batch(1, 0, 41)).await.unwrap();
     handle.batch(batch(2, 0, 42)).await.unwrap();
     handle.batch(batch(2, 0, 42)).await.unwrap();
-    let values: Vec<Value> = rows(&handle, 0).await.into_iter().map(|(_, row)| row.cells[0].value.clone()).collect();
+    let values: Vec<Value> =
+        rows(&handle, 0).await.into_iter().map(|(_, row)| row.cells[0].value.clone()).collect();
     assert_eq!(values, [Value::Uint(41), Value::Uint(42)]);
     let ledger = handle.snapshot().await.unwrap().devices["a"].ledger;
     assert_eq!((ledger.read, ledger.stored, ledger.waiting), (2, 2, 2));

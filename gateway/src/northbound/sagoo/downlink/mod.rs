@@ -179,7 +179,8 @@ fn audit(job: &Job, outcome: &Outcome, took: Duration) {
         action,
         verdict = ?outcome.verdict,
         ms = took.as_millis() as u64,
-        message = outcome.message,
+        reason = outcome.message,
+        "a command ended"
     );
 }
 

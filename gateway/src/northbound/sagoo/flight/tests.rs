@@ -175,11 +175,14 @@ impl World {
     /// Runs until this moment, or until all of `samples` are settled.
     fn run(&mut self, until: Duration, samples: u64) {
         let end = self.start + until;
+        let mut rushed = 0;
         while self.now < end && self.settled_samples() < samples {
             let wake = self.turn();
             let next = self.agenda.first_key_value().map(|((at, _), _)| *at);
             let at = [wake, next].into_iter().flatten().min().unwrap_or(end);
-            assert!(at > self.now || next == Some(at), "asks to be woken in the past: a busy loop");
+            // A record that is broken up is looked at again at once, and so are its rows; not more.
+            rushed = if at <= self.now && next != Some(at) { rushed + 1 } else { 0 };
+            assert!(rushed < 8, "asks again and again without waiting: a busy loop");
             self.now = at.max(self.now);
             while let Some(due) = self.agenda.first_entry().filter(|due| due.key().0 <= self.now) {
                 let happening = due.remove();
@@ -217,7 +220,7 @@ impl World {
         }
         self.settled.extend(self.flight.take_settled());
         let soon = plan.more.then(|| self.now + Duration::from_millis(1));
-        [plan.wake.map(|at| at.max(self.now + Duration::from_micros(1))), soon].into_iter().flatten().min()
+        [plan.wake, soon].into_iter().flatten().min()
     }
 
     fn sent(&mut self, outgoing: Outgoing) {
@@ -416,7 +419,7 @@ proptest! {
         // A lossy line may look like a poisoned row; whatever was parked was settled all the same.
         let mut expected = expected;
         for one in world.settled.iter().filter(|one| one.fate == Fate::Parked) {
-            prop_assert!(world.weather.lost_percent > 0 || !world.weather.away.is_empty());
+            prop_assert!(world.weather.lost_percent > 0, "an outage parks nothing");
             expected.get_mut(&(one.device.clone(), one.seq)).unwrap().1 = Fate::Parked;
         }
         assert_settled(&world.settled, &expected);

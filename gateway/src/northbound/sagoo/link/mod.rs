@@ -47,6 +47,8 @@ pub const TELL_AGAIN: Duration = Duration::from_secs(300);
 pub const CONNECT_TIMEOUT_S: u64 = 5;
 /// Largest packet either way; a larger one ends the connection.
 pub const MAX_PACKET_BYTES: usize = 1024 * 1024 + 64 * 1024;
+/// Most MQTT can say.
+const MAX_KEEP_ALIVE: Duration = Duration::from_secs(u16::MAX as u64);
 /// Publishes the broker may not have acknowledged.
 pub const INFLIGHT: u16 = 256;
 
@@ -161,10 +163,15 @@ impl Link {
     /// Files are read at each connect, so that a password or certificate can be replaced.
     async fn options(&self) -> Result<MqttOptions, Trouble> {
         let config = &self.config;
-        let mut options = MqttOptions::new(&config.client_id, &config.broker.host, config.broker.port);
+        let host = match &config.broker.host {
+            // The library appends the port; an IPv6 address needs its brackets for that.
+            host if host.contains(':') && !host.starts_with('[') => format!("[{host}]"),
+            host => host.clone(),
+        };
+        let mut options = MqttOptions::new(&config.client_id, host, config.broker.port);
         options
             .set_clean_session(true)
-            .set_keep_alive(config.keep_alive.max(Duration::from_secs(1)))
+            .set_keep_alive(config.keep_alive.clamp(Duration::from_secs(1), MAX_KEEP_ALIVE))
             .set_inflight(INFLIGHT)
             .set_max_packet_size(MAX_PACKET_BYTES, MAX_PACKET_BYTES);
         let password = match &config.password {

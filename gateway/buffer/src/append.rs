@@ -1,0 +1,177 @@
+//! How a record gets into the newest segment, or begins a new one.
+//!
+//! Always true: a record is one `write`, so that a kill leaves a whole frame or a torn tail; after an
+//! error nothing of it is visible, the file is cut back, and if that fails too the segment is closed.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+use crate::error::Error;
+use crate::format::{Class, Origin, SegmentHeader, encode_frame, frame_len};
+use crate::options::Durability;
+use crate::segment::{self, Segment};
+use crate::store::{Appended, Buffer, Outcome};
+
+/// Scratch memory kept between appends.
+const MAX_SCRATCH: usize = 64 << 10;
+
+impl Buffer {
+    /// Stores a record, evicting the oldest segments if it would pass the cap. After an error nothing of
+    /// the record is visible and it may be appended again.
+    pub fn append(
+        &mut self,
+        class: Class,
+        origin: Option<Origin>,
+        payload: &[u8],
+    ) -> Result<Appended, Error> {
+        if payload.len() > self.limits.max_payload {
+            return Err(Error::PayloadTooLarge { len: payload.len(), max: self.limits.max_payload });
+        }
+        if origin.is_some_and(|origin| self.origins.is_double(&origin)) {
+            self.counts.doubles += 1;
+            return Ok(Appended { outcome: Outcome::Double, evicted: Vec::new() });
+        }
+        let frame = frame_len(origin.is_some(), payload.len());
+        let evicted = self.make_room(frame as u64, payload.len())?;
+        let seq = self.next_seq;
+        let mut bytes = std::mem::take(&mut self.scratch);
+        let written = if self.begins_segment(payload.len()) {
+            self.append_to_new(&mut bytes, seq, class, origin, payload)
+        } else {
+            encode_frame(seq, class, origin, payload, &mut bytes);
+            self.append_to_active(&bytes)
+        };
+        bytes.clear();
+        bytes.shrink_to(MAX_SCRATCH);
+        self.scratch = bytes;
+        written?;
+        self.next_seq = seq + 1;
+        if let Some(origin) = origin {
+            self.origins.note(origin, seq);
+        }
+        Ok(Appended { outcome: Outcome::Stored { seq }, evicted })
+    }
+
+    /// Whether a record with a payload of this size would begin a new segment if appended next.
+    #[must_use]
+    pub fn starts_segment(&self, _class: Class, payload_len: usize) -> bool {
+        self.begins_segment(payload_len)
+    }
+
+    /// Largest payload [`Self::append`] takes: 1 MiB, less if the cap is small.
+    #[must_use]
+    pub fn max_payload(&self) -> usize {
+        self.limits.max_payload
+    }
+
+    /// The same answer with and without an origin, so that it can be asked before one is known.
+    pub(crate) fn begins_segment(&self, payload_len: usize) -> bool {
+        let frame = frame_len(true, payload_len) as u64;
+        match (&self.active, self.segments.back()) {
+            (Some(_), Some(newest)) => {
+                // the first record fits whatever its size
+                newest.end + frame > self.limits.segment_bytes && newest.end > newest.data_start
+            }
+            _ => true,
+        }
+    }
+
+    fn append_to_active(&mut self, frame: &[u8]) -> Result<(), Error> {
+        let (Some(file), Some(newest)) = (self.active.clone(), self.segments.back()) else {
+            unreachable!("an append begins a segment when none is active")
+        };
+        let (first_seq, end) = (newest.first_seq, newest.end);
+        // One write, so that a kill leaves a whole frame or a torn tail.
+        if let Err(error) = file.write_all_at(frame, end) {
+            if file.set_len(end).is_err() {
+                self.active = None;
+                self.measure_newest(&file, frame.len() as u64);
+            }
+            return Err(Error::write(&segment::path(&self.payload, first_seq))(error));
+        }
+        self.grow_newest(frame.len() as u64);
+        self.pending.wrote(&self.payload, first_seq, &file);
+        self.sync_if_each().inspect_err(|_| {
+            // The segment is closed by the failed sync; what it holds of this record must not count.
+            self.active = None;
+            let cut = file.set_len(end).is_ok();
+            self.shrink_newest(frame.len() as u64);
+            if !cut {
+                self.measure_newest(&file, frame.len() as u64);
+            }
+        })
+    }
+
+    fn append_to_new(
+        &mut self,
+        bytes: &mut Vec<u8>,
+        seq: u64,
+        class: Class,
+        origin: Option<Origin>,
+        payload: &[u8],
+    ) -> Result<(), Error> {
+        if self.pending.is_full() {
+            self.sync()?;
+        }
+        self.active = None;
+        // A segment that never got a record has the name we need.
+        if let Some(empty) = self.segments.pop_back_if(|newest| newest.first_seq == seq) {
+            self.segment_bytes -= empty.len;
+            self.forget_file(seq);
+        }
+        let previous = self.segments.back().map(Segment::as_previous);
+        SegmentHeader { first_seq: seq, previous, origins: self.origins.snapshot() }.encode(bytes);
+        let data_start = bytes.len() as u64;
+        encode_frame(seq, class, origin, payload, bytes);
+        let path = segment::path(&self.payload, seq);
+        let file = Arc::new(segment::create(&path)?);
+        if let Err(error) = file.write_all_at(bytes, 0) {
+            let _ = file.set_len(0);
+            let _ = segment::remove(&path);
+            return Err(Error::write(&path)(error));
+        }
+        let len = bytes.len() as u64;
+        self.segments.push_back(Segment::new(seq, seq + 1, data_start, len));
+        self.segment_bytes += len;
+        self.active = Some(file.clone());
+        self.pending.wrote(&self.payload, seq, &file);
+        self.pending.created();
+        self.sync_if_each().inspect_err(|_| {
+            self.active = None;
+            self.forget_file(seq);
+            let _ = file.set_len(0);
+            let _ = segment::remove(&path);
+            self.segments.pop_back();
+            self.segment_bytes -= len;
+        })
+    }
+
+    fn sync_if_each(&mut self) -> Result<(), Error> {
+        if self.durability == Durability::Each { self.sync() } else { Ok(()) }
+    }
+
+    fn grow_newest(&mut self, by: u64) {
+        let newest = self.segments.back_mut().expect("an active segment is in the list");
+        newest.end += by;
+        newest.len += by;
+        newest.next_seq = self.next_seq + 1;
+        self.segment_bytes += by;
+    }
+
+    fn shrink_newest(&mut self, by: u64) {
+        let newest = self.segments.back_mut().expect("an active segment is in the list");
+        newest.end -= by;
+        newest.len -= by;
+        newest.next_seq = self.next_seq;
+        self.segment_bytes -= by;
+    }
+
+    /// The newest file could not be cut back: what it really takes, `at_most` more than was good.
+    fn measure_newest(&mut self, file: &File, at_most: u64) {
+        let newest = self.segments.back_mut().expect("an active segment is in the list");
+        let len = file.metadata().map_or(newest.end + at_most, |meta| meta.len());
+        self.segment_bytes = self.segment_bytes - newest.len + len;
+        newest.len = len;
+    }
+}

@@ -1,0 +1,354 @@
+//! The buffer's owner: writes records, serves reads, keeps the cursor and the sync going.
+//!
+//! Always true: records are written in the order they were submitted; syncing never makes a write
+//! wait; a disk that takes no data is said once and tried again, nothing submitted is lost meanwhile.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use sagoo_edge_buffer::{
+    Appended, Buffer, Class, Cursor, Durability, Error, Options, Origin, Outcome, Synced,
+};
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use super::book::Book;
+use super::handle::{Resume, Settled, Stored};
+use super::record::{self, Decoder};
+use crate::config::types::{BufferConfig, Sync};
+use crate::row::Row;
+use crate::status::BufferStatus;
+
+/// Records kept while the disk takes no data: one per driver, and events; more events are lost and said.
+const STALLED: usize = 256;
+/// How often a persisting trouble with the disk is said again.
+const TROUBLE_INTERVAL: Duration = Duration::from_secs(60);
+/// Bytes read at once while the backlog is counted at start.
+const SCAN_BYTES: usize = 64 << 10;
+
+/// See the module.
+pub struct Writer {
+    buffer: Buffer,
+    /// The account of what was written.
+    pub book: Book,
+    max_bytes: u64,
+    /// First seq of the segment being written.
+    segment: u64,
+    /// Rows written in it.
+    context: HashMap<Arc<str>, Row>,
+    head: watch::Sender<u64>,
+    /// The cursor on disk is behind the book.
+    pub unwritten_cursor: bool,
+    /// Records the disk did not take.
+    stalled: VecDeque<Unwritten>,
+    trouble: Option<(String, Instant)>,
+    syncing: Option<JoinHandle<Synced>>,
+}
+
+/// A record on its way into the buffer.
+pub struct Unwritten {
+    /// How precious it is.
+    pub class: Class,
+    /// The batch it is of.
+    pub origin: Option<Origin>,
+    /// What is written.
+    pub rows: Vec<Row>,
+    /// Told when it is written.
+    pub replies: Vec<oneshot::Sender<()>>,
+}
+
+enum Written {
+    Done,
+    /// The disk takes no data; try again.
+    NotNow,
+    /// Larger than a record may be.
+    TooLarge,
+}
+
+impl Unwritten {
+    /// Two records for one, the later one first. The origin goes with the last to be written: until
+    /// then the driver would send the batch again.
+    fn halves(mut self) -> [Self; 2] {
+        let rows = self.rows.split_off(self.rows.len() / 2);
+        let first = Self { class: self.class, origin: None, rows: self.rows, replies: Vec::new() };
+        [Self { class: self.class, origin: self.origin, rows, replies: self.replies }, first]
+    }
+
+    fn answer(self) {
+        for reply in self.replies {
+            let _ = reply.send(());
+        }
+    }
+}
+
+impl Writer {
+    /// Opens the buffer and counts what waits in it; also gives each device's last row.
+    pub fn open(config: &BufferConfig) -> Result<(Self, HashMap<Arc<str>, Row>), Error> {
+        let (mut buffer, recovery) = Buffer::open(options(config))?;
+        tracing::info!(dir = %config.dir.display(), segments = recovery.segments, records = recovery.records, "buffer opened");
+        if recovery.torn_bytes > 0 || recovery.damaged_records > 0 {
+            tracing::error!(
+                torn_bytes = recovery.torn_bytes,
+                damaged_records = recovery.damaged_records,
+                "buffer was damaged; what could not be read is lost or set aside"
+            );
+        }
+        let mut book = Book::restore(&buffer.cursor().detail);
+        let last = scan(&mut buffer, &mut book)?;
+        let (head, _) = watch::channel(buffer.next_seq());
+        let writer = Self {
+            book,
+            max_bytes: config.max_size,
+            segment: buffer.next_seq(),
+            context: HashMap::new(),
+            head,
+            unwritten_cursor: false,
+            stalled: VecDeque::new(),
+            trouble: None,
+            syncing: None,
+            buffer,
+        };
+        Ok((writer, last))
+    }
+
+    /// The seq the next record will get.
+    pub fn head(&self) -> watch::Receiver<u64> {
+        self.head.subscribe()
+    }
+
+    /// The last batch of a driver process that is in the buffer.
+    pub fn last_seq_of(&self, instance: &[u8; 16]) -> Option<u64> {
+        self.buffer.last_seq_of(instance)
+    }
+
+    /// Told when a batch that was submitted before is written; at once if it is.
+    pub fn wait_for(&mut self, origin: Origin, reply: oneshot::Sender<()>) {
+        match self.stalled.iter_mut().find(|unwritten| unwritten.origin == Some(origin)) {
+            Some(waiting) => waiting.replies.push(reply),
+            None => drop(reply.send(())),
+        }
+    }
+
+    /// Whether the disk takes no data.
+    pub fn is_stalled(&self) -> bool {
+        !self.stalled.is_empty()
+    }
+
+    /// Writes now, or keeps it until the disk takes data again.
+    pub fn submit(&mut self, unwritten: Unwritten) {
+        if self.stalled.len() >= STALLED {
+            // sessions have one batch on its way each, so only events can come to this
+            tracing::error!("event lost: the buffer takes no data");
+            return;
+        }
+        self.stalled.push_back(unwritten);
+        if self.stalled.len() == 1 {
+            self.retry();
+        }
+    }
+
+    /// Tries what the disk did not take.
+    pub fn retry(&mut self) {
+        while let Some(first) = self.stalled.pop_front() {
+            match self.store(&first) {
+                Written::Done => first.answer(),
+                Written::TooLarge if first.rows.len() > 1 => {
+                    for half in first.halves() {
+                        self.stalled.push_front(half);
+                    }
+                }
+                Written::TooLarge => {
+                    let row = &first.rows[0];
+                    tracing::error!(device = %row.device, points = row.cells.len(), "row lost: larger than a record may be; raise buffer.max_size");
+                    self.book.suppressed(&row.device, u64::from(row.samples));
+                    first.answer();
+                }
+                Written::NotNow => return self.stalled.push_front(first),
+            }
+        }
+    }
+
+    fn store(&mut self, unwritten: &Unwritten) -> Written {
+        let Unwritten { class, origin, rows, .. } = unwritten;
+        if rows.is_empty() {
+            return Written::Done;
+        }
+        let mut payload = record::encode(rows, &self.context);
+        if self.buffer.starts_segment(*class, payload.len()) {
+            self.context.clear();
+            payload = record::encode(rows, &self.context);
+        }
+        if payload.len() > self.buffer.max_payload() {
+            return Written::TooLarge;
+        }
+        let begins = self.context.is_empty();
+        let Appended { outcome, evicted } = match self.buffer.append(*class, *origin, &payload) {
+            Ok(appended) => appended,
+            Err(error) => {
+                self.say_trouble(&error);
+                return Written::NotNow;
+            }
+        };
+        if self.trouble.take().is_some() {
+            tracing::info!("buffer takes data again");
+        }
+        for gone in evicted {
+            self.evicted(gone.last_seq);
+        }
+        let Outcome::Stored { seq } = outcome else { return Written::Done };
+        if begins {
+            self.segment = self.buffer.segment_start(seq).unwrap_or(seq);
+        }
+        for (device, samples) in per_device(rows.iter()) {
+            self.book.stored(self.segment, seq, &device, samples);
+        }
+        for row in rows.iter().filter(|row| !row.cells.is_empty()) {
+            self.context.insert(row.device.clone(), Row { events: Vec::new(), ..row.clone() });
+        }
+        self.head.send_replace(seq + 1);
+        Written::Done
+    }
+
+    fn evicted(&mut self, last_seq: u64) {
+        for (device, samples) in self.book.evicted(last_seq) {
+            tracing::error!(%device, samples, "buffer is full: oldest samples dropped; raise buffer.max_size or restore the link");
+        }
+        self.unwritten_cursor = true;
+    }
+
+    /// Records from `from` on, in order.
+    pub fn read(&mut self, from: u64, max_bytes: usize) -> Vec<Stored> {
+        match self.buffer.read(from, max_bytes) {
+            Ok(records) => records
+                .into_iter()
+                .map(|record| Stored { seq: record.seq, payload: record.payload })
+                .collect(),
+            Err(error) => {
+                self.say_trouble(&error);
+                Vec::new()
+            }
+        }
+    }
+
+    /// Where the forwarder begins.
+    pub fn resume(&mut self) -> Resume {
+        let from = self.book.floor(self.buffer.next_seq());
+        let from = self.buffer.segment_start(from).unwrap_or(from);
+        Resume { from, positions: self.book.positions() }
+    }
+
+    /// What became of rows.
+    pub fn settle(&mut self, settled: Vec<Settled>) {
+        for one in settled {
+            self.book.settled(&one.device, one.seq, one.samples, one.fate);
+        }
+        self.unwritten_cursor = true;
+    }
+
+    /// Brings the cursor on disk up to the book.
+    pub fn write_cursor(&mut self) {
+        self.unwritten_cursor = false;
+        let floor = self.book.floor(self.buffer.next_seq());
+        let cursor = Cursor { floor, detail: self.book.detail() };
+        if let Err(error) = self.buffer.advance(cursor) {
+            self.say_trouble(&error);
+        }
+    }
+
+    /// Syncs what was written, on another thread.
+    pub fn begin_sync(&mut self) {
+        if self.syncing.is_none()
+            && let Some(job) = self.buffer.sync_job()
+        {
+            self.syncing = Some(tokio::task::spawn_blocking(move || job.run()));
+        }
+    }
+
+    fn end_sync(&mut self, synced: Option<Synced>) {
+        self.syncing = None;
+        if let Some(synced) = synced
+            && let Err(error) = self.buffer.synced(synced)
+        {
+            self.say_trouble(&error);
+        }
+    }
+
+    fn say_trouble(&mut self, error: &Error) {
+        let text = error.to_string();
+        let fresh =
+            self.trouble.as_ref().is_none_or(|(last, at)| *last != text || at.elapsed() > TROUBLE_INTERVAL);
+        if fresh {
+            tracing::error!(error = %text, "buffer in trouble; drivers keep their data and send it again");
+            self.trouble = Some((text, Instant::now()));
+        }
+    }
+
+    /// Nothing is left behind: the cursor is written and everything synced.
+    pub async fn finish(&mut self) {
+        if self.syncing.is_some() {
+            self.synced().await;
+        }
+        self.write_cursor();
+        if let Err(error) = self.buffer.sync() {
+            self.say_trouble(&error);
+        }
+    }
+
+    /// Waits for the running sync; for ever when there is none.
+    pub async fn synced(&mut self) {
+        let Some(task) = &mut self.syncing else { return std::future::pending().await };
+        let synced = task.await.ok();
+        self.end_sync(synced);
+    }
+
+    /// What status shows.
+    pub fn status(&self) -> BufferStatus {
+        let stats = self.buffer.stats();
+        BufferStatus {
+            bytes: stats.bytes,
+            max_bytes: self.max_bytes,
+            records: stats.records,
+            evicted_records: stats.evicted_records,
+            damaged_records: stats.damaged_records,
+            first_seq: stats.first_seq,
+            next_seq: stats.next_seq,
+            trouble: self.trouble.as_ref().map(|(text, _)| text.clone()).unwrap_or_default(),
+        }
+    }
+}
+
+fn options(config: &BufferConfig) -> Options {
+    let durability = match config.sync {
+        Sync::Each => Durability::Each,
+        Sync::Interval(every) => Durability::Interval(every),
+    };
+    Options { durability, ..Options::new(config.dir.clone(), config.max_size) }
+}
+
+/// Counts what waits, from the cursor's floor on, and finds each device's last row.
+fn scan(buffer: &mut Buffer, book: &mut Book) -> Result<HashMap<Arc<str>, Row>, Error> {
+    let mut decoder = Decoder::default();
+    let mut from = buffer.first_seq();
+    loop {
+        let records = buffer.read(from, SCAN_BYTES)?;
+        let Some(last) = records.last() else { return Ok(decoder.into_last()) };
+        from = last.seq + 1;
+        for record in &records {
+            let segment = buffer.segment_start(record.seq).unwrap_or(record.seq);
+            let rows = decoder.decode(&record.payload).unwrap_or_default();
+            for (device, samples) in per_device(rows.iter().flatten()) {
+                book.stored(segment, record.seq, &device, samples);
+            }
+        }
+    }
+}
+
+fn per_device<'a>(rows: impl Iterator<Item = &'a Row>) -> BTreeMap<Arc<str>, u32> {
+    let mut samples = BTreeMap::new();
+    for row in rows {
+        *samples.entry(row.device.clone()).or_default() += row.samples;
+    }
+    samples
+}
