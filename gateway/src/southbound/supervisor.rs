@@ -143,7 +143,7 @@ impl Supervisor {
         // a broken stream is usually the process' end: say what it died of
         let exit = if matches!(ended, Ended::Broken(_)) {
             let exit = timeout(Duration::from_millis(500), exited.wait_for(Option::is_some)).await;
-            exit.ok().and_then(Result::ok).and_then(|exit| exit.clone())
+            exit.ok().and_then(Result::ok).and_then(|exit| *exit)
         } else {
             None
         };
