@@ -18,6 +18,8 @@ pub struct Book {
     accounts: HashMap<Arc<str>, Account>,
     /// First seq of a segment → what in it still waits.
     segments: BTreeMap<u64, HashMap<Arc<str>, Open>>,
+    /// Never goes back.
+    floor: u64,
 }
 
 #[derive(Debug, Default, Clone)]
@@ -61,8 +63,8 @@ struct KeptAccount {
 }
 
 impl Book {
-    /// From a cursor's detail; an unreadable one means nothing is known to be settled.
-    pub fn restore(detail: &[u8]) -> Self {
+    /// From a cursor; an unreadable detail means that nothing is known to be settled.
+    pub fn restore(floor: u64, detail: &[u8]) -> Self {
         let kept = Detail::decode(detail).unwrap_or_default();
         let accounts = kept.accounts.into_iter().map(|kept| {
             let stored = kept.acknowledged + kept.evicted + kept.parked + kept.merged;
@@ -79,7 +81,7 @@ impl Book {
             };
             (kept.device.as_str().into(), Account { position: kept.position, ledger })
         });
-        Self { accounts: accounts.collect(), segments: BTreeMap::new() }
+        Self { accounts: accounts.collect(), segments: BTreeMap::new(), floor }
     }
 
     /// For the cursor.
@@ -180,11 +182,13 @@ impl Book {
     pub fn floor(&mut self, next_seq: u64) -> u64 {
         while let Some(first) = self.segments.first_entry() {
             if first.get().values().any(|open| open.rows > 0) {
-                return *first.key();
+                self.floor = self.floor.max(*first.key());
+                return self.floor;
             }
             first.remove();
         }
-        next_seq
+        self.floor = self.floor.max(next_seq);
+        self.floor
     }
 
     /// Rows of a device below its position are settled.
@@ -255,7 +259,7 @@ mod tests {
                     prop_assert!(balanced(&book.ledger(name)), "{:?}", book.ledger(name));
                 }
             }
-            let mut again = Book::restore(&book.detail());
+            let mut again = Book::restore(0, &book.detail());
             for (segment, seq, device, n) in all {
                 again.stored(segment, seq, &names[device], n);
             }
@@ -282,7 +286,18 @@ mod tests {
     }
 
     #[test]
+    fn the_floor_never_goes_back_when_a_settled_segment_is_written_on() {
+        let device: Arc<str> = "a".into();
+        let mut book = Book::default();
+        book.stored(1, 1, &device, 1);
+        book.settled(&device, 1, 1, Fate::Acknowledged);
+        assert_eq!(book.floor(2), 2);
+        book.stored(1, 2, &device, 1);
+        assert_eq!(book.floor(3), 2);
+    }
+
+    #[test]
     fn a_damaged_detail_settles_nothing() {
-        assert_eq!(Book::restore(&[0xff, 0x01, 0x02]).positions().len(), 0);
+        assert_eq!(Book::restore(0, &[0xff, 0x01, 0x02]).positions().len(), 0);
     }
 }

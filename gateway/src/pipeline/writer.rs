@@ -95,7 +95,7 @@ impl Writer {
                 "buffer was damaged; what could not be read is lost or set aside"
             );
         }
-        let mut book = Book::restore(&buffer.cursor().detail);
+        let mut book = Book::restore(buffer.cursor().floor, &buffer.cursor().detail);
         let last = scan(&mut buffer, &mut book)?;
         let (head, _) = watch::channel(buffer.next_seq());
         let writer = Self {

@@ -17,7 +17,7 @@ pub const PROBE_FIRST: Duration = Duration::from_secs(2);
 /// Longest wait before an unknown device is asked for again.
 pub const PROBE_MOST: Duration = Duration::from_secs(300);
 /// Two different property sets of one device keep at least this distance (sagooiot.md R3).
-pub const SET_CHANGE_SPACING: Duration = Duration::from_secs(1);
+pub const SET_CHANGE_SPACING: Duration = Duration::from_millis(1500);
 /// An answer older than this, or than three heartbeats, proves nothing.
 pub const KNOWN_FOR_LEAST: Duration = Duration::from_secs(30);
 
