@@ -1,7 +1,7 @@
 //! The log on stderr: one JSON object per line, as hclog writes them and go-plugin's host reads them.
 //!
 //! ```text
-//! {"@level":"warn","@message":"device is offline","@module":"…","@timestamp":"2026-11-22T06:16:04.460700Z","device":"meter"}
+//! {"@level":"warn","@message":"device is offline","@timestamp":"2026-11-22T06:16:04.460700Z","device":"meter"}
 //! ```
 //! Always true: `@level`, `@message` and `@timestamp` are strings (a Go host panics otherwise), the
 //! time has exactly six fractional digits, a line is at most [`LINE_BYTES`] long, and nothing here
@@ -144,7 +144,10 @@ impl Line {
         let mut line = Map::new();
         line.insert("@level".to_owned(), level.into());
         line.insert("@message".to_owned(), "".into());
-        line.insert("@module".to_owned(), module.into());
+        // Where in the code it was said helps a developer and is noise to everybody else.
+        if level >= Level::DEBUG {
+            line.insert("@module".to_owned(), module.into());
+        }
         line.insert("@timestamp".to_owned(), timestamp(now).into());
         Self(line)
     }

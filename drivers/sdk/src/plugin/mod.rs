@@ -138,7 +138,9 @@ async fn run<D: Driver>(driver: D, panicked: CancellationToken) -> Result<ExitCo
     announce(&handshake).map_err(StartError::Handshake)?;
     debug!(address = %handshake.address, "plugin address");
 
+    // In this order: `end` makes the server and the session end, too.
     let code = tokio::select! {
+        biased;
         () = panicked.cancelled() => ExitCode::from(PANICKED),
         () = end.cancelled() => ExitCode::SUCCESS,
         _ = terminate.recv() => {

@@ -1,6 +1,7 @@
 //! A process killed while it writes: what it said it had stored is there.
 
 use std::env;
+use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -25,11 +26,8 @@ fn content(seq: u64) -> Vec<u8> {
     payload(seq, (seq as usize * 37) % 3_000)
 }
 
-/// Not a test of its own: the process that is killed.
-#[test]
-#[ignore = "started by what_a_killed_process_has_said_is_there, in a process of its own"]
-fn writer() {
-    let dir = env::var_os(DIR).unwrap();
+/// The process that is killed.
+fn writer(dir: OsString) {
     let (mut buffer, _) = Buffer::open(options(dir.into())).unwrap();
     let mut said = std::io::stdout().lock();
     loop {
@@ -51,7 +49,7 @@ fn writer() {
 
 fn start(dir: &std::path::Path) -> Child {
     Command::new(env::current_exe().unwrap())
-        .args(["--exact", "kill::writer", "--ignored", "--nocapture"])
+        .args(["--exact", "kill::what_a_killed_process_has_said_is_there", "--nocapture"])
         .env(DIR, dir)
         .stdout(Stdio::piped())
         .spawn()
@@ -60,6 +58,9 @@ fn start(dir: &std::path::Path) -> Child {
 
 #[test]
 fn what_a_killed_process_has_said_is_there() {
+    if let Some(dir) = env::var_os(DIR) {
+        return writer(dir);
+    }
     let dir = tempfile::tempdir().unwrap();
     let mut runner = proptest::test_runner::TestRunner::default();
     let (mut stored, mut settled) = (0, 0);
