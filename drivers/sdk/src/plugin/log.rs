@@ -133,7 +133,7 @@ struct Line(Map<String, Json>);
 
 impl Line {
     fn new(level: Level, module: &str) -> Self {
-        let level = match level {
+        let word = match level {
             Level::ERROR => "error",
             Level::WARN => "warn",
             Level::INFO => "info",
@@ -142,7 +142,7 @@ impl Line {
         };
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let mut line = Map::new();
-        line.insert("@level".to_owned(), level.into());
+        line.insert("@level".to_owned(), word.into());
         line.insert("@message".to_owned(), "".into());
         // Where in the code it was said helps a developer and is noise to everybody else.
         if level >= Level::DEBUG {
