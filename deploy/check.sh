@@ -60,7 +60,8 @@ stage_clippy() { cargo clippy --locked --workspace --all-targets -- -D warnings;
 # end-to-end tests start.
 stage_build() { cargo build --locked --workspace --all-targets; }
 
-stage_layout() { cargo test --locked -p e2e --test e2e layout; }
+# With the whole workspace, so that the features are those of the build before it and nothing is built twice.
+stage_layout() { cargo test --locked --workspace --test e2e layout; }
 
 stage_test() {
   stage_build

@@ -13,6 +13,7 @@
 //! In reading order:
 //! - [`driver`]: the two traits an author writes, and the types they speak;
 //! - [`host`]: what a driver may ask of the gateway;
+//! - `near`: "did you mean", in the gateway's words;
 //! - [`testing`]: the gateway's side in the same process, for an author's tests;
 //! - `schedule`: which poll is due, which device is left alone (pure);
 //! - `connection`: the task that owns a line and follows the schedule;
@@ -25,6 +26,7 @@ mod commands;
 mod connection;
 pub mod driver;
 pub mod host;
+mod near;
 mod numbers;
 mod outbox;
 mod plugin;
@@ -35,6 +37,7 @@ mod wire;
 
 pub use driver::*;
 pub use host::{Host, HostError};
+pub use near::did_you_mean;
 pub use plugin::serve;
 pub use serde_json;
 pub use tracing;

@@ -76,7 +76,8 @@ fn emit(driver: &str, entry: &Entry) {
             if entry.fields.is_empty() {
                 tracing::event!(target: DRIVER, Level::$level, driver, "{}", entry.message)
             } else {
-                tracing::event!(target: DRIVER, Level::$level, driver, fields = entry.fields, "{}", entry.message)
+                // as a line of our own reads, values behind the sentence
+                tracing::event!(target: DRIVER, Level::$level, driver, "{} {}", entry.message, entry.fields)
             }
         };
     }

@@ -49,7 +49,10 @@ impl SocketDir {
             let made =
                 builder.recursive(true).create(parent).and_then(|()| builder.recursive(false).create(&path));
             match made {
-                Ok(()) => return Ok(Self { path }),
+                Ok(()) => {
+                    sweep(parent, &name);
+                    return Ok(Self { path });
+                }
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err((path, error)),
             }
@@ -67,6 +70,22 @@ impl Drop for SocketDir {
     fn drop(&mut self) {
         if let Err(error) = fs::remove_dir_all(&self.path) {
             tracing::warn!(path = %self.path.display(), %error, "socket directory of a plugin not removed");
+        }
+    }
+}
+
+/// Removes what launches of a killed host left: its empty directories. One that holds a socket may
+/// still belong to a living plugin and stays.
+fn sweep(parent: &Path, name: &str) {
+    for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
+        let left = entry.file_name();
+        let host = left
+            .to_str()
+            .and_then(|left| left.strip_prefix(name)?.strip_prefix('-')?.split_once('-'))
+            .and_then(|(host, launch)| launch.parse::<u32>().ok().and(host.parse::<u32>().ok()));
+        if host.is_some_and(|host| !Path::new("/proc").join(host.to_string()).exists()) {
+            // fails on one that is not empty or not ours, which is meant
+            let _ = fs::remove_dir(entry.path());
         }
     }
 }
@@ -102,5 +121,24 @@ mod tests {
         let (path, error) = SocketDir::create(Some(&deep), "modbus").unwrap_err();
         assert!(path.starts_with(&deep));
         assert_eq!(error.kind(), io::ErrorKind::InvalidFilename);
+    }
+
+    #[test]
+    fn what_a_killed_host_left_is_swept_and_what_is_in_use_stays() {
+        let parent = tempfile::tempdir().unwrap();
+        let dead = u32::MAX;
+        let [empty, used, alive, foreign] = [
+            format!("drv-{dead}-0"),
+            format!("drv-{dead}-1"),
+            format!("drv-{}-9", process::id()),
+            format!("other-{dead}-0"),
+        ]
+        .map(|name| parent.path().join(name));
+        for dir in [&empty, &used, &alive, &foreign] {
+            fs::create_dir(dir).unwrap();
+        }
+        fs::write(used.join("socket"), "").unwrap();
+        let _dir = SocketDir::create(Some(parent.path()), "drv").unwrap();
+        assert!(!empty.exists() && used.exists() && alive.exists() && foreign.exists());
     }
 }

@@ -179,12 +179,16 @@ pub(super) fn device_text(device: &DeviceStatus, colours: bool) -> String {
     );
     let rows = device.points.iter().map(|point| {
         let tone = if point.quality == "good" { Tone::Good } else { Tone::Bad };
+        let quality = match point.reason.as_str() {
+            "" => point.quality.clone(),
+            reason => format!("{}: {reason}", point.quality),
+        };
         vec![
             Cell::text(&point.name),
             Cell::number(point.value.as_ref().map(value).unwrap_or_default()).tone(Tone::Strong),
             Cell::text(&point.unit),
             Cell::number(point.age_ms.map(age).unwrap_or_default()),
-            Cell::text(&point.quality).tone(tone),
+            Cell::text(&quality).tone(tone),
         ]
     });
     out += &table(&["POINT", "VALUE", "UNIT", "AGE", "QUALITY"], rows.collect(), colours);

@@ -101,6 +101,7 @@ fn sample_status() -> Status {
         value: Some(json!(230.1)),
         unit: "V".into(),
         quality: "good".into(),
+        reason: String::new(),
         age_ms: Some(340),
     };
     let device = DeviceStatus {

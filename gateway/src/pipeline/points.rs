@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use sagoo_edge_proto::sample::{Quality, Sample, Value};
 
-use super::snapshot::PointSnapshot;
+use super::snapshot::{PointSnapshot, QualityWord};
 use crate::config::types::{Deadband, DeviceConfig, PointConfig};
 use crate::row::{Cell, Event, Identity, Row};
 
@@ -33,6 +33,9 @@ struct Point {
     /// Value and boot time of the last report.
     reported: Option<(f64, u64)>,
 }
+
+/// Points whose quality changed, by what it changed to.
+type Turned = BTreeMap<(QualityWord, String), Vec<Arc<str>>>;
 
 /// Rows and what was left out of them.
 #[derive(Debug, Default)]
@@ -70,7 +73,7 @@ impl Device {
     ) -> Made {
         let mut made = Made::default();
         let mut pending: BTreeMap<Arc<str>, (Value, i64)> = BTreeMap::new();
-        let mut turned: BTreeMap<String, Vec<Arc<str>>> = BTreeMap::new();
+        let mut turned = Turned::new();
         let mut time_ms = 0;
         for sample in samples {
             let known = name_of(sample.point).and_then(|name| self.points.get_key_value(&name));
@@ -80,13 +83,19 @@ impl Device {
             };
             let name = name.clone();
             time_ms = time_of(sample.boot_ns);
-            let reason = match &sample.quality {
-                Quality::Good => "",
-                Quality::Uncertain(reason) | Quality::Bad(reason) => reason.as_str(),
+            let (quality, reason) = match &sample.quality {
+                Quality::Good => (QualityWord::Good, ""),
+                Quality::Uncertain(reason) => (QualityWord::Uncertain, reason.as_str()),
+                Quality::Bad(reason) => (QualityWord::Bad, reason.as_str()),
             };
             let point = self.points.get_mut(&name).expect("it was just found");
-            if point.shown.reason != reason {
-                turned.entry(reason.to_owned()).or_default().push(name.clone());
+            let before = (point.shown.quality, point.shown.reason.as_str());
+            if before != (quality, reason) {
+                // the first good value is no news
+                if before.0 != QualityWord::Unread || quality != QualityWord::Good {
+                    turned.entry((quality, reason.to_owned())).or_default().push(name.clone());
+                }
+                point.shown.quality = quality;
                 reason.clone_into(&mut point.shown.reason);
             }
             let Some(value) = sample.value else {
@@ -150,15 +159,14 @@ impl Device {
     }
 
     /// Changes of quality travel as events: the platform has no place for them in a row.
-    fn announce(&self, turned: BTreeMap<String, Vec<Arc<str>>>, time_ms: i64, made: &mut Made) {
-        for (reason, points) in turned {
+    fn announce(&self, turned: Turned, time_ms: i64, made: &mut Made) {
+        for ((quality, reason), points) in turned {
             let named: Vec<&str> = points.iter().take(NAMES_PER_EVENT).map(|name| &**name).collect();
             let mut names = named.join(", ");
             if points.len() > NAMES_PER_EVENT {
                 names.push_str(&format!(" and {} more", points.len() - NAMES_PER_EVENT));
             }
-            let quality = if reason.is_empty() { "good" } else { "bad" };
-            let value = serde_json::json!({ "quality": quality, "reason": reason, "points": names });
+            let value = serde_json::json!({ "quality": quality.word(), "reason": reason, "points": names });
             let event = Event { name: "quality".to_owned(), value: value.to_string(), time_ms };
             match made.rows.last_mut() {
                 Some(row) => row.events.push(event),

@@ -33,8 +33,36 @@ pub struct DeviceSnapshot {
 pub struct PointSnapshot {
     /// Last good value.
     pub value: Option<Value>,
-    /// Empty: good; else why not.
+    /// How far to believe it; bad until the first read.
+    pub quality: QualityWord,
+    /// Why it is not good.
     pub reason: String,
     /// Boot clock of the last good read.
     pub boot_ns: u64,
+}
+
+/// Quality as people and events say it.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum QualityWord {
+    /// Not read yet.
+    #[default]
+    Unread,
+    /// Read and decoded.
+    Good,
+    /// A value, with a doubt.
+    Uncertain,
+    /// No value.
+    Bad,
+}
+
+impl QualityWord {
+    /// In lower case.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Unread => "unread",
+            Self::Good => "good",
+            Self::Uncertain => "uncertain",
+            Self::Bad => "bad",
+        }
+    }
 }

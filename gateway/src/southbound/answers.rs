@@ -7,9 +7,10 @@ use std::fs;
 use sagoo_edge_proto::clock;
 use sagoo_edge_proto::driver::host_call::Call;
 use sagoo_edge_proto::driver::host_reply::Reply;
-use sagoo_edge_proto::driver::{Context, HostCall, HostReply, KvValue};
+use sagoo_edge_proto::driver::{Context, DeviceIdentity, HostCall, HostReply, Identity, KvValue};
 
-use crate::state;
+use crate::config::types::{Config, DeviceConfig};
+use crate::{row, state};
 
 /// Longest key a driver may use, bytes.
 const MAX_KEY: usize = 256;
@@ -17,15 +18,29 @@ const MAX_KEY: usize = 256;
 /// Answers calls of one driver.
 #[derive(Debug, Clone)]
 pub struct Answers {
-    gateway: String,
+    gateway: Identity,
+    devices: Vec<DeviceIdentity>,
     space: String,
     state: state::Handle,
 }
 
 impl Answers {
-    /// For driver `id` on the gateway with this device key.
-    pub fn new(id: &str, gateway: &str, state: state::Handle) -> Self {
-        Self { gateway: gateway.to_owned(), space: format!("kv/{id}"), state }
+    /// For driver `id`.
+    pub fn new(config: &Config, id: &str, state: state::Handle) -> Self {
+        let of_driver = |device: &&DeviceConfig| {
+            config.connections.get(&device.connection).is_some_and(|connection| connection.driver == id)
+        };
+        let devices = config.devices.iter().filter(|(_, device)| of_driver(device));
+        let devices = devices.map(|(name, device)| DeviceIdentity {
+            device: name.clone(),
+            identity: Some(identity(&device.identity)),
+        });
+        Self {
+            gateway: identity(&config.gateway.identity),
+            devices: devices.collect(),
+            space: format!("kv/{id}"),
+            state,
+        }
     }
 
     /// The one reply to a call.
@@ -40,7 +55,8 @@ impl Answers {
         let said = |error: state::StateError| error.to_string();
         match call {
             Some(Call::Context(_)) => Ok(Some(Reply::Context(Context {
-                gateway: self.gateway.clone(),
+                gateway: Some(self.gateway.clone()),
+                devices: self.devices.clone(),
                 board: board(),
                 clock_trusted: clock::trusted_wall_ms().is_some(),
             }))),
@@ -64,6 +80,10 @@ impl Answers {
     }
 }
 
+fn identity(keys: &row::Identity) -> Identity {
+    Identity { product_key: keys.product_key.to_string(), device_key: keys.device_key.to_string() }
+}
+
 fn key(key: &str) -> Result<&[u8], String> {
     if key.is_empty() || key.len() > MAX_KEY {
         return Err(format!("a key has 1 to {MAX_KEY} bytes, this one has {}", key.len()));
@@ -84,6 +104,33 @@ mod tests {
 
     use super::*;
 
+    fn config() -> Config {
+        let dir = tempfile::tempdir().unwrap();
+        let text = r#"
+            gateway = { product_key = "edge", device_key = "gw" }
+            sagoo = { broker = "mqtt://127.0.0.1" }
+            connection.a = { driver = "modbus" }
+            connection.b = { driver = "serial" }
+            model.m.points.x = {}
+            device.one = { connection = "a", model = "m", sagoo = { product_key = "m", device_key = "d1" } }
+            device.two = { connection = "b", model = "m", sagoo = { product_key = "m", device_key = "d2" } }
+        "#;
+        std::fs::write(dir.path().join("gateway.toml"), text).unwrap();
+        crate::config::load(dir.path()).config.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_driver_learns_who_it_works_for_and_only_about_its_own_devices() {
+        let dir = tempfile::tempdir().unwrap();
+        let (state, _thread) = state::start(dir.path().join("state"));
+        let reply =
+            Answers::new(&config(), "modbus", state).answer(call(Call::Context(Default::default()))).await;
+        let Some(Reply::Context(context)) = reply.reply else { panic!("{reply:?}") };
+        assert_eq!(context.gateway.unwrap().device_key, "gw");
+        let devices: Vec<&str> = context.devices.iter().map(|device| device.device.as_str()).collect();
+        assert_eq!(devices, ["one"]);
+    }
+
     fn call(call: Call) -> HostCall {
         HostCall { id: 9, call: Some(call) }
     }
@@ -92,8 +139,8 @@ mod tests {
     async fn a_driver_sees_only_its_own_keys() {
         let dir = tempfile::tempdir().unwrap();
         let (state, _thread) = state::start(dir.path().join("state"));
-        let modbus = Answers::new("modbus", "gw", state.clone());
-        let serial = Answers::new("serial", "gw", state);
+        let modbus = Answers::new(&config(), "modbus", state.clone());
+        let serial = Answers::new(&config(), "serial", state);
         let put = KvPut { key: "hole".into(), value: b"7".to_vec() };
         assert_eq!(modbus.answer(call(Call::KvPut(put))).await.error, "");
         let get = || call(Call::KvGet(KvGet { key: "hole".into() }));
@@ -106,7 +153,7 @@ mod tests {
     async fn what_is_not_given_is_refused_with_its_name() {
         let dir = tempfile::tempdir().unwrap();
         let (state, _thread) = state::start(dir.path().join("state"));
-        let answers = Answers::new("modbus", "gw", state);
+        let answers = Answers::new(&config(), "modbus", state);
         let reply = answers.answer(call(Call::Secret(SecretGet { name: "pin".into() }))).await;
         assert!(reply.error.contains("pin"));
         let long = KvGet { key: "k".repeat(300) };

@@ -9,15 +9,6 @@ use std::path::{Path, PathBuf};
 use crate::config::did_you_mean;
 use crate::config::types::DriversConfig;
 
-/// A program that may be started.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Program {
-    /// Where it is.
-    pub path: PathBuf,
-    /// Whether a trusted key signed it.
-    pub signed: bool,
-}
-
 /// Why a driver cannot be started.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum ProgramError {
@@ -46,7 +37,7 @@ pub enum ProgramError {
 }
 
 /// Looks for `driver-<id>` in the configured directories, first hit wins.
-pub fn find(config: &DriversConfig, id: &str) -> Result<Program, ProgramError> {
+pub fn find(config: &DriversConfig, id: &str) -> Result<PathBuf, ProgramError> {
     let name = format!("driver-{id}");
     let found = config.dirs.iter().map(|dir| dir.join(&name)).find(|path| path.is_file());
     let Some(path) = found else {
@@ -61,7 +52,7 @@ pub fn find(config: &DriversConfig, id: &str) -> Result<Program, ProgramError> {
             trusted_keys: config.trusted_keys.display().to_string(),
         });
     }
-    Ok(Program { path, signed: false })
+    Ok(path)
 }
 
 /// Ids of the drivers that are there.

@@ -213,7 +213,7 @@ impl Session<'_> {
 
     async fn hear(&mut self, message: wire::DriverMessage) -> Result<(), Ended> {
         match message.message {
-            Some(Up::Configured(configured)) => self.configured(configured),
+            Some(Up::Configured(configured)) => return self.configured(configured).await,
             Some(Up::Batch(batch)) => return self.batch(batch).await,
             Some(Up::CommandResult(result)) => self.result(result),
             Some(Up::HostCall(call)) => {
@@ -229,7 +229,7 @@ impl Session<'_> {
         Ok(())
     }
 
-    fn configured(&mut self, configured: wire::Configured) {
+    async fn configured(&mut self, configured: wire::Configured) -> Result<(), Ended> {
         for problem in &configured.problems {
             (self.setup.problems)(problem);
         }
@@ -240,7 +240,14 @@ impl Session<'_> {
         let numbers: Numbers = numbers.collect();
         tracing::info!(driver = %self.driver, devices = numbers.len(), "driver is configured");
         self.numbers.retain(|generation, _| generation + 1 >= configured.generation);
+        let taken = |name: &str| numbers.values().any(|(device, _)| **device == *name);
+        for left_out in self.devices.iter().filter(|name| !taken(name)) {
+            let reason = "the driver refuses its configuration; see the log, or sagoo-edge check".to_owned();
+            let told = self.setup.pipeline.link(left_out.as_str().into(), false, reason).await;
+            told.map_err(|_| Ended::Gone)?;
+        }
         self.numbers.insert(configured.generation, Arc::new(numbers));
+        Ok(())
     }
 
     async fn batch(&mut self, batch: wire::Batch) -> Result<(), Ended> {

@@ -61,7 +61,7 @@ pub fn launch(drivers: &DriversConfig, id: &str) -> Result<Launch, program::Prog
     let program = program::find(drivers, id)?;
     Ok(Launch {
         name: id.to_owned(),
-        program: program.path,
+        program,
         args: Vec::new(),
         env: std::env::var_os("SAGOO_LOG").map(|level| ("SAGOO_LOG".into(), level)).into_iter().collect(),
         cookie: (handshake::COOKIE_KEY.to_owned(), handshake::COOKIE_VALUE.to_owned()),
@@ -161,7 +161,7 @@ impl Supervisor {
 
     /// Sessions with one process: a new one only when the buffer stalled.
     async fn sessions(&mut self, plugin: &Plugin, stop: &CancellationToken) -> Ended {
-        let answers = Answers::new(&self.id, &self.config.gateway.identity.device_key, self.state.clone());
+        let answers = Answers::new(&self.config, &self.id, self.state.clone());
         let place = self.place.clone();
         let driver = self.id.clone();
         let problems = move |problem: &wire::Problem| {

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use crate::config::types::Config;
 use crate::control::value::to_json;
 use crate::pipeline;
-use crate::pipeline::snapshot::{DeviceSnapshot, PointSnapshot};
+use crate::pipeline::snapshot::DeviceSnapshot;
 use crate::row::GATEWAY;
 use crate::status::{DeviceStatus, DriverStatus, Ledger, NorthboundStatus, PointStatus, Status};
 
@@ -62,7 +62,8 @@ impl Board {
                 .and_then(|device| device.points.get(&**point))
                 .map(|p| p.unit.clone())
                 .unwrap_or_default(),
-            quality: quality(value),
+            quality: value.quality.word().to_owned(),
+            reason: value.reason.clone(),
             age_ms: value.value.is_some().then(|| clock::boot_ns().saturating_sub(value.boot_ns) / 1_000_000),
         });
         DeviceStatus {
@@ -76,14 +77,6 @@ impl Board {
             points: points.collect(),
             ledger: shown.ledger,
         }
-    }
-}
-
-fn quality(point: &PointSnapshot) -> String {
-    match (&point.value, point.reason.as_str()) {
-        (None, "") => "not read yet".to_owned(),
-        (_, "") => "good".to_owned(),
-        (_, reason) => reason.to_owned(),
     }
 }
 

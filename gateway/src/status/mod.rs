@@ -78,8 +78,10 @@ pub struct PointStatus {
     pub value: Option<serde_json::Value>,
     /// For people.
     pub unit: String,
-    /// `good`, or why not.
+    /// `good`, `uncertain`, `bad`, or `unread`.
     pub quality: String,
+    /// Why it is not good.
+    pub reason: String,
     /// Since the last good read.
     pub age_ms: Option<u64>,
 }

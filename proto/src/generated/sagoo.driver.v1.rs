@@ -424,7 +424,7 @@ pub struct SecretGet {
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct HostReply {
     #[prost(uint64, tag = "1")]
     pub id: u64,
@@ -436,7 +436,7 @@ pub struct HostReply {
 }
 /// Nested message and enum types in `HostReply`.
 pub mod host_reply {
-    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
     pub enum Reply {
         #[prost(message, tag = "3")]
         Context(super::Context),
@@ -446,15 +446,33 @@ pub mod host_reply {
         Secret(::prost::alloc::vec::Vec<u8>),
     }
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Context {
-    /// the gateway's device key
-    #[prost(string, tag = "1")]
-    pub gateway: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "1")]
+    pub gateway: ::core::option::Option<Identity>,
+    /// as its device tree names it
     #[prost(string, tag = "2")]
     pub board: ::prost::alloc::string::String,
     #[prost(bool, tag = "3")]
     pub clock_trusted: bool,
+    /// the driver's own
+    #[prost(message, repeated, tag = "4")]
+    pub devices: ::prost::alloc::vec::Vec<DeviceIdentity>,
+}
+/// Keys on the platform.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Identity {
+    #[prost(string, tag = "1")]
+    pub product_key: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub device_key: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeviceIdentity {
+    #[prost(string, tag = "1")]
+    pub device: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "2")]
+    pub identity: ::core::option::Option<Identity>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct KvValue {

@@ -84,6 +84,15 @@ impl Broker {
         format!("{}{}", read(&self.dir.join("mosquitto.log")), read(&self.dir.join("mosquitto.out")))
     }
 
+    /// How it is: a case that fails because somebody else ended the broker should say so.
+    pub fn state(&mut self) -> String {
+        match self.process.as_mut().map(Process::exited) {
+            None => "stopped by the case".to_owned(),
+            Some(None) => "running".to_owned(),
+            Some(Some(exit)) => format!("ended by itself or by a stranger: {exit}"),
+        }
+    }
+
     fn try_up(&mut self) -> bool {
         let program = program();
         let mut command = Command::new(&program);

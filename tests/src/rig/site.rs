@@ -266,13 +266,13 @@ impl Drop for Site {
         if !std::thread::panicking() {
             return;
         }
-        let log = self.broker.log();
+        let (log, state) = (self.broker.log(), self.broker.state());
         let lines: Vec<&str> = log.lines().collect();
         let from = lines.len().saturating_sub(BROKER_TAIL);
         let stored: BTreeMap<&str, usize> =
             self.devices.keys().map(|name| (name.as_str(), self.platform.rows(name).len())).collect();
         eprintln!(
-            "{}--- mosquitto ---\n{}\n--- platform: rows {stored:?}, violations {:#?}",
+            "{}--- mosquitto ({state}) ---\n{}\n--- platform: rows {stored:?}, violations {:#?}",
             self.gateway.tail(),
             lines[from..].join("\n"),
             self.platform.violations(),

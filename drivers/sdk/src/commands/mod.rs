@@ -13,12 +13,8 @@ use serde_json::Value as Json;
 
 pub(crate) use self::memory::{Known, Memory};
 use crate::driver::{LineError, Outcome, Point, Readings, Value};
+use crate::near::did_you_mean;
 use crate::wire;
-
-/// Most names offered instead of an unknown one.
-const OFFERED: usize = 3;
-/// How alike a name must be to be offered, 0 to 1.
-const ALIKE: f64 = 0.75;
 
 /// What is asked of a line.
 #[derive(Debug, PartialEq)]
@@ -110,18 +106,11 @@ fn place(name: &str, points: &[Point]) -> Result<usize, String> {
         .ok_or_else(|| unknown("point", name, points.iter().map(|point| point.name.as_str())))
 }
 
-/// `no point "votlage", near: voltage`.
+/// `no point "votlage"; did you mean "voltage"?`
 pub(crate) fn unknown<'a>(kind: &str, name: &str, known: impl Iterator<Item = &'a str>) -> String {
-    let mut near: Vec<(f64, &str)> = known
-        .map(|candidate| (strsim::jaro_winkler(name, candidate), candidate))
-        .filter(|(alike, _)| *alike >= ALIKE)
-        .collect();
-    near.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(b.1)));
-    let near: Vec<&str> = near.into_iter().take(OFFERED).map(|(_, candidate)| candidate).collect();
-    if near.is_empty() {
-        format!("no {kind} {name:?}")
-    } else {
-        format!("no {kind} {name:?}, near: {}", near.join(", "))
+    match did_you_mean(name, known) {
+        Some(near) => format!("no {kind} {name:?}; {near}"),
+        None => format!("no {kind} {name:?}"),
     }
 }
 

@@ -25,7 +25,7 @@ fn write(values: &[(&str, i64)]) -> Option<Action> {
 fn a_write_with_one_wrong_point_writes_nothing_and_says_why() {
     let refused = resolve("1", write(&[("limit", 1), ("setpiont", 2)]), &points()).unwrap_err();
     assert_eq!(refused.status(), Status::Refused);
-    assert_eq!(refused.message, "no point \"setpiont\", near: setpoint");
+    assert_eq!(refused.message, "no point \"setpiont\"; did you mean \"setpoint\"?");
     assert_eq!(refused.points[0].message, "not written: another point was refused");
     for (values, wanted) in [
         (vec![("voltage", 1)], "point \"voltage\" is not writable"),
@@ -47,7 +47,11 @@ fn a_read_of_nothing_in_particular_reads_everything() {
     };
     assert_eq!(read(&[]), Ok(Work::Read(vec![0, 1, 2])));
     assert_eq!(read(&["limit", "limit"]), Ok(Work::Read(vec![1])));
-    assert_eq!(read(&["volts"]).unwrap_err().message, "no point \"volts\", near: voltage");
+    assert_eq!(
+        read(&["votlage"]).unwrap_err().message,
+        "no point \"votlage\"; did you mean \"voltage\"?"
+    );
+    assert_eq!(read(&["power"]).unwrap_err().message, "no point \"power\"");
 }
 
 #[test]

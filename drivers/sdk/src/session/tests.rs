@@ -127,7 +127,7 @@ async fn what_cannot_be_done_is_refused_by_name() {
     let refused = host.write("metre", &[("w", Value::Int(1))]).await;
     assert_eq!(
         (refused.status(), refused.message.as_str()),
-        (Status::Refused, "no device \"metre\", near: meter")
+        (Status::Refused, "no device \"metre\"; did you mean \"meter\"?")
     );
     let refused = host.write("meter", &[("a", Value::Int(1))]).await;
     assert_eq!(
@@ -430,7 +430,7 @@ async fn a_driver_asks_its_gateway_while_a_session_is_open() {
     }
     let (kept, none, secret, gateway, refused) = asking.await.unwrap().unwrap();
     assert_eq!((kept, none, secret.as_slice()), (Some(vec![1, 2]), None, &b"s3cret"[..]));
-    assert_eq!(gateway, "test-gateway");
+    assert_eq!(gateway.unwrap().device_key, "test-gateway");
     assert_eq!(refused, Err(HostError::Refused("no secret \"other\"".into())));
     let asks = world.host.get().unwrap().clone();
     assert_eq!(asks.put("big", vec![0; 5_000]).await, Err(HostError::TooLarge(5_000)));

@@ -32,8 +32,8 @@ use std::time::Duration;
 use sagoo_edge_proto::clock;
 use sagoo_edge_proto::driver::{
     Ack, Batch, Configure, Context, DeviceNumbers, DriverMessage, Hello, HostCall, HostMessage, HostReply,
-    Invoke, KvValue, PointValue, Read, Release, Stop, Write, command::Action, driver_message::Message,
-    host_call::Call, host_message, host_reply::Reply,
+    Identity, Invoke, KvValue, PointValue, Read, Release, Stop, Write, command::Action,
+    driver_message::Message, host_call::Call, host_message, host_reply::Reply,
 };
 pub use sagoo_edge_proto::driver::{Command, CommandResult, Configured, Heartbeat, PointResult, Status};
 use sagoo_edge_proto::sample::{self, Quality, Value};
@@ -352,7 +352,11 @@ impl TestHost {
     fn answer(&mut self, call: HostCall) -> HostReply {
         let reply = match call.call {
             Some(Call::Context(_)) => Ok(Some(Reply::Context(Context {
-                gateway: "test-gateway".to_owned(),
+                gateway: Some(Identity {
+                    product_key: "test".to_owned(),
+                    device_key: "test-gateway".to_owned(),
+                }),
+                devices: Vec::new(),
                 board: "test".to_owned(),
                 clock_trusted: true,
             }))),

@@ -118,3 +118,17 @@ pub(crate) fn did_you_mean<'w>(word: &str, known: impl IntoIterator<Item = &'w s
     let allowed = (word.chars().count() / 3).max(1);
     (near.0 <= allowed).then(|| format!("did you mean {:?}?", near.1))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_letters_that_changed_places_are_one_mistake() {
+        let known = ["host", "port", "scale", "tcp"];
+        for (word, meant) in [("prot", "port"), ("tpc", "tcp"), ("hots", "host"), ("Sclae", "scale")] {
+            assert_eq!(did_you_mean(word, known), Some(format!("did you mean {meant:?}?")), "{word}");
+        }
+        assert_eq!(did_you_mean("pct", known), None, "two mistakes in three letters are another word");
+    }
+}
