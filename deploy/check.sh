@@ -31,7 +31,8 @@ Runs the whole gate, or only the stages named. Works from any folder, without a 
   deny      licences, bans, sources; advisories where the network allows
   demo      deploy/demo.sh --seconds $DEMO_SECONDS: passes only if no sample was lost
 
-  --long    adds the stage long: all properties again with $LONG_CASES cases each
+  --long    adds the stage long: all properties again with $LONG_CASES cases each, and the speed of the
+            buffer beside a plain file
   --help    this
 
 The log of each stage is kept in target/check/STAGE.log.
@@ -70,7 +71,9 @@ stage_test() {
 
 stage_long() {
   stage_build
-  PROPTEST_CASES=$LONG_CASES run_tests long --lib --bins
+  PROPTEST_CASES=$LONG_CASES run_tests long --exclude e2e
+  # the buffer beside a plain append-and-fsync file, in figures
+  cargo run --locked --release -p sagoo-edge-buffer --example throughput -- "$target"
 }
 
 # Every test of the workspace; more arguments narrow the targets. Leaves a count as the stage's note.

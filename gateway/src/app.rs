@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::commands::{self, Dispatch, Routes};
 use crate::config::Sources;
-use crate::config::types::{Config, GatewayProperty, Profile};
+use crate::config::types::{Config, GatewayProperty};
 use crate::control;
 use crate::northbound::{self, DeviceOnPlatform};
 use crate::pipeline;
@@ -88,9 +88,6 @@ pub async fn run(config: Config, sources: Sources, stop: CancellationToken) -> a
         devices = config.devices.len(),
         "gateway starts"
     );
-    if config.sagoo.profile == Profile::Enterprise {
-        tracing::warn!("sagoo.profile: the enterprise platform is treated like the community one");
-    }
     let config = Arc::new(config);
     let (state, state_thread) = state::start(config.buffer.dir.join("state"));
     let opening = config.clone();
@@ -112,11 +109,13 @@ pub async fn run(config: Config, sources: Sources, stop: CancellationToken) -> a
     rooms.south.end(STOP_DRIVERS, "drivers").await;
     rooms.north.end(STOP_NORTHBOUND, "northbound").await;
     rooms.middle.end(STOP_BUFFER, "control").await;
-    if timeout(STOP_BUFFER, pipeline.stop()).await.is_err() {
+    let flushed = async {
+        pipeline.stop().await;
+        let threads = move || (pipeline_thread.join(), state_thread.join());
+        tokio::task::spawn_blocking(threads).await
+    };
+    if timeout(STOP_BUFFER, flushed).await.is_err() {
         tracing::error!("buffer did not finish in time; what is written is safe, the last sync is not");
-    } else {
-        let _ = pipeline_thread.join();
-        let _ = state_thread.join();
     }
     tracing::info!(uptime_s = began.elapsed().as_secs(), "gateway stopped");
     match failed {

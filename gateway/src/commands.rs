@@ -152,7 +152,10 @@ pub struct Router {
     routes: Routes,
     state: state::Handle,
     known: HashMap<String, Memory>,
+    /// Ids of what lasts, oldest first.
     order: VecDeque<String>,
+    /// Counts what lasts, across restarts.
+    taken: u64,
     running: JoinSet<(String, bool, Outcome)>,
 }
 
@@ -165,6 +168,7 @@ pub fn router(routes: Routes, state: state::Handle) -> (Handle, Router) {
         state,
         known: HashMap::new(),
         order: VecDeque::new(),
+        taken: 0,
         running: JoinSet::new(),
     };
     (Handle { queue: sender }, router)
@@ -192,11 +196,18 @@ impl Router {
 
     /// Commands executed before a restart are not executed again.
     async fn recall(&mut self) {
-        for (id, verdict) in self.state.scan(SPACE).await.unwrap_or_default() {
-            let id = String::from_utf8_lossy(&id).into_owned();
-            let verdict = serde_json::from_slice(&verdict).unwrap_or(Verdict::Unknown);
+        let kept = self.state.scan(SPACE).await.unwrap_or_default();
+        let kept = kept.into_iter().map(|(id, kept)| {
+            let (number, verdict) = serde_json::from_slice(&kept).unwrap_or((0, Verdict::Unknown));
+            (number, String::from_utf8_lossy(&id).into_owned(), verdict)
+        });
+        let mut kept: Vec<(u64, String, Verdict)> = kept.collect();
+        kept.sort_by_key(|(number, ..)| *number);
+        for (number, id, verdict) in kept {
+            self.taken = self.taken.max(number);
             let outcome = Outcome::failed(verdict, "carried out before the gateway was restarted");
-            self.remember(id, Memory::Done(outcome)).await;
+            self.known.insert(id.clone(), Memory::Done(outcome));
+            self.order.push_back(id);
         }
     }
 
@@ -217,11 +228,14 @@ impl Router {
             }
         };
         let lasting = !matches!(request.action, Action::Read(_));
-        if lasting {
-            self.keep(&request.id, Verdict::Unknown).await;
-        }
         let id = request.id.clone();
-        self.remember(id.clone(), Memory::Running(vec![reply])).await;
+        if lasting {
+            self.make_room().await;
+            self.taken += 1;
+            self.order.push_back(id.clone());
+            self.keep(&id, Verdict::Unknown).await;
+        }
+        self.known.insert(id.clone(), Memory::Running(vec![reply]));
         self.running.spawn(async move { (id, lasting, carry_out(request, door).await) });
     }
 
@@ -249,10 +263,14 @@ impl Router {
     }
 
     async fn end(&mut self, id: String, lasting: bool, outcome: Outcome) {
-        if lasting {
+        let running = if lasting {
             self.keep(&id, outcome.verdict).await;
-        }
-        if let Some(Memory::Running(waiting)) = self.known.insert(id, Memory::Done(outcome.clone())) {
+            self.known.insert(id, Memory::Done(outcome.clone()))
+        } else {
+            // reading again harms nobody
+            self.known.remove(&id)
+        };
+        if let Some(Memory::Running(waiting)) = running {
             for reply in waiting {
                 let _ = reply.send(outcome.clone());
             }
@@ -260,20 +278,26 @@ impl Router {
     }
 
     async fn keep(&self, id: &str, verdict: Verdict) {
-        let verdict = serde_json::to_vec(&verdict).expect("a word is JSON");
-        if let Err(error) = self.state.put(SPACE, id.as_bytes(), &verdict).await {
+        let kept = serde_json::to_vec(&(self.taken, verdict)).expect("a number and a word are JSON");
+        if let Err(error) = self.state.put(SPACE, id.as_bytes(), &kept).await {
             tracing::warn!(command_id = id, %error, "command is not remembered across a restart");
         }
     }
 
-    async fn remember(&mut self, id: String, memory: Memory) {
-        while self.order.len() >= REMEMBERED {
-            let Some(oldest) = self.order.pop_front() else { break };
+    /// Forgets the oldest that is not running.
+    async fn make_room(&mut self) {
+        for _ in 0..self.order.len() {
+            if self.order.len() < REMEMBERED {
+                return;
+            }
+            let Some(oldest) = self.order.pop_front() else { return };
+            if matches!(self.known.get(&oldest), Some(Memory::Running(_))) {
+                self.order.push_back(oldest);
+                continue;
+            }
             self.known.remove(&oldest);
             let _ = self.state.delete(SPACE, oldest.as_bytes()).await;
         }
-        self.order.push_back(id.clone());
-        self.known.insert(id, memory);
     }
 }
 
@@ -332,6 +356,27 @@ mod tests {
         assert_eq!(second.await.unwrap(), applied());
         assert_eq!(handle.execute(write("7", "boiler", 10)).await, applied());
         assert!(dispatched.try_recv().is_err());
+    }
+
+    #[tokio::test]
+    async fn a_command_carried_out_before_a_restart_is_not_carried_out_again() {
+        let dir = tempfile::tempdir().unwrap();
+        for (round, verdict) in [(0, Verdict::Applied), (1, Verdict::Applied)] {
+            let (state, thread) = state::start(dir.path().join("state"));
+            let (door, mut dispatched) = mpsc::channel(4);
+            let devices = [("boiler".to_owned(), Arc::from("modbus"))].into();
+            let routes = Routes { devices, drivers: [("modbus".into(), door)].into() };
+            let (handle, router) = router(routes, state);
+            let running = tokio::spawn(router.run(CancellationToken::new()));
+            let asked = tokio::spawn(async move { handle.execute(write("7", "boiler", 10)).await });
+            if round == 0 {
+                dispatched.recv().await.unwrap().reply.send(applied()).unwrap();
+            }
+            assert_eq!(asked.await.unwrap().verdict, verdict);
+            assert!(dispatched.try_recv().is_err());
+            running.await.unwrap().unwrap();
+            tokio::task::spawn_blocking(|| thread.join().unwrap()).await.unwrap();
+        }
     }
 
     #[tokio::test]

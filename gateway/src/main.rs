@@ -27,7 +27,7 @@ fn main() -> ExitCode {
     let mut runtime = Builder::new_multi_thread();
     // two workers carry every target of the design; the pipeline and the state have threads of their own
     let runtime = runtime.worker_threads(2).enable_all().build().expect("a runtime can be started");
-    runtime.block_on(async {
+    let code = runtime.block_on(async {
         match &cli.command {
             Command::Run(args) => run(args).await,
             Command::Check(args) => cli::check(args, southbound::check::check).await,
@@ -35,7 +35,10 @@ fn main() -> ExitCode {
             Command::Read(args) => cli::read(args).await,
             Command::Write(args) => cli::write(args).await,
         }
-    })
+    });
+    // a name that is still being looked up must not hold the process
+    runtime.shutdown_background();
+    code
 }
 
 async fn run(args: &RunArgs) -> ExitCode {

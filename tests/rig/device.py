@@ -7,7 +7,7 @@ a double, and the register itself holds the last value anybody read.
 
     in   {"do": "get", "address": 0, "count": 2}       out  {"ok": true, "values": [7, 0]}
     in   {"do": "delay", "seconds": 0.4}               out  {"ok": true}
-    first line out, before anything is asked:               {"ok": true, "port": 40123}
+    first line out, before anything is asked:               {"ok": true, "port": 40123, "pymodbus": "3.16.1"}
 """
 
 import argparse
@@ -15,6 +15,7 @@ import asyncio
 import json
 import sys
 
+import pymodbus
 from pymodbus.constants import ExcCodes
 from pymodbus.exceptions import NoSuchIdException
 from pymodbus.server import ModbusTcpServer
@@ -159,7 +160,7 @@ async def main():
     options = parser.parse_args()
     rig = Rig(Device(options.counters), options.port)
     await rig.listen()
-    say({"ok": True, "port": rig.port})
+    say({"ok": True, "port": rig.port, "pymodbus": pymodbus.__version__})
 
     lines = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(

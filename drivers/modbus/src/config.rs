@@ -125,7 +125,7 @@ pub(crate) fn read_connection(table: &ConnectionTable, report: &mut Report) -> O
         Some(value) => read_tcp(value, settings.path_of("tcp"), report),
         None => {
             let named = |word: &NotYet| table.settings.get(word.key).is_some();
-            if !TRANSPORTS_NOT_YET.iter().any(named) {
+            if !settings.misspelt("tcp") && !TRANSPORTS_NOT_YET.iter().any(named) {
                 report.error(
                     place,
                     "tcp is missing: where is the device?",
@@ -147,6 +147,7 @@ fn read_tcp(value: &Json, place: Path, report: &mut Report) -> Option<Endpoint> 
     };
     let host = match settings.get("host") {
         Some(_) => settings.text("host", report)?.trim(),
+        None if settings.misspelt("host") => return None,
         None => {
             report.error(settings.path().to_vec(), "host is missing", "host = \"192.168.1.40\" or a name");
             return None;
@@ -269,12 +270,12 @@ mod tests {
             assert_eq!(named, keys.iter().copied().collect(), "{pointer}");
             assert_eq!(table["additionalProperties"], false, "{pointer}");
         }
-        let types: Vec<&str> = schema["$defs"]["point"]["properties"]["type"]["enum"]
+        let types: Vec<&str> = schema["$defs"]["point"]["properties"]["type"]["anyOf"][0]["enum"]
             .as_array()
             .unwrap()
             .iter()
             .map(|word| word.as_str().unwrap())
             .collect();
-        assert_eq!(types, crate::value::Kind::WORDS.map(|(word, _)| word));
+        assert_eq!(types, crate::kind::Kind::WORDS.map(|(word, _)| word));
     }
 }

@@ -3,10 +3,10 @@
 //! In reading order:
 //! - `driver`: who it is; settings → devices with their read plans;
 //! - `config`, `model` and `point`: the tables of the TOML, every mistake with its place; `settings`
-//!   reads one table, `address` one reference;
+//!   reads one table, `address` one reference, `kind` one type, `labels` one `enum`;
 //! - `plan`: points → as few reads as the rules allow;
 //! - `line`: polls, reads and writes;
-//! - `value` and `scale`: bytes ↔ values;
+//! - `value` and `scale`: bytes ↔ values, with `kind` and `labels`;
 //! - `frame`: requests and answers as bytes;
 //! - `tcp`: the one file at the socket.
 //!
@@ -16,6 +16,8 @@ mod address;
 mod config;
 mod driver;
 mod frame;
+mod kind;
+mod labels;
 mod line;
 mod model;
 mod plan;

@@ -16,7 +16,8 @@ use crate::settings::{Report, Settings, path, step};
 /// Keys of a model; `version` is the gateway's.
 pub(crate) const KEYS: &[&str] =
     &["version", "addresses", "order", "max_gap", "max_read", "holes", "poll", "points"];
-/// The rate of a point that names none, when there are several; the only one when `poll` is not there.
+/// The rate of a point that names none, where there is one of this name; the fastest one elsewhere.
+/// Also the only one when `poll` is not there.
 pub(crate) const DEFAULT_RATE: &str = "default";
 const DEFAULT_PERIOD: Duration = Duration::from_secs(1);
 const SHORTEST_PERIOD: Duration = Duration::from_millis(10);
@@ -29,7 +30,7 @@ pub(crate) struct Model {
     /// Default order of 32-bit points; also which order 64-bit points have to name.
     pub(crate) order: String,
     pub(crate) limits: Limits,
-    /// Rates by name.
+    /// Rates by name, the fastest first; none when they could not be read.
     pub(crate) rates: Vec<(String, Duration)>,
 }
 
@@ -67,6 +68,7 @@ pub(crate) fn read_model<'a>(table: &'a ModelTable, report: &mut Report) -> Opti
             }
         }
         Some((_, None)) => settings.error("points", report, "points is not a table", "[model.….points]"),
+        None if settings.misspelt("points") => {}
         _ => {
             report.error(place, "a model without points", "name = { at = \"holding:0x10\", type = \"u16\" }")
         }
@@ -161,6 +163,9 @@ fn read_hole(hole: &Json, notation: Notation) -> Result<Hole, (String, String)> 
 
 fn read_rates(settings: &Settings<'_>, report: &mut Report) -> Vec<(String, Duration)> {
     let Some(value) = settings.get("poll") else {
+        if settings.misspelt("poll") {
+            return Vec::new();
+        }
         return vec![(DEFAULT_RATE.to_owned(), DEFAULT_PERIOD)];
     };
     let Some(object) = value.as_object().filter(|object| !object.is_empty()) else {

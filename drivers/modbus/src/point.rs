@@ -8,28 +8,25 @@ use sagoo_driver_sdk::Value;
 use serde_json::Value as Json;
 
 use crate::address::{self, Notation, Table};
+use crate::kind::{Kind, parse_bits};
+use crate::labels::Labels;
 use crate::model::{DEFAULT_RATE, Model};
 use crate::scale::Scale;
 use crate::settings::{NotYet, Report, Settings, suggest};
-use crate::value::{Codec, Kind, Order, as_number};
+use crate::value::{Codec, Order, as_number};
 
 /// Keys of a point.
-pub(crate) const KEYS: &[&str] = &["at", "type", "order", "scale", "offset", "unit", "poll", "write"];
+pub(crate) const KEYS: &[&str] = &["at", "type", "enum", "order", "scale", "offset", "unit", "poll", "write"];
 /// Keys of `write`.
 pub(crate) const WRITE_KEYS: &[&str] = &["min", "max", "verify"];
 /// Keys that later versions will have.
-const NOT_YET: &[NotYet] = &[
-    NotYet { key: "enum", what: "enum maps", hint: "leave enum out, the number is sent as it is" },
-    NotYet { key: "bits", what: "bit slices", hint: "read the whole register as u16" },
-    NotYet {
-        key: "expression",
-        what: "expressions",
-        hint: "scale and offset are: value = raw × scale + offset",
-    },
-];
+const NOT_YET: &[NotYet] = &[NotYet {
+    key: "expression",
+    what: "expressions",
+    hint: "scale and offset are: value = raw × scale + offset",
+}];
 /// Types that later versions will have, by how their words begin.
-const TYPES_NOT_YET: [&str; 12] =
-    ["bits", "bit", "string", "text", "enum", "bcd", "f16", "u8", "i8", "date", "time", "array"];
+const TYPES_NOT_YET: [&str; 9] = ["string", "text", "bcd", "f16", "u8", "i8", "date", "time", "array"];
 
 /// A point, checked.
 #[derive(Debug, Clone, PartialEq)]
@@ -94,18 +91,25 @@ impl Point {
         let rate = read_rate(settings, model, report);
         settings.text("unit", report);
         let scale = read_scale(settings, kind, report);
+        let labels = Labels::read(settings, kind, report);
         let (table, address) = place?;
         let kind = kind?;
         check_cells(settings, model, (table, address), kind, report);
         let order = read_order(settings, model, kind, report);
-        let codec = Codec { kind, order: order?, scale: scale? };
-        let write = read_write(settings, table, &codec, report);
-        Some(Self { name: name.to_owned(), table, address, codec, rate: rate?, write: write? })
+        let codec = match (order, scale, labels) {
+            (Some(order), Some(scale), Some(labels)) => Some(Codec { kind, order, scale, labels }),
+            _ => None,
+        };
+        let write = read_write(settings, (table, kind), codec.as_ref(), report);
+        Some(Self { name: name.to_owned(), table, address, codec: codec?, rate: rate?, write: write? })
     }
 }
 
 fn read_place(settings: &Settings<'_>, model: &Model, report: &mut Report) -> Option<(Table, u16)> {
     let Some(at) = settings.get("at") else {
+        if settings.misspelt("at") {
+            return None;
+        }
         let hint = match model.notation {
             Notation::Modicon => "like at = \"40001\"",
             Notation::ZeroBased | Notation::Unstated => "like at = \"holding:0x10\"",
@@ -133,36 +137,47 @@ fn read_kind(settings: &Settings<'_>, table: Option<Table>, report: &mut Report)
         if table.is_some_and(Table::is_bits) {
             return Some(Kind::Bool);
         }
-        if table.is_some() {
-            let hint = format!("one of {}", words[1..].join(", "));
+        if table.is_some() && !settings.misspelt("type") {
+            let hint = format!("one of {}, bits[4..6]", words[1..].join(", "));
             report.error(settings.path().to_vec(), "type is missing: what do the registers hold?", hint);
         }
         return None;
     }
     let word = settings.text("type", report)?;
-    let Some((_, kind)) = Kind::WORDS.into_iter().find(|(known, _)| *known == word) else {
-        if TYPES_NOT_YET.iter().any(|begin| word.to_lowercase().starts_with(begin)) {
-            let message = format!("type {word:?} is not supported by this driver version yet");
-            settings.error("type", report, message, format!("supported: {}", words.join(", ")));
-        } else {
-            settings.error("type", report, format!("unknown type {word:?}"), suggest(word, &words));
-        }
-        return None;
-    };
+    let kind = parse_kind(settings, word, report)?;
     match table {
         Some(table) if table.is_bits() && kind != Kind::Bool => {
-            let message = format!("a {table} is one bit, not a {word}");
+            let message = format!("a {table} is one bit, not {word:?}");
             report.error(settings.blame(&["type", "at"]), message, "type = \"bool\", or another table in at");
             None
         }
         Some(table) if !table.is_bits() && kind == Kind::Bool => {
             let message = format!("a register of {table} is not a bool");
-            let hint = "type = \"u16\" reads the whole register; bools are in coil and discrete";
+            let hint = "type = \"bits[0]\" is its lowest bit, \"u16\" the whole register; \
+                        bools are in coil and discrete";
             report.error(settings.blame(&["type", "at"]), message, hint);
             None
         }
         _ => Some(kind),
     }
+}
+
+fn parse_kind(settings: &Settings<'_>, word: &str, report: &mut Report) -> Option<Kind> {
+    if let Some((_, kind)) = Kind::WORDS.into_iter().find(|(known, _)| *known == word) {
+        return Some(kind);
+    }
+    let words = Kind::WORDS.map(|(word, _)| word);
+    let (message, hint) = match parse_bits(word) {
+        Some(Ok(kind)) => return Some(kind),
+        Some(Err(wrong)) => wrong,
+        None if TYPES_NOT_YET.iter().any(|begin| word.to_lowercase().starts_with(begin)) => (
+            format!("type {word:?} is not supported by this driver version yet"),
+            format!("supported: {}, bits[4..6]", words.join(", ")),
+        ),
+        None => (format!("unknown type {word:?}"), suggest(word, &words)),
+    };
+    settings.error("type", report, message, hint);
+    None
 }
 
 /// Whether its cells exist, fit into one read and are not in a hole.
@@ -175,13 +190,12 @@ fn check_cells(
 ) {
     let cells = kind.cells();
     let Some(last) = address.checked_add(cells - 1) else {
-        let message = format!("a {} at {table} {address:#06x} goes past the end of the table", kind.word());
+        let message = format!("a {kind} at {table} {address:#06x} goes past the end of the table");
         report.error(settings.blame(&["at", "type"]), message, "the last register is 0xffff");
         return;
     };
     if cells > model.limits.cells(table) {
-        let message =
-            format!("a {} needs {cells} registers, max_read is {}", kind.word(), model.limits.max_read);
+        let message = format!("a {kind} needs {cells} registers, max_read is {}", model.limits.max_read);
         report.error(settings.blame(&["type"]), message, format!("max_read = {cells} or more"));
     }
     if let Some(hole) = model.limits.hole(table, address, last) {
@@ -216,7 +230,7 @@ fn read_order(settings: &Settings<'_>, model: &Model, kind: Kind, report: &mut R
         let letters = settings.text("order", report)?;
         let order = Order::parse(letters).filter(|order| order.bytes() == usize::from(bytes));
         if order.is_none() {
-            let message = format!("{letters:?} is not an order of a {}", kind.word());
+            let message = format!("{letters:?} is not an order for {kind}");
             report.error(settings.blame(&["order", "type"]), message, hint);
         }
         return order;
@@ -245,9 +259,14 @@ fn read_scale(settings: &Settings<'_>, kind: Option<Kind>, report: &mut Report) 
     }
     let factor = if has_scale { settings.number("scale", report) } else { Some(1.0) };
     let offset = if has_offset { settings.number("offset", report) } else { Some(0.0) };
-    if kind == Some(Kind::Bool) {
-        let blamed = settings.blame(&["scale", "offset", "type"]);
-        report.error(blamed, "a bool has no scale and no offset", "leave scale and offset out");
+    let unscaled = match kind {
+        Some(Kind::Bool) => Some("a bool".to_owned()),
+        Some(kind @ Kind::Bits { .. }) => Some(kind.to_string()),
+        _ => settings.get("enum").map(|_| "a point with enum".to_owned()),
+    };
+    if let Some(what) = unscaled {
+        let blamed = settings.blame(&["scale", "offset", "enum", "type"]);
+        report.error(blamed, format!("{what} has no scale and no offset"), "leave scale and offset out");
         return None;
     }
     if factor == Some(0.0) {
@@ -264,6 +283,10 @@ fn read_scale(settings: &Settings<'_>, kind: Option<Kind>, report: &mut Report) 
 
 fn read_rate(settings: &Settings<'_>, model: &Model, report: &mut Report) -> Option<usize> {
     let names: Vec<&str> = model.rates.iter().map(|(name, _)| name.as_str()).collect();
+    if names.is_empty() {
+        // The rates themselves were wrong, which is told already.
+        return None;
+    }
     if settings.get("poll").is_some() {
         let name = settings.text("poll", report)?;
         let rate = names.iter().position(|known| *known == name);
@@ -272,30 +295,15 @@ fn read_rate(settings: &Settings<'_>, model: &Model, report: &mut Report) -> Opt
         }
         return rate;
     }
-    match names.as_slice() {
-        [_] => Some(0),
-        // The rates themselves were wrong, which is told already.
-        [] => None,
-        several => {
-            let rate = several.iter().position(|name| *name == DEFAULT_RATE);
-            if rate.is_none() {
-                let message = "which rate? poll is missing and the model has several";
-                report.error(
-                    settings.path().to_vec(),
-                    message,
-                    format!("poll = one of {}", several.join(", ")),
-                );
-            }
-            rate
-        }
-    }
+    // The fastest is the first.
+    Some(names.iter().position(|name| *name == DEFAULT_RATE).unwrap_or(0))
 }
 
-/// `Some(None)`: not writable.
+/// `Some(None)`: not writable. Without a codec the limits cannot be measured.
 fn read_write(
     settings: &Settings<'_>,
-    table: Table,
-    codec: &Codec,
+    (table, kind): (Table, Kind),
+    codec: Option<&Codec>,
     report: &mut Report,
 ) -> Option<Option<WriteRule>> {
     let path = settings.path_of("write");
@@ -306,23 +314,50 @@ fn read_write(
             let rule = Settings::open(value, path.clone(), WRITE_KEYS, &[], report)?;
             let min = rule.number("min", report);
             let max = rule.number("max", report);
-            check_limits(&rule, codec, (min, max), report);
+            if let Some(codec) = codec {
+                check_limits(&rule, codec, (min, max), report);
+            }
             WriteRule { min, max, verify: rule.flag("verify", report).unwrap_or(false) }
         }
     };
-    if !table.is_writable() {
-        let hint = "leave write out; coil and holding can be written";
-        report.error(settings.blame(&["write", "at"]), format!("{table} cannot be written"), hint);
+    let problem = if !table.is_writable() {
+        Some((format!("{table} cannot be written"), "leave write out; coil and holding can be written"))
+    } else if matches!(kind, Kind::Bits { .. }) {
+        // It takes a function that leaves the other bits alone; read and write back would race the device.
+        let message = "writing some bits of a register is not supported by this driver version yet";
+        Some((message.to_owned(), "leave write out, or write the whole register with type = \"u16\""))
+    } else {
+        let ambiguous = codec.and_then(|codec| codec.labels.as_ref()).and_then(Labels::ambiguous);
+        ambiguous.map(|(label, one, other)| {
+            let message =
+                format!("the label {label:?} is {one} and {other}: which of them is to be written?");
+            (message, "leave write out, or give each number a label of its own")
+        })
+    };
+    if let Some((message, hint)) = problem {
+        report.error(settings.blame(&["write", "at"]), message, hint);
         return None;
     }
     Some(Some(rule))
 }
 
 fn check_limits(rule: &Settings<'_>, codec: &Codec, limits: (Option<f64>, Option<f64>), report: &mut Report) {
-    if codec.kind == Kind::Bool {
+    let unlimited = match codec.kind {
+        _ if codec.labels.is_some() => Some("a point with enum"),
+        Kind::Bool => Some("a bool"),
+        _ => None,
+    };
+    if let Some(what) = unlimited {
         if limits.0.is_some() || limits.1.is_some() {
-            report.error(rule.blame(&["min", "max"]), "a bool has no min and no max", "write = true");
+            report.error(
+                rule.blame(&["min", "max"]),
+                format!("{what} has no min and no max"),
+                "leave min and max out",
+            );
         }
+        return;
+    }
+    if matches!(codec.kind, Kind::Bits { .. }) {
         return;
     }
     if let (Some(min), Some(max)) = limits

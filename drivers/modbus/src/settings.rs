@@ -8,14 +8,11 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use sagoo_driver_sdk::Problem;
+use sagoo_driver_sdk::{Problem, did_you_mean};
 use serde_json::Value as Json;
 
 /// A place in the TOML.
 pub(crate) type Path = Vec<String>;
-
-/// Least likeness (Jaro-Winkler) of two words for "did you mean".
-const LIKENESS: f64 = 0.8;
 
 /// Every mistake found so far.
 #[derive(Debug, Default)]
@@ -59,23 +56,9 @@ pub(crate) fn path<const N: usize>(steps: [&str; N]) -> Path {
     steps.iter().map(|step| (*step).to_owned()).collect()
 }
 
-/// The word most like `word`, when one is like it at all.
-pub(crate) fn did_you_mean<'w>(word: &str, words: impl IntoIterator<Item = &'w str>) -> Option<&'w str> {
-    let likeness = |other: &str| strsim::jaro_winkler(&word.to_lowercase(), other);
-    words
-        .into_iter()
-        .map(|other| (likeness(other), other))
-        .filter(|(likeness, _)| *likeness >= LIKENESS)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, other)| other)
-}
-
 /// The hint for a word that is none of `words`.
 pub(crate) fn suggest(word: &str, words: &[&str]) -> String {
-    match did_you_mean(word, words.iter().copied()) {
-        Some(other) => format!("did you mean {other:?}?"),
-        None => format!("known here: {}", words.join(", ")),
-    }
+    did_you_mean(word, words.iter().copied()).unwrap_or_else(|| format!("known here: {}", words.join(", ")))
 }
 
 /// What this driver will understand one day: a plain answer is better than "unknown key".
@@ -96,6 +79,8 @@ pub(crate) struct Settings<'a> {
     /// Where the overriding table is.
     over: Option<Path>,
     entries: BTreeMap<&'a str, Entry<'a>>,
+    /// Keys that are none.
+    unknown: Vec<&'a str>,
     keys: &'static [&'static str],
     not_yet: &'static [NotYet],
 }
@@ -115,7 +100,8 @@ impl<'a> Settings<'a> {
         not_yet: &'static [NotYet],
         report: &mut Report,
     ) -> Option<Self> {
-        let mut settings = Self { path, over: None, entries: BTreeMap::new(), keys, not_yet };
+        let mut settings =
+            Self { path, over: None, entries: BTreeMap::new(), unknown: Vec::new(), keys, not_yet };
         let place = settings.path.clone();
         settings.lay(value, &place, false, report).then_some(settings)
     }
@@ -145,6 +131,7 @@ impl<'a> Settings<'a> {
                 report.error(step(place, key), message, word.hint);
             } else {
                 report.error(step(place, key), format!("unknown key {key:?}"), suggest(key, self.keys));
+                self.unknown.push(key);
             }
         }
         true
@@ -153,7 +140,7 @@ impl<'a> Settings<'a> {
     /// One entry of a table whose keys the user chooses.
     pub(crate) fn chosen(key: &'a str, value: &'a Json, path: Path) -> Self {
         let entries = BTreeMap::from([(key, Entry { value, overridden: false })]);
-        Self { path, over: None, entries, keys: &[], not_yet: &[] }
+        Self { path, over: None, entries, unknown: Vec::new(), keys: &[], not_yet: &[] }
     }
 
     /// Where the table is.
@@ -176,6 +163,13 @@ impl<'a> Settings<'a> {
         let present = |key: &&&str| self.entries.contains_key(**key);
         let key = keys.iter().find(overridden).or_else(|| keys.iter().find(present));
         key.map_or_else(|| self.path.clone(), |key| self.path_of(key))
+    }
+
+    /// Whether `key` is there under a name that was reported as a slip of the pen: then it is not
+    /// missing as well.
+    pub(crate) fn misspelt(&self, key: &str) -> bool {
+        let meant = did_you_mean(key, [key]);
+        self.unknown.iter().any(|word| did_you_mean(word, self.keys.iter().copied()) == meant)
     }
 
     /// The value as it is.
@@ -348,6 +342,17 @@ mod tests {
         assert_eq!(settings.path_of("on"), path(["model", "m", "on"]));
         assert_eq!(settings.blame(&["on", "count"]), path(["device", "d", "count"]));
         assert_eq!(settings.path_of("timeout"), path(["model", "m"]));
+    }
+
+    #[test]
+    fn a_misspelt_key_is_not_missing_as_well() {
+        let (model, device) = (json!({ "timeuot": "1s", "cuont": 1 }), json!({ "no": true }));
+        let mut report = Report::default();
+        let settings = Settings::open(&model, path(["model", "m"]), KEYS, &[], &mut report).unwrap();
+        assert!(settings.misspelt("timeout") && settings.misspelt("count") && !settings.misspelt("on"));
+        let settings = settings.overridden(&device, path(["device", "d"]), &mut report).unwrap();
+        assert!(settings.misspelt("count") && settings.misspelt("on"));
+        assert_eq!(report.errors(), 3);
     }
 
     #[test]

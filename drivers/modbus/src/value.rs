@@ -1,78 +1,15 @@
-//! Bytes of registers ↔ values: types, byte order, scale.
+//! Bytes of registers ↔ values: byte order, scale, labels.
 //!
 //! Always true: decoding any bytes is a value or a reason, never a panic; `decode(encode(v)) == v`
-//! for every value a point can hold; what does not fit is refused and never clipped. A scaled
+//! for every value that can be written; what does not fit is refused and never clipped. A scaled
 //! integer takes the nearest step. A 32-bit float reads as the shortest decimal that names it:
 //! 12.34 and not 12.34000015258789.
 
 use sagoo_driver_sdk::Value;
 
+use crate::kind::Kind;
+use crate::labels::Labels;
 use crate::scale::Scale;
-
-/// What the registers hold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
-    /// A coil or a discrete input.
-    Bool,
-    /// One register.
-    U16,
-    /// One register, signed.
-    I16,
-    /// Two registers.
-    U32,
-    /// Two registers, signed.
-    I32,
-    /// Four registers.
-    U64,
-    /// Four registers, signed.
-    I64,
-    /// Two registers, IEEE 754.
-    F32,
-    /// Four registers, IEEE 754.
-    F64,
-}
-
-impl Kind {
-    /// Every type and its word.
-    pub(crate) const WORDS: [(&'static str, Self); 9] = [
-        ("bool", Self::Bool),
-        ("u16", Self::U16),
-        ("i16", Self::I16),
-        ("u32", Self::U32),
-        ("i32", Self::I32),
-        ("u64", Self::U64),
-        ("i64", Self::I64),
-        ("f32", Self::F32),
-        ("f64", Self::F64),
-    ];
-
-    /// Its word in `type`.
-    pub(crate) fn word(self) -> &'static str {
-        Self::WORDS.iter().find(|(_, kind)| *kind == self).map_or("", |(word, _)| word)
-    }
-
-    /// Cells of its table that it takes.
-    pub(crate) fn cells(self) -> u16 {
-        match self {
-            Self::Bool | Self::U16 | Self::I16 => 1,
-            Self::U32 | Self::I32 | Self::F32 => 2,
-            Self::U64 | Self::I64 | Self::F64 => 4,
-        }
-    }
-
-    /// Smallest and largest whole number; `None` for what is not whole.
-    fn range(self) -> Option<(i128, i128)> {
-        match self {
-            Self::U16 => Some((0, u16::MAX.into())),
-            Self::I16 => Some((i16::MIN.into(), i16::MAX.into())),
-            Self::U32 => Some((0, u32::MAX.into())),
-            Self::I32 => Some((i32::MIN.into(), i32::MAX.into())),
-            Self::U64 => Some((0, u64::MAX.into())),
-            Self::I64 => Some((i64::MIN.into(), i64::MAX.into())),
-            Self::Bool | Self::F32 | Self::F64 => None,
-        }
-    }
-}
 
 /// Which byte stands where on the wire: `A` is the most significant one, so `CDAB` sends the low
 /// word first.
@@ -128,7 +65,7 @@ impl Order {
 }
 
 /// How a point's bytes become its value.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Codec {
     /// The type.
     pub(crate) kind: Kind,
@@ -136,6 +73,8 @@ pub(crate) struct Codec {
     pub(crate) order: Order,
     /// Absent: whole numbers stay whole numbers.
     pub(crate) scale: Option<Scale>,
+    /// What the numbers stand for; then there is no scale.
+    pub(crate) labels: Option<Labels>,
 }
 
 impl Codec {
@@ -146,7 +85,7 @@ impl Codec {
             return Err(format!("{} bytes where {bytes} belong", wire.len()));
         }
         let raw = match self.kind {
-            Kind::Bool => return Ok(Value::Bool(wire[0] != 0)),
+            Kind::Bool => u64::from(wire[0] != 0),
             _ => self.order.gather(wire),
         };
         match self.kind {
@@ -155,17 +94,24 @@ impl Codec {
             Kind::I16 => self.signed((raw as u16 as i16).into()),
             Kind::I32 => self.signed((raw as u32 as i32).into()),
             Kind::I64 => self.signed(raw as i64),
-            Kind::Bool | Kind::U16 | Kind::U32 | Kind::U64 => match &self.scale {
-                None => Ok(Value::Uint(raw)),
-                Some(scale) => finite(scale.of_integer(raw.into())),
-            },
+            Kind::Bool => self.integer(raw.into(), Value::Bool(raw != 0)),
+            Kind::Bits { .. } | Kind::U16 | Kind::U32 | Kind::U64 => {
+                let raw = self.kind.of_register(raw);
+                self.integer(raw.into(), Value::Uint(raw))
+            }
         }
     }
 
     fn signed(&self, raw: i64) -> Result<Value, String> {
-        match &self.scale {
-            None => Ok(Value::Int(raw)),
-            Some(scale) => finite(scale.of_integer(raw.into())),
+        self.integer(raw.into(), Value::Int(raw))
+    }
+
+    /// `plain` is the value when neither a label nor a scale makes something else of the number.
+    fn integer(&self, number: i128, plain: Value) -> Result<Value, String> {
+        match (&self.labels, &self.scale) {
+            (Some(labels), _) => labels.value(number),
+            (None, Some(scale)) => finite(scale.of_integer(number)),
+            (None, None) => Ok(plain),
         }
     }
 
@@ -175,18 +121,26 @@ impl Codec {
 
     /// Value → bytes for the wire, or why it does not fit. A bool is one byte, 0 or 1.
     pub(crate) fn encode(&self, value: &Value) -> Result<Vec<u8>, String> {
-        if self.kind == Kind::Bool {
-            return Ok(vec![u8::from(as_bool(value)?)]);
-        }
-        let raw = match self.kind.range() {
-            Some(range) => self.whole(value, range)? as u64,
-            None => {
+        let raw = match (self.kind, self.kind.range()) {
+            (Kind::Bits { .. }, _) => return Err(format!("{} is a part of a register", self.kind)),
+            (Kind::Bool, _) => {
+                let on = match &self.labels {
+                    Some(labels) => labels.raw(value)? != 0,
+                    None => as_bool(value)?,
+                };
+                return Ok(vec![u8::from(on)]);
+            }
+            (_, Some(range)) => match &self.labels {
+                Some(labels) => labels.raw(value)? as u64,
+                None => self.whole(value, range)? as u64,
+            },
+            (_, None) => {
                 let value = as_number(value)?;
                 let raw = self.scale.as_ref().map_or(value, |scale| scale.inverse(value));
                 match self.kind {
                     Kind::F32 if (raw as f32).is_finite() => (raw as f32).to_bits().into(),
                     Kind::F64 if raw.is_finite() => raw.to_bits(),
-                    kind => return Err(format!("{value} does not fit {}", kind.word())),
+                    kind => return Err(format!("{value} does not fit {kind}")),
                 }
             }
         };
@@ -209,7 +163,7 @@ impl Codec {
         if (least..=most).contains(&raw) {
             return Ok(raw);
         }
-        let word = self.kind.word();
+        let word = self.kind;
         Err(match &self.scale {
             None => format!("{value} does not fit {word}, {least} to {most}"),
             Some(scale) => {
@@ -272,7 +226,7 @@ mod tests {
     use super::*;
 
     fn codec(kind: Kind, order: &str) -> Codec {
-        Codec { kind, order: Order::parse(order).unwrap(), scale: None }
+        Codec { kind, order: Order::parse(order).unwrap(), scale: None, labels: None }
     }
 
     /// Made by hand: the number 0x0102…08 with its bytes laid out by each order.
@@ -333,14 +287,14 @@ mod tests {
         );
         assert!(refused(&plain, Value::Bool(true)).contains("not a number"));
         assert!(refused(&plain, Value::Float(f64::NAN)).contains("not a number"));
-        let scaled = Codec { scale: Some(Scale::new(0.1, 0.0)), ..plain };
+        let scaled = Codec { scale: Some(Scale::new(0.1, 0.0)), ..plain.clone() };
         assert_eq!(refused(&scaled, Value::Int(7_000)), "7000 does not fit u16, 0 to 6553.5 with its scale");
         assert_eq!(scaled.encode(&Value::Float(230.1)), Ok(2301u16.to_be_bytes().to_vec()));
         assert_eq!(
             refused(&codec(Kind::F32, "ABCD"), Value::Float(1e39)),
             format!("{} does not fit f32", 1e39)
         );
-        let coil = Codec { kind: Kind::Bool, order: Order::plain(2), scale: None };
+        let coil = Codec { kind: Kind::Bool, order: Order::plain(2), scale: None, labels: None };
         for (value, bit) in
             [(Value::Int(1), 1), (Value::Uint(0), 0), (Value::Float(1.0), 1), (Value::Bool(false), 0)]
         {
@@ -367,8 +321,24 @@ mod tests {
 
     proptest! {
         #[test]
+        fn bits_are_the_register_moved_down_and_masked(
+            register in any::<u16>(), first in 0..16u8, more in 0..16u8, swapped in any::<bool>(),
+        ) {
+            let last = (first + more).min(15);
+            let (order, wire) = match swapped {
+                false => ("AB", register.to_be_bytes()),
+                true => ("BA", register.to_le_bytes()),
+            };
+            let mask = (1u64 << (last - first + 1)) - 1;
+            let expected = (u64::from(register) >> first) & mask;
+            let kind = Kind::Bits { first, last };
+            prop_assert_eq!(codec(kind, order).decode(&wire), Ok(Value::Uint(expected)));
+            prop_assert!(codec(kind, order).encode(&Value::Uint(expected)).is_err(), "never a whole register");
+        }
+
+        #[test]
         fn what_is_read_can_be_written_back((kind, order) in numeric(), raw in any::<u64>()) {
-            let codec = Codec { kind, order, scale: None };
+            let codec = Codec { kind, order, scale: None, labels: None };
             let wire = order.spread(raw);
             prop_assert_eq!(wire.len(), usize::from(kind.cells()) * 2);
             if let Ok(value) = codec.decode(&wire) {
@@ -380,7 +350,7 @@ mod tests {
         fn scaled_registers_can_be_written_back((kind, order) in numeric(), raw in any::<u32>(), places in 0..5u32) {
             prop_assume!(!matches!(kind, Kind::F32 | Kind::F64));
             let scale = Scale::new(1.0 / f64::from(10u32.pow(places)), -273.15);
-            let codec = Codec { kind, order, scale: Some(scale) };
+            let codec = Codec { kind, order, scale: Some(scale), labels: None };
             let wire = order.spread(raw.into());
             let value = codec.decode(&wire).unwrap();
             prop_assert_eq!(codec.encode(&value), Ok(wire));
@@ -389,7 +359,7 @@ mod tests {
         #[test]
         fn any_bytes_are_a_value_or_a_reason((kind, order) in numeric(), wire in proptest::collection::vec(any::<u8>(), 0..12)) {
             let fits = wire.len() == usize::from(kind.cells()) * 2;
-            let value = Codec { kind, order, scale: Some(Scale::new(1e300, 0.0)) }.decode(&wire);
+            let value = Codec { kind, order, scale: Some(Scale::new(1e300, 0.0)), labels: None }.decode(&wire);
             prop_assert!(fits || value.is_err());
             if let Ok(value) = value {
                 prop_assert!(matches!(value, Value::Float(v) if v.is_finite()), "{:?}", value);
@@ -398,7 +368,7 @@ mod tests {
 
         #[test]
         fn a_value_that_fits_reads_back_as_itself((kind, order) in numeric(), number in any::<i64>()) {
-            let codec = Codec { kind, order, scale: None };
+            let codec = Codec { kind, order, scale: None, labels: None };
             if let Ok(wire) = codec.encode(&Value::Int(number)) {
                 let back = as_number(&codec.decode(&wire).unwrap()).unwrap();
                 let exact = if kind == Kind::F32 { f64::from(number as f32) } else { number as f64 };

@@ -24,13 +24,14 @@ pub const HEARTBEAT: Duration = Duration::from_secs(10);
 pub const HEARTBEAT_RANGE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(15);
 /// `[sagoo] ack_timeout`
 pub const ACK_TIMEOUT: Duration = Duration::from_secs(5);
-/// Range of `[sagoo] ack_timeout`.
-pub const ACK_TIMEOUT_RANGE: RangeInclusive<Duration> = Duration::from_millis(200)..=Duration::from_secs(60);
+/// Range of `[sagoo] ack_timeout`: the platform stores a message that is repeated a second time, so
+/// that hurry costs more than patience.
+pub const ACK_TIMEOUT_RANGE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(60);
 /// `[sagoo] row_spacing`
 pub const ROW_SPACING: Duration = Duration::from_millis(250);
 /// Range of `[sagoo] row_spacing`: the open-source platform overwrites rows of one device that reach
 /// its storage together.
-pub const ROW_SPACING_RANGE: RangeInclusive<Duration> = Duration::from_millis(200)..=Duration::from_secs(60);
+pub const ROW_SPACING_RANGE: RangeInclusive<Duration> = Duration::from_millis(250)..=Duration::from_secs(60);
 
 /// `[buffer] dir`
 pub const BUFFER_DIR: &str = "/var/lib/sagoo-edge/buffer";

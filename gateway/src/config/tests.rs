@@ -99,7 +99,8 @@ fn the_samples_example_is_read_key_by_key() {
     assert_eq!(model.settings.get("version"), None);
     let device = &config.devices["meter-3a"];
     assert_eq!((device.connection.as_str(), device.model.as_str()), ("hall", "em24"));
-    assert_eq!(device.settings, json!({"unit": 11, "points": {"voltage": {}}}));
+    assert_eq!(device.settings, json!({"unit": 11, "points": {"voltage": {"scale": 1.0}}}));
+    assert_eq!(model.settings["points"]["phase"]["enum"], json!({"0": "L123", "1": "L132"}));
     assert_eq!(device.points["voltage"].deadband, Some(Deadband::Percent(1.0)));
     assert_eq!(device.points["voltage"].unit, "V");
     assert_eq!(device.points["energy"].deadband, Some(Deadband::Absolute(0.0)));
@@ -173,7 +174,7 @@ fn drivers_can_check_their_part_although_the_gateways_has_mistakes() {
     let dir = write_all(&[("gateway.toml", &text)]);
     let loaded = load(dir.path());
     assert!(loaded.config.is_none());
-    assert_eq!(loaded.draft.unwrap().devices["meter-3a"].points.len(), 3);
+    assert_eq!(loaded.draft.unwrap().devices["meter-3a"].points.len(), 4);
     assert!(load(&folder().join("cases/syntax_errors")).draft.is_none());
 }
 

@@ -4,7 +4,7 @@
 //! Always true: it sleeps unless something happened (the buffer's head, a message, a timer); the
 //! flight is asked for no more than the link has room for, so handing over never fails.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::HashSet;
 use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::reader::{For, Reader};
+use super::replies::Replies;
 use super::report::Report;
 use super::sagoo::downlink::Downlink;
 use super::sagoo::flight::{Flight, Kind, Note, Options, Outgoing, Plan, READ_AHEAD_BYTES};
@@ -27,10 +28,6 @@ use crate::pipeline;
 use crate::pipeline::handle::{Gone, Stored};
 use crate::row::GATEWAY;
 
-/// Answers to commands waiting for the broker; while it is full, commands wait with theirs.
-pub const REPLY_QUEUE: usize = 64;
-/// Answers older than this meet nobody.
-pub const REPLY_LIFETIME: Duration = Duration::from_secs(45);
 /// Time for acknowledgements still on their way when stopping.
 pub const LAST_ACKS: Duration = Duration::from_millis(600);
 /// Time for the link to say goodbye when stopping.
@@ -49,8 +46,7 @@ struct Forwarder {
     pipeline: pipeline::Handle,
     head: watch::Receiver<u64>,
     reading: Option<Reading>,
-    replies: mpsc::Receiver<Outgoing>,
-    held_replies: VecDeque<(Instant, Outgoing)>,
+    replies: Replies,
     report: Report,
     device_key: String,
 }
@@ -58,11 +54,13 @@ struct Forwarder {
 /// Forwards until `stop`. Ends with an error only if the pipeline or the link has ended by itself.
 pub async fn run(setup: Setup, stop: CancellationToken) -> anyhow::Result<()> {
     let resume = setup.pipeline.resume().await.context("asking where to begin forwarding")?;
+    let head = setup.pipeline.head();
     let own_key = setup.gateway.identity.device_key.clone();
     let options = Options {
         gateway: setup.gateway.identity.clone(),
         devices: setup.devices.iter().map(|device| (device.name.clone(), device.identity.clone())).collect(),
         positions: resume.positions,
+        written_before: *head.borrow(),
         heartbeat: setup.config.heartbeat,
         ack_timeout: setup.config.ack_timeout,
         row_spacing: setup.config.row_spacing,
@@ -76,7 +74,7 @@ pub async fn run(setup: Setup, stop: CancellationToken) -> anyhow::Result<()> {
         keys.flat_map(|key| topic::reply_filters(key).into_iter().chain(topic::command_filters(key)));
     let report = Report::new(setup.status, link::name(&setup.config.broker));
     let (link, ends) = Link::new(setup.config, filters.collect());
-    let (answers, replies) = mpsc::channel(REPLY_QUEUE);
+    let (answers, replies) = Replies::new();
     let devices = setup.devices.into_iter().map(|device| (device.name, device.identity, device.points));
     let downlink = Downlink::new(
         &setup.gateway.identity,
@@ -97,11 +95,10 @@ pub async fn run(setup: Setup, stop: CancellationToken) -> anyhow::Result<()> {
         downlink,
         ends,
         session: None,
-        head: setup.pipeline.head(),
+        head,
         pipeline: setup.pipeline,
         reading: None,
         replies,
-        held_replies: VecDeque::new(),
         report,
         device_key: own_key.to_string(),
     };
@@ -129,7 +126,8 @@ impl Forwarder {
             let busy = self.read(now);
             let (plan, wake) = self.send(now);
             self.tell().await?;
-            let waiting = plan.more || (self.session.is_some() && !self.held_replies.is_empty());
+            self.give_up_replies(now).await?;
+            let waiting = plan.more || (self.session.is_some() && !self.replies.is_empty());
             let reads = self.reading.is_some();
             let hears = self.flight.is_alive() && !reads;
             tokio::select! {
@@ -144,9 +142,7 @@ impl Forwarder {
                     online_open = changed.is_ok();
                     self.flight.set_online(&online.borrow_and_update());
                 }
-                Some(reply) = self.replies.recv(), if self.held_replies.len() < REPLY_QUEUE => {
-                    self.held_replies.push_back((Instant::now(), reply));
-                }
+                () = self.replies.hear() => {}
                 () = room(&self.ends.outgoing), if waiting => {}
                 () = wake_up(wake) => {}
                 () = tokio::task::yield_now(), if busy => {}
@@ -174,10 +170,9 @@ impl Forwarder {
     }
 
     fn send(&mut self, now: Instant) -> (Plan, Option<Instant>) {
-        self.held_replies.retain(|(since, _)| now.duration_since(*since) < REPLY_LIFETIME);
         if let Some(session) = self.session {
             while self.ends.outgoing.capacity() > 0
-                && let Some((_, reply)) = self.held_replies.pop_front()
+                && let Some(reply) = self.replies.next(now)
             {
                 self.hand_over(session, reply);
             }
@@ -190,7 +185,7 @@ impl Forwarder {
         }
         let wake = plan.wake.map(Instant::from_std);
         let status = self.report.update(&self.flight, self.downlink.received(), now);
-        let wake = [wake, status].into_iter().flatten().min();
+        let wake = [wake, status, self.replies.wake()].into_iter().flatten().min();
         (plan, wake)
     }
 
@@ -219,6 +214,20 @@ impl Forwarder {
         Ok(())
     }
 
+    /// Nobody waits for these answers any more.
+    async fn give_up_replies(&mut self, now: Instant) -> anyhow::Result<()> {
+        for answer in self.replies.overdue(now) {
+            tracing::warn!(
+                topic = answer.outgoing.topic,
+                "an answer to a command could not leave in time and is not sent"
+            );
+            if let Some((device, event)) = answer.instead {
+                self.pipeline.event(&device, event).await.context("storing an event")?;
+            }
+        }
+        Ok(())
+    }
+
     async fn note(&mut self, note: Note) -> anyhow::Result<()> {
         match note {
             Note::Silent => {
@@ -241,16 +250,26 @@ impl Forwarder {
                 cut = losses.cut,
                 "values do not fit the platform's columns and are cut or left out; told once per device"
             ),
-            Note::Parked { device, id, tries } => {
-                tracing::warn!(
+            Note::Parked { device, seq, id, samples, tries, payload } => {
+                let reason = match tries {
+                    0 => "it is too large for one message",
+                    _ => "the platform answers others but never this one",
+                };
+                tracing::error!(
                     device = &*device,
+                    seq,
                     id,
+                    samples,
                     tries,
-                    "a row is set aside: the platform answers others but never this one"
+                    reason,
+                    payload,
+                    "a row is given up and counted as parked"
                 );
                 // An event about a parked event could be parked as well, and so on for ever.
                 if *device != *GATEWAY {
-                    let value = serde_json::json!({ "device": &*device, "id": id, "tries": tries });
+                    let value = serde_json::json!({
+                        "device": &*device, "seq": seq, "id": id, "samples": samples, "tries": tries,
+                    });
                     self.pipeline
                         .event(GATEWAY, event("rowParked", value))
                         .await
@@ -278,7 +297,9 @@ impl Forwarder {
                     self.flight.disconnected(now.into_std());
                     self.report.disconnected(reason, now);
                 }
-                Incoming::Message { topic, payload } => self.message(&topic, &payload, now),
+                Incoming::Message { topic, payload, received } => {
+                    self.message(&topic, &payload, received, now);
+                }
             }
             turns -= 1;
             next = (turns > 0).then(|| self.ends.incoming.try_recv().ok()).flatten();
@@ -286,11 +307,11 @@ impl Forwarder {
         Ok(())
     }
 
-    fn message(&mut self, topic: &str, payload: &[u8], now: Instant) {
+    fn message(&mut self, topic: &str, payload: &[u8], received: Instant, now: Instant) {
         let (kind, device) = match topic::parse(topic) {
             Some(Inbound::PropertyReply { device }) => (Kind::Property, device),
             Some(Inbound::PackReply { device }) => (Kind::Pack, device),
-            Some(command) => return self.downlink.handle(topic, command, payload),
+            Some(command) => return self.downlink.handle(topic, command, payload, received),
             None => return,
         };
         match parse::reply(payload) {

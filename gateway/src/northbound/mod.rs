@@ -3,6 +3,7 @@
 //! - [`forwarder`]: the one task; brings the others together.
 //! - [`sagoo`]: what is said on the wire, and when.
 //! - [`reader`]: from records in the buffer to rows, in order and again where needed.
+//! - [`replies`]: answers to commands, which leave in time or not at all.
 //! - [`report`]: what status says of it.
 //! - [`backoff`]: how long to wait after a failure.
 //!
@@ -14,6 +15,7 @@ pub mod forwarder;
 #[cfg(test)]
 mod mosquitto;
 pub mod reader;
+pub mod replies;
 pub mod report;
 pub mod sagoo;
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! What `sagoo-edge status` says of the platform.
 //!
-//! Always true: a change of state is published at once, counters at most every [`STATUS_INTERVAL`],
-//! and nothing is published when nothing changed.
+//! Always true: a change of state is published at once, counters at most every [`STATUS_INTERVAL`];
+//! while nothing changes, `since_s` is renewed when the forwarder is awake anyway, every
+//! [`SINCE_INTERVAL`] at most.
 
 use std::time::Duration;
 
@@ -13,6 +14,9 @@ use crate::status::NorthboundStatus;
 
 /// Counters are published at most this often.
 const STATUS_INTERVAL: Duration = Duration::from_millis(500);
+
+/// The age of the state is published at most this often.
+const SINCE_INTERVAL: Duration = Duration::from_secs(5);
 
 /// What is told to `status`.
 #[derive(Debug)]
@@ -72,6 +76,7 @@ impl Report {
     pub fn update(&mut self, flight: &Flight, commands: u64, now: Instant) -> Option<Instant> {
         let (counts, in_flight) = (flight.counts(), flight.in_flight());
         self.stale |= (counts, commands, in_flight) != (self.counts, self.commands, self.in_flight);
+        self.stale |= self.published.is_some_and(|at| now.duration_since(at) >= SINCE_INTERVAL);
         let due = self.published.map(|at| at + STATUS_INTERVAL);
         if due.is_some() && !self.stale {
             return None;
@@ -93,5 +98,46 @@ impl Report {
             status.commands = commands;
         });
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::super::sagoo::flight::Options;
+    use super::*;
+    use crate::row::Identity;
+
+    #[test]
+    fn the_age_of_the_state_is_renewed_though_nothing_else_changes() {
+        let options = Options {
+            gateway: Identity { product_key: "p".into(), device_key: "gw".into() },
+            devices: Vec::new(),
+            positions: HashMap::new(),
+            written_before: 0,
+            heartbeat: Duration::from_secs(10),
+            ack_timeout: Duration::from_secs(5),
+            row_spacing: Duration::from_millis(250),
+            read_ahead_bytes: 0,
+            run: 1,
+        };
+        let start = Instant::now();
+        let flight = Flight::new(options, start.into_std());
+        let (sender, seen) = watch::channel(NorthboundStatus::default());
+        let mut report = Report::new(sender, "mqtt://b:1883".to_owned());
+        report.connected(start);
+        assert_eq!(report.update(&flight, 0, start), None);
+        let soon = start + SINCE_INTERVAL / 2;
+        assert_eq!(
+            (report.update(&flight, 0, soon), seen.borrow().since_s),
+            (None, 0),
+            "nobody is woken for it"
+        );
+        let later = start + SINCE_INTERVAL * 3;
+        assert_eq!(
+            (report.update(&flight, 0, later), seen.borrow().since_s),
+            (None, later.duration_since(start).as_secs())
+        );
     }
 }

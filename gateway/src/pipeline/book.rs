@@ -84,6 +84,16 @@ impl Book {
         Self { accounts: accounts.collect(), segments: BTreeMap::new(), floor }
     }
 
+    /// Forgets what cannot be: positions above the next seq (a power cut took the records), and
+    /// devices that are no longer configured and have nothing waiting. Called after the scan.
+    pub fn reconcile(&mut self, next_seq: u64, configured: impl Fn(&str) -> bool) {
+        self.accounts.retain(|device, account| configured(device) || account.ledger.waiting > 0);
+        for account in self.accounts.values_mut() {
+            account.position = account.position.min(next_seq);
+        }
+        self.floor = self.floor.min(next_seq);
+    }
+
     /// For the cursor.
     pub fn detail(&self) -> Vec<u8> {
         let mut accounts: Vec<KeptAccount> = self
@@ -294,6 +304,28 @@ mod tests {
         assert_eq!(book.floor(2), 2);
         book.stored(1, 2, &device, 1);
         assert_eq!(book.floor(3), 2);
+    }
+
+    #[test]
+    fn a_position_above_the_records_is_not_believed() {
+        let device: Arc<str> = "a".into();
+        let mut book = Book::default();
+        book.stored(1, 9, &device, 1);
+        book.settled(&device, 9, 1, Fate::Acknowledged);
+        let mut again = Book::restore(10, &book.detail());
+        again.reconcile(5, |_| true);
+        again.stored(1, 5, &device, 1);
+        assert_eq!((again.ledger("a").waiting, again.floor(6)), (1, 5));
+    }
+
+    #[test]
+    fn a_device_that_is_gone_is_forgotten_when_nothing_waits() {
+        let (kept, gone): (Arc<str>, Arc<str>) = ("kept".into(), "gone".into());
+        let mut book = Book::default();
+        book.suppressed(&kept, 1);
+        book.suppressed(&gone, 1);
+        book.reconcile(1, |name| name == "kept");
+        assert_eq!(book.devices().count(), 1);
     }
 
     #[test]

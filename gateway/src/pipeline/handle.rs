@@ -71,7 +71,7 @@ pub struct Settled {
 pub enum Fate {
     /// The platform answered.
     Acknowledged,
-    /// Set aside: the platform answers others but never these.
+    /// Given up: the platform answers others but never these.
     Parked,
 }
 

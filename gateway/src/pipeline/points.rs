@@ -30,8 +30,8 @@ struct Point {
     rule: PointConfig,
     key: Arc<str>,
     shown: PointSnapshot,
-    /// Value and boot time of the last report.
-    reported: Option<(f64, u64)>,
+    /// Value and boot time of the last report; only with a deadband.
+    reported: Option<(Value, u64)>,
 }
 
 /// Points whose quality changed, by what it changed to.
@@ -59,6 +59,8 @@ impl Device {
         });
         let points: HashMap<Arc<str>, Point> = points.collect();
         let configured = |key: &Arc<str>| points.values().any(|point| point.key == *key);
+        // a device that was replaced by another (new keys on the platform) begins anew
+        let last = last.filter(|row| row.identity == config.identity);
         let set = last.into_iter().flat_map(|row| &row.cells).filter(|cell| configured(&cell.key));
         let set = set.map(|cell| (cell.key.clone(), (cell.value.clone(), cell.time_ms))).collect();
         Self { name, identity: config.identity.clone(), points, set }
@@ -179,24 +181,32 @@ impl Device {
 impl Point {
     /// Whether the value is news; remembers it if so.
     fn reports(&mut self, value: &Value, boot_ns: u64) -> bool {
-        let (Some(deadband), Some(number)) = (self.rule.deadband, number(value)) else {
-            return true;
-        };
-        if let Some((last, at)) = self.reported {
+        let Some(deadband) = self.rule.deadband else { return true };
+        if let Some((last, at)) = &self.reported {
+            let due = self
+                .rule
+                .heartbeat
+                .is_some_and(|heartbeat| u128::from(boot_ns.saturating_sub(*at)) >= heartbeat.as_nanos());
+            if !due && within(deadband, last, value) {
+                return false;
+            }
+        }
+        self.reported = Some((value.clone(), boot_ns));
+        true
+    }
+}
+
+/// Whether the change is too small to report; what is not a number has to be the same.
+fn within(deadband: Deadband, last: &Value, value: &Value) -> bool {
+    match (number(last), number(value)) {
+        (Some(last), Some(value)) => {
             let band = match deadband {
                 Deadband::Absolute(band) => band,
                 Deadband::Percent(percent) => last.abs() * percent / 100.0,
             };
-            let due = self
-                .rule
-                .heartbeat
-                .is_some_and(|heartbeat| u128::from(boot_ns.saturating_sub(at)) >= heartbeat.as_nanos());
-            if (number - last).abs() <= band && !due {
-                return false;
-            }
+            (value - last).abs() <= band
         }
-        self.reported = Some((number, boot_ns));
-        true
+        _ => last == value,
     }
 }
 
@@ -307,6 +317,17 @@ mod tests {
     }
 
     #[test]
+    fn a_text_or_a_flag_with_a_deadband_is_reported_when_it_changes() {
+        let mut device = device(|rule| rule.deadband = Some(Deadband::Absolute(0.0)));
+        let flag = |on: bool, s: u64| Sample { value: Some(Value::Bool(on)), ..good(0, 0.0, s * SECOND) };
+        let reported: Vec<usize> = [flag(true, 1), flag(true, 2), flag(false, 3)]
+            .into_iter()
+            .map(|sample| make(&mut device, vec![sample]).rows.len())
+            .collect();
+        assert_eq!(reported, [1, 0, 1]);
+    }
+
+    #[test]
     fn a_restart_continues_the_set() {
         let config_points = device(|_| {});
         let last = Row {
@@ -330,5 +351,11 @@ mod tests {
         let mut device = Device::new("dev".into(), &config, Some(&last));
         let made = make(&mut device, vec![good(0, 1.0, SECOND)]);
         assert_eq!(cells(&made.rows[0]), [("A".into(), 1.0, 1_000), ("B".into(), 7.0, 500)]);
+
+        let replaced = Identity { product_key: "p".into(), device_key: "another".into() };
+        let mut device =
+            Device::new("dev".into(), &DeviceConfig { identity: replaced, ..config }, Some(&last));
+        let made = make(&mut device, vec![good(0, 1.0, SECOND)]);
+        assert_eq!(cells(&made.rows[0]), [("A".into(), 1.0, 1_000)]);
     }
 }

@@ -25,12 +25,15 @@ use crate::row::{Cell, Event, GATEWAY, Identity, Row, Value};
 
 /// How often settled rows are written to the cursor: what a kill may make us send twice.
 const CURSOR_INTERVAL: Duration = Duration::from_millis(100);
+/// Driver processes remembered besides what the buffer remembers.
+const INSTANCES: usize = 64;
 /// How often a disk that took no data is tried again.
 const RETRY_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Opens the buffer, counts what waits in it and starts the thread. Blocks for as long as that takes.
 pub fn start(config: &Config) -> Result<(Handle, thread::JoinHandle<()>), sagoo_edge_buffer::Error> {
-    let (writer, last) = Writer::open(&config.buffer)?;
+    let (writer, last) =
+        Writer::open(&config.buffer, |name| name == GATEWAY || config.devices.contains_key(name))?;
     let (queue, asks) = mpsc::channel(QUEUE);
     let head = writer.head();
     let newest = last.values().map(|row| row.time_ms).max();
@@ -67,8 +70,8 @@ struct Pipeline {
     wall: WallClock,
     /// Last batch taken per driver process.
     done: HashMap<[u8; 16], u64>,
-    /// Running totals of dropped samples, per device and driver process.
-    seen_dropped: HashMap<(Arc<str>, [u8; 16]), u64>,
+    /// Running total of dropped samples per device, and the driver process it is of.
+    seen_dropped: HashMap<Arc<str>, ([u8; 16], u64)>,
 }
 
 #[derive(Debug, Default)]
@@ -130,6 +133,10 @@ impl Pipeline {
         let taken = self.done.get(&origin.instance).copied().max(self.writer.last_seq_of(&origin.instance));
         if taken >= Some(origin.seq) {
             return self.writer.wait_for(origin, reply);
+        }
+        if self.done.len() >= INSTANCES && !self.done.contains_key(&origin.instance) {
+            // those of processes that are gone; the buffer knows what was stored of them
+            self.done.clear();
         }
         self.done.insert(origin.instance, origin.seq);
         let mut rows = Vec::new();
@@ -217,7 +224,8 @@ impl Pipeline {
 
     /// A driver's running total of dropped samples.
     fn dropped(&mut self, device: Arc<str>, instance: [u8; 16], total: u64) {
-        let before = self.seen_dropped.insert((device.clone(), instance), total).unwrap_or(0);
+        let before = self.seen_dropped.insert(device.clone(), (instance, total));
+        let before = before.filter(|before| before.0 == instance).map_or(0, |before| before.1);
         if total > before {
             tracing::error!(%device, samples = total - before, "driver dropped samples while the gateway did not take them");
             self.writer.book.dropped_by_driver(&device, total - before);

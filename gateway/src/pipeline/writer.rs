@@ -21,7 +21,7 @@ use crate::config::types::{BufferConfig, Sync};
 use crate::row::Row;
 use crate::status::BufferStatus;
 
-/// Records kept while the disk takes no data: one per driver, and events; more events are lost and said.
+/// Events and rows of the gateway's own kept while the disk takes no data; more are lost and said.
 const STALLED: usize = 256;
 /// How often a persisting trouble with the disk is said again.
 const TROUBLE_INTERVAL: Duration = Duration::from_secs(60);
@@ -41,6 +41,8 @@ pub struct Writer {
     head: watch::Sender<u64>,
     /// The cursor on disk is behind the book.
     pub unwritten_cursor: bool,
+    /// First seq on disk.
+    first: u64,
     /// Records the disk did not take.
     stalled: VecDeque<Unwritten>,
     trouble: Option<(String, Instant)>,
@@ -85,7 +87,10 @@ impl Unwritten {
 
 impl Writer {
     /// Opens the buffer and counts what waits in it; also gives each device's last row.
-    pub fn open(config: &BufferConfig) -> Result<(Self, HashMap<Arc<str>, Row>), Error> {
+    pub fn open(
+        config: &BufferConfig,
+        configured: impl Fn(&str) -> bool,
+    ) -> Result<(Self, HashMap<Arc<str>, Row>), Error> {
         let (mut buffer, recovery) = Buffer::open(options(config))?;
         tracing::info!(dir = %config.dir.display(), segments = recovery.segments, records = recovery.records, "buffer opened");
         if recovery.torn_bytes > 0 || recovery.damaged_records > 0 {
@@ -97,6 +102,11 @@ impl Writer {
         }
         let mut book = Book::restore(buffer.cursor().floor, &buffer.cursor().detail);
         let last = scan(&mut buffer, &mut book)?;
+        book.reconcile(buffer.next_seq(), configured);
+        if !recovery.evicted.is_empty() {
+            let records: u64 = recovery.evicted.iter().map(|gone| gone.records).sum();
+            tracing::error!(records, "buffer.max_size is smaller than what waited: oldest records dropped");
+        }
         let (head, _) = watch::channel(buffer.next_seq());
         let writer = Self {
             book,
@@ -105,6 +115,7 @@ impl Writer {
             context: HashMap::new(),
             head,
             unwritten_cursor: false,
+            first: buffer.first_seq(),
             stalled: VecDeque::new(),
             trouble: None,
             syncing: None,
@@ -126,7 +137,10 @@ impl Writer {
     /// Told when a batch that was submitted before is written; at once if it is.
     pub fn wait_for(&mut self, origin: Origin, reply: oneshot::Sender<()>) {
         match self.stalled.iter_mut().find(|unwritten| unwritten.origin == Some(origin)) {
-            Some(waiting) => waiting.replies.push(reply),
+            Some(waiting) => {
+                waiting.replies.retain(|reply| !reply.is_closed());
+                waiting.replies.push(reply);
+            }
             None => drop(reply.send(())),
         }
     }
@@ -138,8 +152,9 @@ impl Writer {
 
     /// Writes now, or keeps it until the disk takes data again.
     pub fn submit(&mut self, unwritten: Unwritten) {
-        if self.stalled.len() >= STALLED {
-            // sessions have one batch on its way each, so only events can come to this
+        // batches always have a place: a session has one on its way, so drivers bound them
+        let others = self.stalled.iter().filter(|stalled| stalled.origin.is_none()).count();
+        if unwritten.origin.is_none() && others >= STALLED {
             tracing::error!("event lost: the buffer takes no data");
             return;
         }
@@ -184,7 +199,10 @@ impl Writer {
             return Written::TooLarge;
         }
         let begins = self.context.is_empty();
-        let Appended { outcome, evicted } = match self.buffer.append(*class, *origin, &payload) {
+        let appended = self.buffer.append(*class, *origin, &payload);
+        // room is made before the write, which may fail all the same
+        self.count_evicted();
+        let Appended { outcome, .. } = match appended {
             Ok(appended) => appended,
             Err(error) => {
                 self.say_trouble(&error);
@@ -193,9 +211,6 @@ impl Writer {
         };
         if self.trouble.take().is_some() {
             tracing::info!("buffer takes data again");
-        }
-        for gone in evicted {
-            self.evicted(gone.last_seq);
         }
         let Outcome::Stored { seq } = outcome else { return Written::Done };
         if begins {
@@ -211,11 +226,21 @@ impl Writer {
         Written::Done
     }
 
-    fn evicted(&mut self, last_seq: u64) {
-        for (device, samples) in self.book.evicted(last_seq) {
+    /// What fell off the oldest end since the last look, settled or not.
+    fn count_evicted(&mut self) {
+        let first = self.buffer.first_seq();
+        if first <= self.first {
+            return;
+        }
+        self.first = first;
+        let lost = self.book.evicted(first - 1);
+        for (device, samples) in &lost {
             tracing::error!(%device, samples, "buffer is full: oldest samples dropped; raise buffer.max_size or restore the link");
         }
-        self.unwritten_cursor = true;
+        if !lost.is_empty() {
+            // at once, so that a kill does not forget the loss
+            self.write_cursor();
+        }
     }
 
     /// Records from `from` on, in order.
@@ -253,6 +278,7 @@ impl Writer {
         let floor = self.book.floor(self.buffer.next_seq());
         let cursor = Cursor { floor, detail: self.book.detail() };
         if let Err(error) = self.buffer.advance(cursor) {
+            self.unwritten_cursor = true;
             self.say_trouble(&error);
         }
     }

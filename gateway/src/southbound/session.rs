@@ -133,7 +133,7 @@ pub async fn run(
         ended = session.talk(&mut up, dispatched, stop) => ended,
         ended = &mut storing => ended,
     };
-    session.close();
+    session.close().await;
     if !matches!(ended, Ended::Gone) && timeout(DRAIN, storing).await.is_err() {
         tracing::warn!(driver = %setup.driver, "buffer takes no data; what the driver sent last is lost if it ends now");
     }
@@ -316,12 +316,16 @@ impl Session<'_> {
     }
 
     /// Devices of this driver no longer answer; open commands may have happened.
-    fn close(mut self) {
+    async fn close(mut self) {
         self.setup.online.send_if_modified(|online| {
             let before = online.len();
             online.retain(|device| !self.devices.contains(device));
             online.len() != before
         });
+        for device in &self.devices {
+            let reason = format!("driver {} is not connected", self.driver);
+            let _ = self.setup.pipeline.link(device.as_str().into(), false, reason).await;
+        }
         for (_, reply) in self.pending.drain() {
             let _ = reply.send(Outcome::failed(Verdict::Unknown, "the driver ended before it answered"));
         }

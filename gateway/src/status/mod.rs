@@ -104,7 +104,7 @@ pub struct Ledger {
     pub waiting: u64,
     /// Dropped because the buffer was full, oldest first.
     pub evicted: u64,
-    /// Set aside because the platform never answered them.
+    /// Given up because the platform answers others but never these.
     pub parked: u64,
     /// Merged into a newer row.
     pub merged: u64,

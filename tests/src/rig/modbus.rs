@@ -70,6 +70,13 @@ impl ModbusDevice {
         let hello = talk.hear().unwrap_or_else(|why| {
             panic!("pymodbus {PYMODBUS} does not serve ({why}); type: {}\n{}", remedy(), talk.process.tail())
         });
+        assert_eq!(
+            hello["pymodbus"],
+            PYMODBUS,
+            "{} has another pymodbus; type: {}",
+            python.display(),
+            remedy()
+        );
         let port = hello["port"].as_u64().and_then(|port| u16::try_from(port).ok());
         Self { port: port.expect("the first line names the port"), talk: Mutex::new(talk) }
     }

@@ -263,6 +263,11 @@ sagoo = {{ product_key = "{PRODUCT}", device_key = "{name}" }}
 
 impl Drop for Site {
     fn drop(&mut self) {
+        let _ = std::fs::create_dir_all("/tmp/e2elogs");
+        let _ = std::fs::write(
+            format!("/tmp/e2elogs/{}.log", std::thread::current().name().unwrap_or("x")),
+            self.gateway.log(),
+        ); // SURVEY
         if !std::thread::panicking() {
             return;
         }

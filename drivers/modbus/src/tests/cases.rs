@@ -1,13 +1,15 @@
 //! Runs the folders of `cases/`. Adding one needs no code:
 //! - `settings.toml`: connections, models and devices as in the gateway's files;
 //! - `registers.json`: cells of the simulated device; what is not there is an illegal address;
-//! - `expected.json`: `problems` with their places, and per device its `plan` and its `values`.
+//! - `writes.json`, where a case writes: a list of `[device, point, value]`, each a command of its own;
+//! - `expected.json`: `problems` with their places, per device its `plan` and its `values`, and for each
+//!   write what became of it and the requests that were `sent` for it, in hexadecimal.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use sagoo_driver_sdk::{CheckedDevice, Driver, Line, Problem, Readings};
+use sagoo_driver_sdk::{CheckedDevice, Driver, Line, Outcome, Problem, Readings, Value};
 use serde_json::{Value as Json, json};
 
 use super::device::{Cells, Device, Does};
@@ -30,7 +32,8 @@ async fn every_case_is_planned_and_read_as_expected() {
                 .unwrap_or_else(|error| panic!("{}/{file}: {error}", folder.display()))
         };
         let expected = parsed("expected.json");
-        let actual = run(&read("settings.toml"), &parsed("registers.json")).await;
+        let writes = folder.join("writes.json").exists().then(|| parsed("writes.json"));
+        let actual = run(&read("settings.toml"), &parsed("registers.json"), writes.as_ref()).await;
         if actual != expected {
             let actual = serde_json::to_string_pretty(&actual).unwrap();
             wrong.push(format!("{} gave\n{actual}", folder.display()));
@@ -41,9 +44,9 @@ async fn every_case_is_planned_and_read_as_expected() {
     assert!(count >= 8, "only {count} cases in {}", root.display());
 }
 
-async fn run(settings: &str, registers: &Json) -> Json {
+async fn run(settings: &str, registers: &Json, writes: Option<&Json>) -> Json {
     let mut cells = Cells::of(registers);
-    let server = Device::start(move |asked| Does::Send(vec![cells.answer(asked)])).await;
+    let mut server = Device::start(move |asked| Does::Send(vec![cells.answer(asked)])).await;
     let checked = Modbus.check(&configuration(settings));
     let mut devices = BTreeMap::new();
     for of in &checked.connections {
@@ -52,7 +55,45 @@ async fn run(settings: &str, registers: &Json) -> Json {
             devices.insert(device.name.clone(), read(device, &mut line).await);
         }
     }
-    json!({ "problems": checked.problems.iter().map(problem).collect::<Vec<_>>(), "devices": devices })
+    let mut told =
+        json!({ "problems": checked.problems.iter().map(problem).collect::<Vec<_>>(), "devices": devices });
+    if let Some(writes) = writes {
+        let devices: Vec<_> = checked.connections.iter().flat_map(|of| &of.devices).collect();
+        let mut outcomes = Vec::new();
+        for write in writes.as_array().unwrap() {
+            outcomes.push(written(write, &devices, &mut server).await);
+        }
+        told["writes"] = json!(outcomes);
+    }
+    told
+}
+
+/// One command, what became of it and what it took.
+async fn written(command: &Json, devices: &[&CheckedDevice<Modbus>], server: &mut Device) -> Json {
+    let (device, point) = (command[0].as_str().unwrap(), command[1].as_str().unwrap());
+    let device = devices.iter().find(|known| known.name == device).unwrap();
+    let point = device.points.iter().position(|known| known.name == point).unwrap();
+    let value = match &command[2] {
+        Json::Bool(value) => Value::Bool(*value),
+        Json::String(text) => Value::Text(text.clone()),
+        number if number.is_i64() => Value::Int(number.as_i64().unwrap()),
+        number => Value::Float(number.as_f64().unwrap()),
+    };
+    server.pdus();
+    let mut line = Modbus.line(&connection(server.port, PATIENT));
+    let outcome = line.write(&device.settings, &[(point, value)]).await;
+    let hex = |pdu: &Vec<u8>| pdu.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let sent: Vec<String> = server.pdus().iter().map(hex).collect();
+    let outcome = match &outcome[..] {
+        [Outcome::Applied(back)] => {
+            format!("applied {}", back.as_ref().map_or(String::new(), Value::to_string))
+        }
+        [Outcome::Differs(back)] => format!("differs {back}"),
+        [Outcome::Refused(reason)] => format!("refused {reason}"),
+        [Outcome::Unknown(reason)] => format!("unknown {reason}"),
+        other => panic!("{} outcomes of one write", other.len()),
+    };
+    json!({ "outcome": outcome, "sent": sent })
 }
 
 async fn read(device: &CheckedDevice<Modbus>, line: &mut <Modbus as Driver>::Line) -> Json {

@@ -40,14 +40,28 @@ fn configuration(toml: &str) -> Configuration {
         take(&mut settings, "driver");
         all.connections.push(ConnectionTable { name, settings });
     }
-    for (name, settings) in tables("model") {
+    for (name, mut settings) in tables("model") {
+        strip_points(&mut settings);
         all.models.push(ModelTable { name, settings });
     }
     for (name, mut settings) in tables("device") {
         let (connection, model) = (take(&mut settings, "connection"), take(&mut settings, "model"));
+        let model = model.split('@').next().unwrap_or_default().to_owned();
+        settings.as_object_mut().unwrap().remove("sagoo");
+        strip_points(&mut settings);
         all.devices.push(DeviceTable { name, connection, model, settings });
     }
     all
+}
+
+/// Points without the reporting rules, which are the gateway's.
+fn strip_points(settings: &mut Json) {
+    let points = settings.get_mut("points").and_then(Json::as_object_mut);
+    for point in points.into_iter().flat_map(|points| points.values_mut()).filter_map(Json::as_object_mut) {
+        for key in ["key", "unit", "deadband", "heartbeat"] {
+            point.remove(key);
+        }
+    }
 }
 
 /// A device of unit 7 with these points, on a model with these other settings.
@@ -68,6 +82,7 @@ fn told(device: &Device, out: &Readings) -> Json {
         Ok(Value::Int(value)) => json!(value),
         Ok(Value::Uint(value)) => json!(value),
         Ok(Value::Float(value)) => json!(value),
+        Ok(Value::Text(label)) => json!(label),
         Ok(other) => panic!("a modbus point reads {other:?}"),
         Err(reason) => json!({ "bad": reason }),
     };

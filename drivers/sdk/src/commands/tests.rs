@@ -47,10 +47,7 @@ fn a_read_of_nothing_in_particular_reads_everything() {
     };
     assert_eq!(read(&[]), Ok(Work::Read(vec![0, 1, 2])));
     assert_eq!(read(&["limit", "limit"]), Ok(Work::Read(vec![1])));
-    assert_eq!(
-        read(&["votlage"]).unwrap_err().message,
-        "no point \"votlage\"; did you mean \"voltage\"?"
-    );
+    assert_eq!(read(&["votlage"]).unwrap_err().message, "no point \"votlage\"; did you mean \"voltage\"?");
     assert_eq!(read(&["power"]).unwrap_err().message, "no point \"power\"");
 }
 

@@ -30,6 +30,9 @@ pub(super) fn sagoo(mut fields: Fields<'_>, dir: &Path, report: &mut Report) -> 
     let heartbeat = fields.get(report, "heartbeat", read::duration(defaults::HEARTBEAT_RANGE));
     let ack_timeout = fields.get(report, "ack_timeout", read::duration(defaults::ACK_TIMEOUT_RANGE));
     let row_spacing = fields.get(report, "row_spacing", read::duration(defaults::ROW_SPACING_RANGE));
+    if let (Some(Profile::Enterprise), Some(node)) = (profile, fields.node("profile")) {
+        report.warn(node.span, "the enterprise platform is treated like the community one for now");
+    }
     if let (Some(node), None) = (secret_node, &username) {
         report.error(node.span, "a password without a user name").hint("add username = \"…\"");
     }

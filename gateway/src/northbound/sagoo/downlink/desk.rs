@@ -1,7 +1,7 @@
 //! Decides about a downlink; asks nobody and holds no socket.
 //!
 //! Always true: an id is decided about once, also when it arrives twice; what is not configured is
-//! refused before a device is asked.
+//! refused before a device is asked, and so is what cannot be understood but for its id.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -71,17 +71,18 @@ impl Desk {
         match inbound {
             Inbound::PropertySet { product, device } => match parse::set(payload) {
                 Ok(set) => self.set(product, device, set, busy),
-                Err(odd) => Decision::Complain(odd.to_string()),
+                Err(odd) => {
+                    let reply = Reply::Set { topic: topic::set_reply(product, device), values: Vec::new() };
+                    self.malformed(device, Action::Write(Vec::new()), reply, &odd)
+                }
             },
             Inbound::Service { product, device, function } => match parse::call(payload) {
                 Ok(call) => self.call(product, device, function, call, busy),
-                Err(odd) => match odd.id() {
-                    Some(id) if self.targets.contains_key(device) => {
-                        let topic = topic::service_reply(product, device, function);
-                        self.malformed_call(device, id.to_owned(), function, topic, odd.to_string())
-                    }
-                    _ => Decision::Complain(odd.to_string()),
-                },
+                Err(odd) => {
+                    let reply = Reply::Service { topic: topic::service_reply(product, device, function) };
+                    let action = Action::Invoke { function: function.to_owned(), input: String::new() };
+                    self.malformed(device, action, reply, &odd)
+                }
             },
             Inbound::PropertyReply { .. } | Inbound::PackReply { .. } => Decision::Ignore,
         }
@@ -103,7 +104,7 @@ impl Desk {
             }
         }
         let refused = if busy {
-            Some("too many commands at a time".to_owned())
+            Some(BUSY.to_owned())
         } else if !unknown.is_empty() {
             Some(format!("the device has no property {}", unknown.join(", ")))
         } else if writes.is_empty() {
@@ -151,21 +152,16 @@ impl Desk {
         Decision::Execute(job)
     }
 
-    fn malformed_call(
-        &mut self,
-        device: &str,
-        id: String,
-        function: &str,
-        topic: String,
-        reason: String,
-    ) -> Decision {
-        if !self.first_time(device, &id) {
+    /// Refuses what says who asks but not what; who asks is told all the same.
+    fn malformed(&mut self, device: &str, action: Action, reply: Reply, odd: &parse::Odd) -> Decision {
+        let (Some(id), Some(target)) = (odd.id(), self.targets.get(device)) else {
+            return Decision::Complain(odd.to_string());
+        };
+        let job = Job { id: id.to_owned(), device: target.device.clone(), action, reply };
+        if !self.first_time(device, &job.id) {
             return Decision::Ignore;
         }
-        let device = self.targets.get(device).map_or_else(|| GATEWAY.into(), |target| target.device.clone());
-        let action = Action::Invoke { function: function.to_owned(), input: String::new() };
-        let job = Job { id, device, action, reply: Reply::Service { topic } };
-        Decision::Answer(job, Outcome::failed(Verdict::Refused, reason))
+        Decision::Answer(job, Outcome::failed(Verdict::Refused, odd.to_string()))
     }
 
     pub(super) fn first_time(&mut self, device: &str, id: &str) -> bool {

@@ -1,4 +1,4 @@
-//! Which row is sent when, sent again, settled or set aside. Pure: time comes in, messages go out.
+//! Which row is sent when, sent again, settled or parked. Pure: time comes in, messages go out.
 //!
 //! ```text
 //!            connected            gateway's probe answered
@@ -11,18 +11,30 @@
 //!
 //! A record goes as one pack on the gateway's topic when all its rows can go now; else each row goes
 //! alone, on its device's own topic, where an unknown device is merely ignored (sagooiot.md R2). Ids
-//! are made of the gateway's key, the record and the place in it (`gw-7`, `gw-7-0`), so a resend, also after a restart,
-//! has the same id and bytes.
+//! are made of the gateway's key, the record and the place in it (`gw-7`, `gw-7-0`).
 //!
 //! A try counts only if the gateway's probe, sent after it timed out, was answered. A pack is sent
-//! [`PACK_TRIES`] times and then split; a row alone is sent [`ROW_TRIES`] times and then parked.
+//! [`PACK_TRIES`] times and then split; a row alone is sent [`ROW_TRIES`] times and then parked: it is
+//! given up, counted, and named in the log with what was in it.
 //!
-//! Always true: rows of one device are sent and settled in order, one un-acknowledged at a time;
+//! A message sent again has its id and its bytes. But a row may go a second time in another form, and
+//! so under another id, when the answer to the first was not heard:
+//!
+//! - a pack was split, because it was not answered often enough, or because one of its devices did not
+//!   answer its probe after the platform or the broker had been away;
+//! - the process ended in between, because the form a record went in is not stored. Records from
+//!   before the start wait up to [`START_PATIENCE`] for the probes of all their devices, so that what
+//!   went as a pack does again; unless one of them does not answer by then. What went row by row,
+//!   because a device was unknown or kept its distance at the time, may go as a pack.
+//!
+//! Always true: the same id never stands for other bytes; rows of one device are sent and settled in order, one un-acknowledged at a time;
 //! nobody is in a pack who was not probed since acknowledgements last stopped; each device and record
 //! is settled once. [`lanes`] bounds the memory, [`peers`] keeps the distances, [`sending`] decides
-//! what goes out, [`silence`] what a missing answer means, [`unit`] names the messages.
+//! what goes out, [`silence`] what a missing answer means, [`unit`] names the messages, [`note`] is what
+//! people hear of it.
 
 mod lanes;
+mod note;
 mod peers;
 mod sending;
 mod silence;
@@ -37,11 +49,11 @@ use std::time::{Duration, Instant};
 use lanes::Lanes;
 use lanes::Place;
 pub use lanes::{LaneId, READ_AHEAD_BYTES, Reader};
+pub use note::{Counts, Note};
 use peers::{Peers, SELF};
 use unit::{Unit, take_apart};
 
 use super::super::backoff::Backoff;
-use super::payload::clean::Losses;
 use crate::pipeline::handle::{Fate, Settled};
 use crate::row::{GATEWAY, Identity, Row};
 
@@ -66,6 +78,9 @@ pub const RESEND_FIRST: Duration = Duration::from_secs(1);
 /// Longest a row waits for the others of its record before it goes alone.
 pub const PATIENCE: Duration = Duration::from_secs(1);
 
+/// Longest the records from before the start wait for the probes of all their devices.
+pub const START_PATIENCE: Duration = Duration::from_secs(3);
+
 /// What the flight must know.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -75,6 +90,8 @@ pub struct Options {
     pub devices: Vec<(Arc<str>, Identity)>,
     /// Rows below are settled.
     pub positions: HashMap<Arc<str>, u64>,
+    /// Records below are from before the start and may have been sent.
+    pub written_before: u64,
     /// Longest time without anything that keeps a device online.
     pub heartbeat: Duration,
     /// How long an answer may take.
@@ -94,6 +111,8 @@ pub struct Outgoing {
     pub topic: String,
     /// JSON.
     pub payload: String,
+    /// Dropped if it could not be published before; `None`: it is worth something at any time.
+    pub before: Option<Instant>,
 }
 
 /// What an acknowledgement came for.
@@ -103,43 +122,6 @@ pub enum Kind {
     Property,
     /// pack/post
     Pack,
-}
-
-/// Something people should hear of.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Note {
-    /// The platform does not answer for the gateway.
-    Silent,
-    /// It does again, or for the first time.
-    Answering,
-    /// A row was set aside.
-    Parked {
-        /// Name in the configuration.
-        device: Arc<str>,
-        /// Id of its message.
-        id: String,
-        /// Counted tries.
-        tries: u32,
-    },
-    /// The platform does not answer for this device key, though it does for others.
-    Unknown(Arc<str>),
-    /// Values could not be said as they were; told once per device key.
-    Lossy(Arc<str>, Losses),
-}
-
-/// Sums since the start.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Messages with rows, first time.
-    pub sent_messages: u64,
-    /// Samples in them.
-    pub sent_samples: u64,
-    /// Messages with rows acknowledged.
-    pub acknowledged_messages: u64,
-    /// Sent again.
-    pub resent_messages: u64,
-    /// Answers of probes, so that the list of known keys is renewed.
-    pub answered_probes: u64,
 }
 
 #[derive(Debug)]

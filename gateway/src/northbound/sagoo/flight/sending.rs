@@ -10,7 +10,7 @@ use std::time::Instant;
 use super::peers::SELF;
 use super::{
     Flight, Kind, LaneId, MAX_PACK_BYTES, MAX_ROW_BYTES, Message, Note, Outgoing, PATIENCE, PROBE_WINDOW,
-    Place, Plan, Platform, Probe, State, Unit, WINDOW,
+    Place, Plan, Platform, Probe, START_PATIENCE, State, Unit, WINDOW,
 };
 use crate::northbound::sagoo::payload::build;
 use crate::northbound::sagoo::payload::clean::Losses;
@@ -29,8 +29,8 @@ enum Judgement {
     Alone,
 }
 
-struct Built {
-    outgoing: Outgoing,
+pub(super) struct Built {
+    pub(super) outgoing: Outgoing,
     reply: (Kind, Arc<str>),
     losses: Losses,
 }
@@ -159,8 +159,8 @@ impl Flight {
                 let judgement = match judged.get(&seq) {
                     Some(judgement) => *judgement,
                     None => {
-                        let since = self.lanes.front_since(lane).unwrap_or(now).max(alive_since);
-                        self.judge(seq, members, since, now, wanted)
+                        let until = self.patience(lane, seq, alive_since, now);
+                        self.judge(seq, members, until, now, wanted)
                     }
                 };
                 judged.insert(seq, judgement);
@@ -198,11 +198,19 @@ impl Flight {
         }
     }
 
+    /// How long the record waits for all its devices.
+    fn patience(&self, lane: LaneId, seq: u64, alive_since: Instant, now: Instant) -> Instant {
+        let until = self.lanes.front_since(lane).unwrap_or(now).max(alive_since) + PATIENCE;
+        // It may have been sent as a pack before the restart, and shall be one again.
+        let old = seq < self.options.written_before;
+        if old { until.max(alive_since + START_PATIENCE) } else { until }
+    }
+
     fn judge(
         &self,
         seq: u64,
         members: &[(LaneId, Place)],
-        since: Instant,
+        until: Instant,
         now: Instant,
         wanted: &mut BTreeSet<usize>,
     ) -> Judgement {
@@ -212,7 +220,7 @@ impl Flight {
         for (lane, place) in members {
             let Some(queued) = self.lanes.front_if(*lane, seq, *place) else {
                 let earlier = self.lanes.front(*lane);
-                if earlier.is_none_or(|earlier| self.in_trouble(earlier.seq, earlier.place)) {
+                if earlier.is_none_or(|earlier| self.holds_up(earlier, now)) {
                     return Judgement::Alone;
                 }
                 waiting = true;
@@ -232,22 +240,12 @@ impl Flight {
             waiting |= peer.busy;
             ready_at = ready_at.max(self.peers.ready_at(queued.peer, &queued.row).unwrap_or(now));
         }
-        let until = since + PATIENCE;
         match (waiting, ready_at > now) {
             (false, false) => Judgement::Go,
             _ if now >= until => Judgement::Alone,
             (false, true) => Judgement::Wait(ready_at.min(until)),
             (true, _) => Judgement::Wait(until),
         }
-    }
-
-    /// Its message was not answered in time.
-    fn in_trouble(&self, seq: u64, place: Place) -> bool {
-        let units = [Unit { seq, place: None }, Unit { seq, place: Some(place) }];
-        units
-            .iter()
-            .filter_map(|unit| self.messages.get(unit))
-            .any(|message| message.tries > 0 || !matches!(message.state, State::Wire { .. }))
     }
 }
 
@@ -276,7 +274,7 @@ impl Flight {
                 continue;
             }
             if built.outgoing.payload.len() > MAX_ROW_BYTES {
-                self.set_aside(unit, lane, 0, now);
+                self.park(unit, lane, 0, now);
                 plan.wake_at(now);
                 continue;
             }
@@ -291,7 +289,7 @@ impl Flight {
     }
 
     /// The message of a unit; depends on its rows and the gateway's keys alone.
-    fn build(&self, unit: Unit, members: &[(LaneId, Place)]) -> Option<Built> {
+    pub(super) fn build(&self, unit: Unit, members: &[(LaneId, Place)]) -> Option<Built> {
         let gateway = &self.options.gateway;
         let id = unit.id(&gateway.device_key);
         let rows: Vec<&Row> = members
@@ -303,11 +301,11 @@ impl Flight {
         let identity = own.map_or(gateway, |row| &row.identity);
         let report = own.filter(|row| *row.device == *GATEWAY && row.events.is_empty());
         if let Some((payload, losses)) = report.and_then(|row| build::property_post(&id, row)) {
-            let outgoing = Outgoing { topic: topic::property_post(identity), payload };
+            let outgoing = Outgoing { topic: topic::property_post(identity), payload, before: None };
             return Some(Built { outgoing, reply: (Kind::Property, identity.device_key.clone()), losses });
         }
         let (payload, losses) = build::pack_post(&id, &rows);
-        let outgoing = Outgoing { topic: topic::pack_post(identity), payload };
+        let outgoing = Outgoing { topic: topic::pack_post(identity), payload, before: None };
         (!rows.is_empty()).then(|| Built {
             outgoing,
             reply: (Kind::Pack, identity.device_key.clone()),
@@ -381,6 +379,6 @@ impl Flight {
         self.probes.insert(number, Probe { peer, sent: now, was_known });
         self.peers.get_mut(peer).probe = Some(number);
         self.peers.touched(peer, now);
-        plan.push(Outgoing { topic, payload: build::probe(&id) });
+        plan.push(Outgoing { topic, payload: build::probe(&id), before: None });
     }
 }

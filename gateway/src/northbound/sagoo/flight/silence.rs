@@ -11,8 +11,10 @@
 
 use std::time::Instant;
 
+use super::lanes::Queued;
+use super::note::PARKED_BYTES;
 use super::peers::SELF;
-use super::{Flight, LaneId, Note, PACK_TRIES, Platform, RESEND_FIRST, ROW_TRIES, State, Unit};
+use super::{Flight, LaneId, Note, PACK_TRIES, Place, Platform, RESEND_FIRST, ROW_TRIES, State, Unit};
 use crate::pipeline::handle::Fate;
 
 impl Flight {
@@ -121,7 +123,7 @@ impl Flight {
                 let lane = message.members.first().map(|(lane, _)| *lane);
                 self.messages.remove(&unit);
                 if let Some(lane) = lane {
-                    self.set_aside(unit, lane, tries, now);
+                    self.park(unit, lane, tries, now);
                 }
             }
             _ => {}
@@ -141,12 +143,31 @@ impl Flight {
         }
     }
 
-    /// Parks the front row of a lane.
-    pub(super) fn set_aside(&mut self, unit: Unit, lane: LaneId, tries: u32, now: Instant) {
+    /// Gives up the front row of a lane.
+    pub(super) fn park(&mut self, unit: Unit, lane: LaneId, tries: u32, now: Instant) {
         let Some(queued) = self.lanes.front(lane) else { return };
-        let (device, peer) = (queued.row.device.clone(), queued.peer);
+        let (device, peer, seq) = (queued.row.device.clone(), queued.peer, queued.seq);
+        let (samples, members) = (queued.row.samples, [(lane, queued.place)]);
+        let mut payload = self.build(unit, &members).map(|built| built.outgoing.payload).unwrap_or_default();
+        payload.truncate(payload.floor_char_boundary(PARKED_BYTES));
         self.peers.get_mut(peer).busy = false;
         self.settle(lane, Fate::Parked, now);
-        self.notes.push(Note::Parked { device, id: unit.id(&self.options.gateway.device_key), tries });
+        let id = unit.id(&self.options.gateway.device_key);
+        self.notes.push(Note::Parked { device, seq, id, samples, tries, payload });
+    }
+
+    /// Nobody should wait behind this row: its message was not answered in time, or its device not at all.
+    pub(super) fn holds_up(&self, queued: &Queued, now: Instant) -> bool {
+        let refused = !self.peers.is_known(queued.peer, now) && self.peers.get(queued.peer).misses > 0;
+        refused || self.in_trouble(queued.seq, queued.place)
+    }
+
+    /// Its message was not answered in time.
+    fn in_trouble(&self, seq: u64, place: Place) -> bool {
+        let units = [Unit { seq, place: None }, Unit { seq, place: Some(place) }];
+        units
+            .iter()
+            .filter_map(|unit| self.messages.get(unit))
+            .any(|message| message.tries > 0 || !matches!(message.state, State::Wire { .. }))
     }
 }

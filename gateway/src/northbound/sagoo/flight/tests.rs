@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 use serde_json::Value as Json;
 
-use super::{Flight, Kind, Note, Options, Outgoing, READ_AHEAD_BYTES, Unit, WINDOW};
+use super::note::PARKED_BYTES;
+use super::{Flight, Kind, Note, Options, Outgoing, READ_AHEAD_BYTES, ROW_TRIES, Unit, WINDOW};
 use crate::northbound::reader::Reader;
 use crate::northbound::sagoo::topic;
 use crate::pipeline::handle::{Fate, Settled, Stored};
@@ -47,6 +48,7 @@ fn options(devices: &[String], budget: usize) -> Options {
         gateway: identity(GATEWAY),
         devices: devices.iter().map(|device| (device.as_str().into(), identity(device))).collect(),
         positions: HashMap::new(),
+        written_before: 0,
         heartbeat: HEARTBEAT,
         ack_timeout: ACK_TIMEOUT,
         row_spacing: SPACING,
@@ -69,6 +71,8 @@ struct Weather {
     late: BTreeMap<String, u64>,
     /// Rows that are never acknowledged.
     poisoned: HashSet<(String, i64)>,
+    /// Answers for these devices take this much longer.
+    slow: BTreeMap<String, Duration>,
 }
 
 #[derive(Debug)]
@@ -316,7 +320,9 @@ impl World {
         }
         let copies = 1 + u8::from(self.percent(self.weather.doubled_percent));
         for _ in 0..copies {
-            let latency = Duration::from_millis(self.rng.u64(1..400));
+            let device = key.strip_suffix("-k").unwrap_or(&key);
+            let slow = self.weather.slow.get(device).copied().unwrap_or_default();
+            let latency = Duration::from_millis(self.rng.u64(1..400)) + slow;
             self.at(self.now + latency, Happening::Acknowledged(self.session, kind, key.clone(), id.clone()));
         }
     }
@@ -364,6 +370,7 @@ fn weather() -> impl Strategy<Value = Weather> {
             broken,
             late: late.map(|since| ("d0".to_owned(), since)).into_iter().collect(),
             poisoned: poisoned.into_iter().map(|(device, number)| (format!("d{device}"), number)).collect(),
+            slow: BTreeMap::new(),
         })
 }
 
@@ -456,6 +463,7 @@ fn fair() -> Weather {
         broken: Vec::new(),
         late: BTreeMap::new(),
         poisoned: HashSet::new(),
+        slow: BTreeMap::new(),
     }
 }
 
@@ -612,6 +620,68 @@ fn a_restart_sends_the_same_bytes_under_the_same_ids() {
     let first = run();
     assert_eq!(first.len(), 5);
     assert_eq!(first, run());
+}
+
+#[test]
+fn records_from_before_the_start_wait_for_slow_probes_so_that_packs_stay_packs() {
+    let ids_after = |written_before, slow_ms| {
+        let mut weather = fair();
+        weather.slow.insert("b".into(), Duration::from_millis(slow_ms));
+        let rows = every_second(&["a", "b"], 3);
+        let records = rows.into_iter().map(|(_, rows)| (Duration::ZERO, rows)).collect();
+        let mut world = World::new(&names(&["a", "b"]), records, weather, READ_AHEAD_BYTES);
+        world.flight = Flight::new(
+            Options { written_before, ..options(&names(&["a", "b"]), READ_AHEAD_BYTES) },
+            world.start,
+        );
+        world.run(Duration::from_secs(30), 12);
+        world.bytes_of.into_keys().collect::<BTreeSet<_>>()
+    };
+    let packs = ["gateway-k-1", "gateway-k-2", "gateway-k-3"].map(str::to_owned);
+    assert_eq!(ids_after(4, 2_000), BTreeSet::from(packs));
+    assert!(ids_after(1, 2_000).contains("gateway-k-1-0"), "what is new does not wait that long");
+    assert!(ids_after(4, 4_000).contains("gateway-k-1-0"), "nor does anything wait for ever");
+}
+
+#[test]
+fn an_old_backlog_does_not_wait_row_by_row_behind_an_unknown_device() {
+    let mut weather = fair();
+    weather.late.insert("x".into(), u64::MAX);
+    let records = every_second(&["a", "x"], 100).into_iter().map(|(_, rows)| (Duration::ZERO, rows));
+    let mut world = World::new(&names(&["a", "x"]), records.collect(), weather, READ_AHEAD_BYTES);
+    world.flight = Flight::new(
+        Options { written_before: 101, ..options(&names(&["a", "x"]), READ_AHEAD_BYTES) },
+        world.start,
+    );
+    world.run(Duration::from_secs(60), 200);
+    assert_eq!(world.settled.len(), 100, "all of a within a minute");
+}
+
+#[test]
+fn a_parked_row_is_named_with_what_was_in_it() {
+    let mut weather = fair();
+    weather.poisoned.insert(("a".into(), 1));
+    let mut poisoned = row("a", 1, 2);
+    poisoned.events.push(Event {
+        name: "e".into(),
+        value: format!("{{\"t\":\"{}\"}}", "电".repeat(1_000)),
+        time_ms: 1,
+    });
+    let records = vec![(Duration::from_secs(1), vec![poisoned])];
+    let mut world = World::new(&names(&["a"]), records, weather, READ_AHEAD_BYTES);
+    world.run(Duration::from_secs(300), 2);
+    let notes = world.flight.take_notes();
+    let parked = notes.into_iter().find_map(|note| match note {
+        Note::Parked { device, seq, id, samples, tries, payload } => {
+            Some(((device, seq, id, samples, tries), payload))
+        }
+        _ => None,
+    });
+    let (who, payload) = parked.expect("nobody hears of it");
+    assert_eq!(who, ("a".into(), 1, "gateway-k-1-0".to_owned(), 2, ROW_TRIES));
+    let sent = &world.bytes_of["gateway-k-1-0"].payload;
+    assert!(sent.len() > PARKED_BYTES && sent.starts_with(&payload), "{payload}");
+    assert!((PARKED_BYTES - 3..=PARKED_BYTES).contains(&payload.len()), "{} bytes", payload.len());
 }
 
 #[test]

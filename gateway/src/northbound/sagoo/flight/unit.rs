@@ -1,6 +1,6 @@
 //! Names of messages: what is sent and acknowledged as one, and the id it always has.
 //!
-//! Always true: an id parses back to its unit, and the same row has the same id after a restart.
+//! Always true: an id parses back to its unit, also after a restart.
 
 use std::collections::HashSet;
 

@@ -5,8 +5,8 @@
 //! people when it does not work.
 //!
 //! Always true: [`Incoming::Connected`] comes after every subscription was answered, so no reply can
-//! be missed; what was handed over for an earlier session is thrown away; retained messages are not
-//! passed on; the queues are bounded, a full one makes the other side wait.
+//! be missed; what was handed over for an earlier session, or must not leave any more, is thrown away;
+//! retained messages are not passed on; the queues are bounded, a full one makes the other side wait.
 
 mod session;
 #[cfg(test)]
@@ -71,6 +71,8 @@ pub enum Incoming {
         topic: String,
         /// Its bytes.
         payload: bytes::Bytes,
+        /// When it came off the socket; it may wait for us after that.
+        received: Instant,
     },
 }
 
@@ -163,12 +165,9 @@ impl Link {
     /// Files are read at each connect, so that a password or certificate can be replaced.
     async fn options(&self) -> Result<MqttOptions, Trouble> {
         let config = &self.config;
-        let host = match &config.broker.host {
-            // The library appends the port; an IPv6 address needs its brackets for that.
-            host if host.contains(':') && !host.starts_with('[') => format!("[{host}]"),
-            host => host.clone(),
-        };
-        let mut options = MqttOptions::new(&config.client_id, host, config.broker.port);
+        // An IPv6 address without brackets: TLS compares it with the certificate as it is, and the
+        // resolver takes what stands before the last colon.
+        let mut options = MqttOptions::new(&config.client_id, &config.broker.host, config.broker.port);
         options
             .set_clean_session(true)
             .set_keep_alive(config.keep_alive.clamp(Duration::from_secs(1), MAX_KEEP_ALIVE))
@@ -204,5 +203,8 @@ async fn read_secret(path: PathBuf) -> Result<String, Trouble> {
 /// `mqtts://host:port`
 pub fn name(broker: &Broker) -> String {
     let scheme = if broker.tls { "mqtts" } else { "mqtt" };
-    format!("{scheme}://{}:{}", broker.host, broker.port)
+    match broker.host.contains(':') {
+        true => format!("{scheme}://[{}]:{}", broker.host, broker.port),
+        false => format!("{scheme}://{}:{}", broker.host, broker.port),
+    }
 }

@@ -231,6 +231,10 @@ impl Link {
 /// Hands the slot's message to the event loop if it has room.
 fn publish(client: &AsyncClient, slot: &mut Option<Outgoing>) {
     let Some(outgoing) = slot.take() else { return };
+    if outgoing.before.is_some_and(|before| before <= Instant::now().into_std()) {
+        tracing::warn!(topic = outgoing.topic, "the broker takes an answer too late, it is not sent");
+        return;
+    }
     if !rumqttc::valid_topic(&outgoing.topic) {
         tracing::error!(
             topic = outgoing.topic,
@@ -242,7 +246,7 @@ fn publish(client: &AsyncClient, slot: &mut Option<Outgoing>) {
         Ok(()) => {}
         Err(rumqttc::ClientError::TryRequest(rumqttc::Request::Publish(back))) => {
             let payload = String::from_utf8(back.payload.to_vec()).unwrap_or_default();
-            *slot = Some(Outgoing { topic: outgoing.topic, payload });
+            *slot = Some(Outgoing { payload, ..outgoing });
         }
         Err(_) => {}
     }
@@ -254,5 +258,5 @@ fn received(publish: Publish) -> Option<Incoming> {
         tracing::debug!(topic = publish.topic, "a retained message is ignored");
         return None;
     }
-    Some(Incoming::Message { topic: publish.topic, payload: publish.payload })
+    Some(Incoming::Message { topic: publish.topic, payload: publish.payload, received: Instant::now() })
 }

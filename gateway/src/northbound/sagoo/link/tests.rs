@@ -74,7 +74,7 @@ impl Running {
 
     async fn message(&mut self) -> (String, String) {
         match self.next().await {
-            Incoming::Message { topic, payload } => (topic, String::from_utf8(payload.to_vec()).unwrap()),
+            Incoming::Message { topic, payload, .. } => (topic, String::from_utf8(payload.to_vec()).unwrap()),
             other => panic!("no message: {other:?}"),
         }
     }
@@ -111,7 +111,8 @@ async fn platform(port: u16) -> (AsyncClient, mpsc::Receiver<(String, String)>) 
 }
 
 fn outgoing(payload: &str) -> Outgoing {
-    Outgoing { topic: "/sys/p/gw/thing/event/property/pack/post".into(), payload: payload.into() }
+    let topic = "/sys/p/gw/thing/event/property/pack/post".into();
+    Outgoing { topic, payload: payload.into(), before: None }
 }
 
 fn open(_: &Path) -> String {
@@ -136,6 +137,37 @@ async fn messages_go_both_ways_and_retained_ones_are_ignored() {
         assert_eq!(timeout(SOON, received.recv()).await.unwrap().unwrap().1, n.to_string());
     }
     link.stopped().await;
+}
+
+#[tokio::test]
+async fn an_answer_that_is_too_late_is_not_published() {
+    let broker = Mosquitto::start(open).await;
+    let (_platform, mut received) = platform(broker.port).await;
+    let mut link = Running::start(of(&broker));
+    let session = link.connected().await;
+    let now = Instant::now().into_std();
+    let late = Outgoing { before: Some(now), ..outgoing("too late") };
+    let good = Outgoing { before: Some(now + SOON), ..outgoing("in time") };
+    for outgoing in [late, good] {
+        link.ends.outgoing.send((session, outgoing)).await.unwrap();
+    }
+    assert_eq!(timeout(SOON, received.recv()).await.unwrap().unwrap().1, "in time");
+    link.stopped().await;
+}
+
+#[tokio::test]
+async fn an_ipv6_broker_is_found_and_its_certificate_can_match() {
+    let mut config = config("c", "::1", 8883);
+    assert_eq!(name(&config.broker), "mqtt://[::1]:8883");
+    let (link, _ends) = Link::new(config.clone(), Vec::new());
+    let (host, port) = link.options().await.unwrap().broker_address();
+    // What the library makes of them.
+    let found: Vec<_> = tokio::net::lookup_host(format!("{host}:{port}")).await.unwrap().collect();
+    assert_eq!(found, ["[::1]:8883".parse().unwrap()]);
+    let server = rustls_pki_types::ServerName::try_from(host.as_str()).unwrap();
+    assert!(matches!(server, rustls_pki_types::ServerName::IpAddress(_)));
+    config.broker.host = "b.example".into();
+    assert_eq!(name(&config.broker), "mqtt://b.example:8883");
 }
 
 #[tokio::test]

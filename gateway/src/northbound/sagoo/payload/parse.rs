@@ -35,12 +35,12 @@ pub enum Odd {
         /// What it is.
         found: &'static str,
     },
-    /// A property is null.
-    #[error("property {key} of {id} is null")]
+    /// A property to be set or an input of a call is null.
+    #[error("parameter {key} of {id} is null")]
     Null {
         /// Of the request.
         id: Id,
-        /// Which property.
+        /// Which.
         key: String,
     },
 }
@@ -108,7 +108,10 @@ pub fn set(payload: &[u8]) -> Result<Set, Odd> {
 /// Reads a service call.
 pub fn call(payload: &[u8]) -> Result<Call, Odd> {
     let (id, params) = request(payload)?;
-    Ok(Call { id, params: Json::Object(params).to_string() })
+    match params.iter().find(|(_, json)| json.is_null()) {
+        Some((key, _)) => Err(Odd::Null { id, key: key.clone() }),
+        None => Ok(Call { id, params: Json::Object(params).to_string() }),
+    }
 }
 
 /// Reads an acknowledgement.

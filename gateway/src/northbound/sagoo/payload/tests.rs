@@ -167,6 +167,7 @@ fn odd_downlinks_are_refused_with_a_reason() {
     assert!(matches!(parse::set(br#"{"id":"a","params":[]}"#), Err(Odd::Params { found: "an array", .. })));
     assert!(matches!(parse::call(br#"{"id":"a"}"#), Err(Odd::Params { found: "missing", .. })));
     assert!(matches!(parse::set(br#"{"id":"a","params":{"k":null}}"#), Err(Odd::Null { .. })));
+    assert!(matches!(parse::call(br#"{"id":"a","params":{"k":null}}"#), Err(Odd::Null { .. })));
     assert_eq!(parse::set(&vec![b' '; 65_537]), Err(Odd::TooLong(65_537)));
     assert!(parse::reply(br#"{"id":7,"code":200}"#).is_err());
 }

@@ -1,0 +1,53 @@
+//! What the flight tells people.
+//!
+//! Always true: nothing here decides anything; a note is bounded in size.
+
+use std::sync::Arc;
+
+use super::super::payload::clean::Losses;
+
+/// Of a parked message, this much is told.
+pub const PARKED_BYTES: usize = 2 * 1024;
+
+/// Something people should hear of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Note {
+    /// The platform does not answer for the gateway.
+    Silent,
+    /// It does again, or for the first time.
+    Answering,
+    /// A row was given up.
+    Parked {
+        /// Name in the configuration.
+        device: Arc<str>,
+        /// Its record.
+        seq: u64,
+        /// Id of its message.
+        id: String,
+        /// Samples it accounts for.
+        samples: u32,
+        /// Counted tries; 0: it is too large to be sent.
+        tries: u32,
+        /// The message, at most [`PARKED_BYTES`] of it.
+        payload: String,
+    },
+    /// The platform does not answer for this device key, though it does for others.
+    Unknown(Arc<str>),
+    /// Values could not be said as they were; told once per device key.
+    Lossy(Arc<str>, Losses),
+}
+
+/// Sums since the start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Messages with rows, first time.
+    pub sent_messages: u64,
+    /// Samples in them.
+    pub sent_samples: u64,
+    /// Messages with rows acknowledged.
+    pub acknowledged_messages: u64,
+    /// Sent again.
+    pub resent_messages: u64,
+    /// Answers of probes, so that the list of known keys is renewed.
+    pub answered_probes: u64,
+}
