@@ -12,7 +12,7 @@ readonly root target
 readonly STAGES=(install format clippy build layout test deny demo)
 readonly DEMO_SECONDS=20
 # The long campaign: cases per property instead of proptest's 256.
-readonly LONG_CASES=10000
+readonly LONG_CASES=3000
 
 usage() {
   cat <<TEXT
