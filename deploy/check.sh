@@ -71,7 +71,8 @@ stage_test() {
 
 stage_long() {
   stage_build
-  PROPTEST_CASES=$LONG_CASES run_tests long --exclude e2e
+  # a property may turn cases down, so more cases need more patience with that too
+  PROPTEST_CASES=$LONG_CASES PROPTEST_MAX_GLOBAL_REJECTS=$((LONG_CASES * 4)) run_tests long --exclude e2e
   # the buffer beside a plain append-and-fsync file, in figures
   cargo run --locked --release -p sagoo-edge-buffer --example throughput -- "$target"
 }

@@ -86,6 +86,7 @@ ensure_rust() {
 ensure_peers() {
   local missing=() python="$target/venv/bin/python"
   have mosquitto || missing+=(mosquitto)
+  have openssl || missing+=(openssl) # makes the certificates of the TLS tests
   python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
   [ ${#missing[@]} = 0 ] || install_packages "${missing[@]}"
   if ! "$python" -c "import pymodbus; assert 'pymodbus==' + pymodbus.__version__ == '$PYMODBUS'" 2>/dev/null; then

@@ -33,7 +33,7 @@ fn a_refusing_broker_is_reported_and_the_rest_runs() {
     let file = dir.path().join("password");
     secret(&file, "wrong");
     let login = format!("username = \"gw-1\"\npassword = {{ file = \"{}\" }}", file.display());
-    let mut plan = Plan::meters(&["meter-a"]).sagoo(&login);
+    let mut plan = Plan::meters(&["meter-a"]).sagoo(&login).must_log("the broker is not reachable");
     plan.guard = Some(Guard { user: Some(("gw-1".to_owned(), "right".to_owned())), tls: None });
     let mut site = Site::prepare_in(dir, &plan);
     site.gateway.start();
@@ -44,7 +44,7 @@ fn a_refusing_broker_is_reported_and_the_rest_runs() {
 
     // The file is read at every connect, so putting it right is enough.
     secret(&file, "right");
-    site.assert_nothing_lost("meter-a", 0, DRAINED);
+    site.assert_nothing_lost("meter-a", DRAINED);
     site.assert_unharmed();
 }
 
@@ -54,8 +54,9 @@ fn tls_to_the_broker_is_verified() {
     let (ours, other) = (Authority::new(dir.path(), "ours"), Authority::new(dir.path(), "other"));
     let server = ours.server(dir.path(), "127.0.0.1");
     let trusting = |authority: &Authority| {
-        let mut plan =
-            Plan::meters(&["meter-a"]).sagoo(&format!("ca = \"{}\"", authority.certificate.display()));
+        let mut plan = Plan::meters(&["meter-a"])
+            .sagoo(&format!("ca = \"{}\"", authority.certificate.display()))
+            .must_log("the broker is not reachable");
         plan.guard = Some(Guard { user: None, tls: Some(server.clone()) });
         plan
     };
@@ -68,6 +69,6 @@ fn tls_to_the_broker_is_verified() {
     site.configure(&trusting(&ours));
     site.gateway.start();
     site.await_count("meter-a", 3, SOON);
-    site.assert_nothing_lost("meter-a", 0, DRAINED);
+    site.assert_nothing_lost("meter-a", DRAINED);
     site.assert_unharmed();
 }

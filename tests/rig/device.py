@@ -1,4 +1,4 @@
-"""A Modbus TCP device for the end-to-end cases: pymodbus serves it, a test steers it.
+"""Modbus TCP devices for the end-to-end cases: pymodbus serves them, a test steers them.
 
 Always true: one JSON line in on stdin is one JSON line out on stdout; the process ends when stdin
 ends, so it never outlives its test; a counter rises by one at each read that covers it and the
@@ -7,7 +7,11 @@ a double, and the register itself holds the last value anybody read.
 
     in   {"do": "get", "address": 0, "count": 2}       out  {"ok": true, "values": [7, 0]}
     in   {"do": "delay", "seconds": 0.4}               out  {"ok": true}
+    in   {"do": "silent", "on": true, "unit": 2}       out  {"ok": true}
     first line out, before anything is asked:               {"ok": true, "port": 40123, "pymodbus": "3.16.1"}
+
+Without --units there is one device, unit 0, which answers for every unit id; with it one device per
+unit id, all behind the one port.
 """
 
 import argparse
@@ -37,6 +41,7 @@ class Device:
         self.refuse_reads = []
         self.refuse_writes = []
         self.forget_writes = []
+        self.to_forget = None
         self.reads = 0
         self.covering = 0
         self.writes = []
@@ -50,6 +55,7 @@ class Device:
             self.registers = registers
         if values is None and function not in READS:
             return None  # the read-back pymodbus makes to build the answer of a write
+        self.forget()
         if self.silent:
             # With ignore_missing_devices this is the one public way to give no answer at all.
             raise NoSuchIdException("silent")
@@ -64,9 +70,16 @@ class Device:
             return ExcCodes.DEVICE_FAILURE
         self.writes.append({"address": address, "values": [int(value) for value in values]})
         if touches(self.forget_writes, address, len(values)):
-            # Confirmed on the wire and not kept: what a read-back is there to find out.
-            values[:] = self.registers[address : address + len(values)]
+            # Confirmed on the wire and not kept: what a read-back is there to find out. pymodbus
+            # builds the confirmation from the registers, so they are put back when it is out.
+            self.to_forget = (address, self.registers[address : address + len(values)])
         return None
+
+    def forget(self):
+        if self.to_forget is not None:
+            address, before = self.to_forget
+            self.registers[address : address + len(before)] = before
+            self.to_forget = None
 
     def read(self, address, count):
         self.reads += 1
@@ -80,6 +93,7 @@ class Device:
         return None
 
     def values(self):
+        self.forget()
         return self.first if self.registers is None else self.registers
 
     def connected(self, up):
@@ -94,32 +108,38 @@ def touches(ranges, address, count):
 class Rig:
     """The server, which can leave the port and come back to it."""
 
-    def __init__(self, device, port):
-        self.device = device
+    def __init__(self, devices, port):
+        self.devices = devices
         self.port = port
         self.server = None
-        self.simulated = None
 
     async def listen(self):
-        # A fresh SimDevice copies its registers, so what the old one holds is carried over.
-        values = list(self.device.values())
-        self.device.first, self.device.registers = values, None
-        simulated = SimDevice(
-            id=0,
-            simdata=[SimData(0, values=values, datatype=DataType.REGISTERS)],
-            action=self.device.action,
-        )
         self.server = ModbusTcpServer(
-            simulated,
+            [self.simulated(unit, device) for unit, device in self.devices.items()],
             address=("127.0.0.1", self.port),
             ignore_missing_devices=True,
-            trace_connect=self.device.connected,
+            trace_connect=self.connected,
         )
         await self.server.serve_forever(background=True)
         self.port = self.server.transport.sockets[0].getsockname()[1]
 
+    @staticmethod
+    def simulated(unit, device):
+        # A fresh SimDevice copies its registers, so what the old one holds is carried over.
+        values = list(device.values())
+        device.first, device.registers = values, None
+        return SimDevice(
+            id=unit,
+            simdata=[SimData(0, values=values, datatype=DataType.REGISTERS)],
+            action=device.action,
+        )
+
+    def connected(self, up):
+        for device in self.devices.values():
+            device.connected(up)
+
     async def answer(self, order):
-        device, do = self.device, order["do"]
+        device, do = self.devices[order.get("unit", 0)], order["do"]
         if do == "get":
             start = order["address"]
             return {"values": device.values()[start : start + order["count"]]}
@@ -157,8 +177,9 @@ async def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--counters", type=int, nargs="*", default=[0])
+    parser.add_argument("--units", type=int, nargs="+", default=[0])
     options = parser.parse_args()
-    rig = Rig(Device(options.counters), options.port)
+    rig = Rig({unit: Device(options.counters) for unit in options.units}, options.port)
     await rig.listen()
     say({"ok": True, "port": rig.port, "pymodbus": pymodbus.__version__})
 

@@ -2,11 +2,11 @@
 //!
 //! Always true: a point gets a value only from cells of the answer to its own request; a refused
 //! block costs the points that are refused, not their neighbours; a write is sent once and its
-//! outcome never says more than is known.
+//! outcome never says more than is known; no byte of it goes out after its deadline.
 
 use std::borrow::Cow;
 
-use sagoo_driver_sdk::{Line, LineError, Outcome, Readings, Value};
+use sagoo_driver_sdk::{Deadline, Line, LineError, Outcome, Readings, Value};
 use tracing::debug;
 
 use crate::address::Table;
@@ -40,7 +40,7 @@ impl ModbusLine {
         let mut left: Vec<Cow<'_, Block>> = blocks.iter().rev().map(Cow::Borrowed).collect();
         while let Some(block) = left.pop() {
             let request = Request::Read { table: block.table, address: block.address, cells: block.cells };
-            let said = self.tcp.exchange(device.unit, &request).await.map_err(|failure| failure.error)?;
+            let said = self.tcp.exchange(device.unit, &request).await?;
             let reason = match said {
                 Said::Answer(Answer::Data(cells)) => {
                     file(device, &block, &cells, out);
@@ -69,45 +69,44 @@ impl ModbusLine {
         Ok(())
     }
 
-    async fn write_point(&mut self, device: &Device, point: &Point, value: &Value) -> Written {
+    async fn write_point(
+        &mut self,
+        device: &Device,
+        point: &Point,
+        value: &Value,
+        deadline: Deadline,
+    ) -> Written {
         let (bytes, rule) = match point.bytes_to_write(value) {
             Ok(bytes) => bytes,
             Err(reason) => return Written::done(Outcome::Refused(reason)),
         };
         let (first, second) = requests(point, &bytes);
-        let mut said = self.tcp.exchange(device.unit, &first).await;
+        let mut said = self.tcp.exchange_before(deadline, device.unit, &first).await;
         if let (Ok(Said::Answer(Answer::Refused(Exception::ILLEGAL_FUNCTION))), Some(second)) =
             (&said, second)
         {
             // The first was not executed, so this is not a second try: some devices know only
             // the functions for several cells.
-            said = self.tcp.exchange(device.unit, &second).await;
+            said = self.tcp.exchange_before(deadline, device.unit, &second).await;
         }
         match said {
             Ok(Said::Answer(Answer::Written)) if rule.verify => self.read_back(device, point, &bytes).await,
             Ok(Said::Answer(Answer::Written)) => Written::done(Outcome::Applied(None)),
-            Ok(Said::Answer(Answer::Refused(exception))) => Written::done(refusal(point, exception)),
-            Ok(Said::Answer(Answer::Data(_))) => Written::done(Outcome::Unknown(format!(
-                "{}: values where a confirmation belongs",
-                point.name
-            ))),
-            Ok(Said::Nonsense(reason)) => {
-                Written::done(Outcome::Unknown(format!("{}: {reason}", point.name)))
+            Ok(Said::Answer(Answer::Refused(exception))) => Written::done(refusal(exception)),
+            Ok(Said::Answer(Answer::Data(_))) => {
+                Written::done(Outcome::Unknown("values where a confirmation belongs".to_owned()))
             }
-            Err(Failure { error, sent: true }) => {
-                Written::dead(Outcome::Unknown(format!("{}: {error}", point.name)))
-            }
-            Err(Failure { error, sent: false }) => {
-                Written::dead(Outcome::Refused(format!("{}: not sent, {error}", point.name)))
-            }
+            Ok(Said::Nonsense(reason)) => Written::done(Outcome::Unknown(reason)),
+            Err(Failure::Expired) => Written::done(Outcome::Expired),
+            Err(Failure::Unanswered(error)) => Written::dead(Outcome::Unknown(error.to_string())),
+            Err(Failure::NotSent(error)) => Written::dead(Outcome::Refused(format!("not sent, {error}"))),
         }
     }
 
     async fn read_back(&mut self, device: &Device, point: &Point, wanted: &[u8]) -> Written {
         let (table, address, cells) = (point.table, point.address, point.codec.kind.cells());
-        let unknown = |reason: String| {
-            Outcome::Unknown(format!("{}: confirmed, but cannot be read back: {reason}", point.name))
-        };
+        let unknown =
+            |reason: String| Outcome::Unknown(format!("confirmed, but cannot be read back: {reason}"));
         match self.tcp.exchange(device.unit, &Request::Read { table, address, cells }).await {
             Ok(Said::Answer(Answer::Data(data))) => {
                 let bytes = if table.is_bits() { vec![bit(&data, 0)] } else { data };
@@ -120,7 +119,7 @@ impl ModbusLine {
             Ok(Said::Answer(Answer::Refused(exception))) => Written::done(unknown(exception.to_string())),
             Ok(Said::Answer(Answer::Written)) => Written::done(unknown("a confirmation came".to_owned())),
             Ok(Said::Nonsense(reason)) => Written::done(unknown(reason)),
-            Err(failure) => Written::dead(unknown(failure.error.to_string())),
+            Err(error) => Written::dead(unknown(error.to_string())),
         }
     }
 }
@@ -154,17 +153,21 @@ impl Line for ModbusLine {
         self.read_blocks(device, &device.plan(points), out).await
     }
 
-    async fn write(&mut self, device: &Device, values: &[(usize, Value)]) -> Vec<Outcome> {
+    async fn write(
+        &mut self,
+        device: &Device,
+        values: &[(usize, Value)],
+        deadline: Deadline,
+    ) -> Vec<Outcome> {
         let mut outcomes = Vec::with_capacity(values.len());
         let mut is_dead = false;
         for (number, value) in values {
             let written = match device.points.get(*number) {
                 None => Written::done(Outcome::Refused(format!("there is no point number {number}"))),
-                Some(point) if is_dead => {
-                    let reason = "not sent, the device did not answer an earlier point of this command";
-                    Written::done(Outcome::Refused(format!("{}: {reason}", point.name)))
-                }
-                Some(point) => self.write_point(device, point, value).await,
+                Some(_) if is_dead => Written::done(Outcome::Refused(
+                    "not sent, the device did not answer an earlier point of this command".to_owned(),
+                )),
+                Some(point) => self.write_point(device, point, value, deadline).await,
             };
             is_dead |= written.is_dead;
             outcomes.push(written.outcome);
@@ -238,8 +241,8 @@ fn is_about_cells(exception: Exception) -> bool {
 }
 
 /// A refused write. Two refusals do not say that nothing happened.
-fn refusal(point: &Point, exception: Exception) -> Outcome {
-    let told = format!("{}: {exception}", point.name);
+fn refusal(exception: Exception) -> Outcome {
+    let told = exception.to_string();
     match exception {
         Exception::ACKNOWLEDGE | Exception::GATEWAY_TARGET_SILENT => Outcome::Unknown(told),
         _ => Outcome::Refused(told),

@@ -65,13 +65,11 @@ impl WriteRule {
 }
 
 impl Point {
-    /// The bytes of `value` when it may be written here and fits; the refusal names the point.
+    /// The bytes of `value` when it may be written here and fits.
     pub(crate) fn bytes_to_write(&self, value: &Value) -> Result<(Vec<u8>, WriteRule), String> {
-        let named = |reason| format!("{}: {reason}", self.name);
-        let rule =
-            self.write.ok_or_else(|| named("may not be written, its model has no write".to_owned()))?;
-        rule.allows(value).map_err(named)?;
-        Ok((self.codec.encode(value).map_err(named)?, rule))
+        let rule = self.write.ok_or("may not be written, its model has no write")?;
+        rule.allows(value)?;
+        Ok((self.codec.encode(value)?, rule))
     }
 
     /// Opens a point's table; `None` when it is none.

@@ -5,6 +5,7 @@
 //!   away and the wait goes on to the same deadline;
 //! - every request has a transaction of its own, and what waits in the socket is drained before it
 //!   is sent, so an answer that comes after its timeout never meets a later request;
+//! - a deadline is looked at when the line is ready, right before the first byte goes out;
 //! - bytes that are no Modbus TCP close the connection; the next request opens it anew;
 //! - every wait ends: [`CONNECT_TIMEOUT`] or the connection's `timeout`, whichever is longer, to
 //!   connect, `timeout` to answer.
@@ -13,7 +14,7 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
-use sagoo_driver_sdk::LineError;
+use sagoo_driver_sdk::{Deadline, LineError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
@@ -55,12 +56,15 @@ pub(crate) enum Said {
     Nonsense(String),
 }
 
-/// No answer.
+/// Why a request with a deadline has no answer.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Failure {
-    pub(crate) error: LineError,
-    /// Whether the device may have seen the request.
-    pub(crate) sent: bool,
+pub(crate) enum Failure {
+    /// The line was ready for it too late: nothing was sent.
+    Expired,
+    /// The line could not be opened: nothing was sent.
+    NotSent(LineError),
+    /// The device may have seen it.
+    Unanswered(LineError),
 }
 
 /// A connection to one endpoint, opened when needed.
@@ -92,17 +96,50 @@ impl Tcp {
         }
     }
 
-    /// Sends `request` and waits for its answer.
-    pub(crate) async fn exchange(&mut self, unit: u8, request: &Request) -> Result<Said, Failure> {
-        let unsent = |error| Failure { error, sent: false };
+    /// Sends `request`, however late it is, and waits for its answer.
+    pub(crate) async fn exchange(&mut self, unit: u8, request: &Request) -> Result<Said, LineError> {
+        let stream = self.ready().await?;
+        self.converse(stream, unit, request).await
+    }
+
+    /// Sends `request` unless the line is ready for it only after `deadline`, and waits for its answer.
+    pub(crate) async fn exchange_before(
+        &mut self,
+        deadline: Deadline,
+        unit: u8,
+        request: &Request,
+    ) -> Result<Said, Failure> {
+        // The rest of a late command must not wait for the line once more.
+        if deadline.passed() {
+            return Err(Failure::Expired);
+        }
+        let stream = self.ready().await.map_err(Failure::NotSent)?;
+        if deadline.passed() {
+            self.stream = Some(stream);
+            return Err(Failure::Expired);
+        }
+        self.converse(stream, unit, request).await.map_err(Failure::Unanswered)
+    }
+
+    /// Waits until a request may go out on a line without old bytes; opens it when needed.
+    async fn ready(&mut self) -> Result<TcpStream, LineError> {
         if !self.turnaround.is_zero() {
             sleep_until(self.free_at).await;
         }
         self.drain();
-        let mut stream = match self.stream.take() {
-            Some(stream) => stream,
-            None => self.connect().await.map_err(unsent)?,
-        };
+        match self.stream.take() {
+            Some(stream) => Ok(stream),
+            None => self.connect().await,
+        }
+    }
+
+    /// One request and its answer; the stream is kept when it can be used again.
+    async fn converse(
+        &mut self,
+        mut stream: TcpStream,
+        unit: u8,
+        request: &Request,
+    ) -> Result<Said, LineError> {
         self.transaction = self.transaction.wrapping_add(1);
         let deadline = Instant::now() + self.timeout;
         let outcome = self.ask(&mut stream, unit, request, deadline).await;
@@ -123,7 +160,7 @@ impl Tcp {
             }
             Err(LineError::Broken(_)) => self.silent_in_a_row = 0,
         }
-        outcome.map_err(|error| Failure { error, sent: true })
+        outcome
     }
 
     /// Closes the connection.

@@ -12,8 +12,8 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use sagoo_driver_sdk::{
-    Checked, CheckedConnection, CheckedDevice, Configuration, Description, DeviceTable, Driver, Line,
-    LineError, Offline, Outcome, Point, Poll, Problem, Readings, Value, serve,
+    Checked, CheckedConnection, CheckedDevice, Configuration, Deadline, Description, DeviceTable, Driver,
+    Line, LineError, Offline, Outcome, Point, Poll, Problem, Readings, Value, serve,
 };
 
 const DEFAULT_PERIOD_MS: u64 = 1_000;
@@ -110,10 +110,11 @@ impl Line for Generator {
         Ok(())
     }
 
-    async fn write(&mut self, _device: &(), values: &[(usize, Value)]) -> Vec<Outcome> {
+    async fn write(&mut self, _device: &(), values: &[(usize, Value)], deadline: Deadline) -> Vec<Outcome> {
         values
             .iter()
             .map(|(_, value)| match value {
+                _ if deadline.passed() => Outcome::Expired,
                 Value::Float(amplitude) => {
                     self.amplitude = *amplitude;
                     Outcome::Applied(Some(value.clone()))

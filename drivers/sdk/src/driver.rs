@@ -193,9 +193,11 @@ impl Readings {
         self.good_at(point, value, clock::boot_ns());
     }
 
-    /// A good value from an answer that arrived at `boot_ns`: one stamp for a whole block.
+    /// A good value from an answer that arrived at `boot_ns`: one stamp for a whole block. A float
+    /// that is infinite or not a number is no value, and is kept as a bad reading that says so.
     pub fn good_at(&mut self, point: usize, value: Value, boot_ns: u64) {
-        self.readings.push(Reading { point, value: Ok(value), boot_ns });
+        let value = if is_number(&value) { Ok(value) } else { Err("not a number".to_owned()) };
+        self.readings.push(Reading { point, value, boot_ns });
     }
 
     /// No value, and why; the device itself answered.
@@ -221,7 +223,41 @@ pub enum LineError {
     Broken(String),
 }
 
-/// What became of a write, point by point.
+/// False for a float that is infinite or not a number: nothing past a driver can tell it truthfully.
+pub(crate) fn is_number(value: &Value) -> bool {
+    !matches!(value, Value::Float(value) if !value.is_finite())
+}
+
+/// When a command must not reach the device any more. Boot time, so it counts through a suspend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Deadline {
+    boot_ns: u64,
+}
+
+impl Deadline {
+    /// At this boot time, nanoseconds.
+    pub fn at_boot_ns(boot_ns: u64) -> Self {
+        Self { boot_ns }
+    }
+
+    /// This long from now.
+    pub fn after(wait: Duration) -> Self {
+        let wait = u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX);
+        Self { boot_ns: clock::boot_ns().saturating_add(wait) }
+    }
+
+    /// Whether it is too late.
+    pub fn passed(self) -> bool {
+        self.left().is_zero()
+    }
+
+    /// How long until it is too late; zero when it is.
+    pub fn left(self) -> Duration {
+        Duration::from_nanos(self.boot_ns.saturating_sub(clock::boot_ns()))
+    }
+}
+
+/// What became of a write, point by point. A reason does not name its point: the SDK does.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Outcome {
     /// The device confirmed it; the value read back, when it was verified.
@@ -232,6 +268,8 @@ pub enum Outcome {
     Refused(String),
     /// Sent, no answer: it may have happened.
     Unknown(String),
+    /// Its deadline passed before its first byte was sent: nothing happened, nothing will.
+    Expired,
 }
 
 /// One field protocol.
@@ -280,18 +318,23 @@ pub trait Line: Send + 'static {
     ) -> impl Future<Output = Result<(), LineError>> + Send;
 
     /// Writes these points; one outcome for each, in the same order. Never retries by itself.
+    ///
+    /// Look at `deadline` right before the bytes of each request go out, after every wait for the
+    /// line: what was not sent by then is [`Outcome::Expired`]. Reading back may take longer.
     fn write(
         &mut self,
         device: &Self::Device,
         values: &[(usize, Value)],
+        deadline: Deadline,
     ) -> impl Future<Output = Vec<Outcome>> + Send;
 
-    /// Calls a function of the device; JSON object in, JSON object out.
+    /// Calls a function of the device; JSON object in, JSON object out. `deadline` as for a write.
     fn invoke(
         &mut self,
         _device: &Self::Device,
         function: &str,
         _input: &Json,
+        _deadline: Deadline,
     ) -> impl Future<Output = Result<Json, Outcome>> + Send {
         let refused = Outcome::Refused(format!("this driver has no function {function:?}"));
         async move { Err(refused) }

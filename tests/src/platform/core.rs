@@ -16,8 +16,9 @@ use super::topic;
 
 /// Entries kept of each kind: hours of a demo, far more than any case makes.
 pub(super) const KEEP: usize = 200_000;
-/// Rows of one device must be this far apart, so that they never share a storage window.
-pub(super) const LEAST_SPACING: Duration = Duration::from_millis(200);
+/// Rows of one device must be this far apart (design, `sagoo.row_spacing`), so that they never share a
+/// storage window.
+pub(super) const LEAST_SPACING: Duration = Duration::from_millis(250);
 /// What a busy machine may do to the spacing between sender and us.
 pub(super) const SPACING_JITTER: Duration = Duration::from_millis(60);
 /// For this long a device's key set must stay what it is.
@@ -77,7 +78,7 @@ impl Default for Timing {
     fn default() -> Self {
         Self {
             online: Duration::from_secs(30),
-            registered_after: Duration::from_millis(50),
+            registered_after: Duration::from_millis(100),
             call: Duration::from_secs(45),
         }
     }

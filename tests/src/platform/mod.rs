@@ -130,13 +130,10 @@ impl Platform {
         })
     }
 
-    /// A property's values in the order they were stored. A cell that came with the same time and
-    /// value as in the row before did not change and is not counted.
+    /// A property's value in each stored row, in order.
     pub fn values(&self, device: &str, key: &str) -> Vec<Json> {
         let rows = self.rows(device);
-        let mut cells: Vec<&Cell> = rows.iter().filter_map(|row| row.cells.get(key)).collect();
-        cells.dedup_by(|later, earlier| later.time == earlier.time && later.sent == earlier.sent);
-        cells.into_iter().map(|cell| cell.value.clone()).collect()
+        rows.iter().filter_map(|row| row.cells.get(key)).map(|cell| cell.value.clone()).collect()
     }
 
     /// The newest value of a property.

@@ -4,10 +4,13 @@
 //! with its value; nothing waits for a fixed time but for a condition, and says for which; a missing
 //! program fails the case with the line to type, it never skips it.
 
+mod account;
 mod broker;
 mod certificates;
 mod gateway;
+mod journal;
 mod modbus;
+mod plan;
 mod process;
 mod site;
 
@@ -16,12 +19,15 @@ use std::net::TcpListener;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+pub use self::account::Interrupted;
 pub use self::broker::{Broker, Guard};
 pub use self::certificates::Authority;
 pub use self::gateway::{Gateway, Told};
+pub use self::journal::Journal;
 pub use self::modbus::{ModbusDevice, Stats, Written};
+pub use self::plan::{EDGE, GATEWAY, Meter, POINTS, PRODUCT, Plan, Point};
 pub use self::process::Process;
-pub use self::site::{EDGE, GATEWAY, Meter, PRODUCT, Plan, Site};
+pub use self::site::Site;
 
 /// Least pause between two looks at a condition.
 const LOOK: Duration = Duration::from_millis(20);

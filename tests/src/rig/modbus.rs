@@ -1,13 +1,13 @@
-//! A Modbus TCP device served by pymodbus and steered by the case (`rig/device.py`).
+//! Modbus TCP devices served by pymodbus and steered by the case (`rig/device.py`).
 //!
 //! Always true: counters rise by one at each read that covers them, and the register holds the value
-//! that was read last; the process ends with its value.
+//! that was read last; the process ends with the last of its devices.
 
 use std::io::{BufRead, BufReader, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, ChildStdout, Command};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -40,13 +40,17 @@ pub struct Written {
     pub values: Vec<u16>,
 }
 
+/// The unit that answers for every unit id.
+const ANY_UNIT: u8 = 0;
+
 /// A device; ends with its value.
 #[derive(Debug)]
 pub struct ModbusDevice {
     /// Where it listens, on the loopback.
     pub port: u16,
+    unit: u8,
     // A mutex and not a channel: question and answer are one step, and cases ask from any thread.
-    talk: Mutex<Talk>,
+    talk: Arc<Mutex<Talk>>,
 }
 
 #[derive(Debug)]
@@ -59,10 +63,16 @@ struct Talk {
 impl ModbusDevice {
     /// Starts it; the registers in `counters` count their reads, all others hold 0.
     pub fn start(dir: &Path, name: &str, counters: &[u16]) -> Self {
+        Self::start_units(dir, name, counters, &[ANY_UNIT]).pop().expect("one unit is one device")
+    }
+
+    /// Starts one device per unit id, all behind one port; they leave and listen together.
+    pub fn start_units(dir: &Path, name: &str, counters: &[u16], units: &[u8]) -> Vec<Self> {
         let python = python();
         let mut command = Command::new(&python);
         command.arg("-u").arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("rig/device.py"));
         command.arg("--counters").args(counters.iter().map(u16::to_string));
+        command.arg("--units").args(units.iter().map(u8::to_string));
         let mut process = Process::spawn_piped(name, &mut command, &dir.join(format!("{name}.log")));
         let to = process.child().stdin.take().expect("stdin is piped");
         let from = BufReader::new(process.child().stdout.take().expect("stdout is piped"));
@@ -78,7 +88,8 @@ impl ModbusDevice {
             remedy()
         );
         let port = hello["port"].as_u64().and_then(|port| u16::try_from(port).ok());
-        Self { port: port.expect("the first line names the port"), talk: Mutex::new(talk) }
+        let (port, talk) = (port.expect("the first line names the port"), Arc::new(Mutex::new(talk)));
+        units.iter().map(|unit| Self { port, unit: *unit, talk: Arc::clone(&talk) }).collect()
     }
 
     /// One register.
@@ -138,6 +149,8 @@ impl ModbusDevice {
     }
 
     fn ask(&self, order: &Json) -> Json {
+        let mut order = order.clone();
+        order["unit"] = json!(self.unit);
         let mut talk = self.talk.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let answer =
             writeln!(talk.to, "{order}").map_err(|error| error.to_string()).and_then(|()| talk.hear());
@@ -182,9 +195,13 @@ mod tests {
     use super::*;
 
     fn request(device: &ModbusDevice, pdu: &[u8]) -> Option<Vec<u8>> {
+        request_of(device, 1, pdu)
+    }
+
+    fn request_of(device: &ModbusDevice, unit: u8, pdu: &[u8]) -> Option<Vec<u8>> {
         let mut stream = TcpStream::connect(("127.0.0.1", device.port)).unwrap();
         stream.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
-        let mut frame = vec![0, 1, 0, 0, 0, pdu.len() as u8 + 1, 1];
+        let mut frame = vec![0, 1, 0, 0, 0, pdu.len() as u8 + 1, unit];
         frame.extend_from_slice(pdu);
         stream.write_all(&frame).unwrap();
         let mut header = [0; 7];
@@ -223,8 +240,9 @@ mod tests {
         assert_eq!(request(&device, &WRITE_TEN).unwrap(), [0x86, 4]);
         device.refuse_writes(0..0);
         device.forget_writes(10..11);
-        request(&device, &WRITE_TEN).expect("confirmed on the wire");
-        assert_eq!(device.register(10), 1, "and not kept");
+        assert_eq!(request(&device, &WRITE_TEN).unwrap(), WRITE_TEN, "confirmed on the wire");
+        assert_eq!(request(&device, &[3, 0, 10, 0, 1]).unwrap(), [3, 2, 0, 1], "and not kept");
+        assert_eq!(device.register(10), 1);
         assert_eq!(device.stats().writes.len(), 2);
     }
 
@@ -243,5 +261,16 @@ mod tests {
         let before = std::time::Instant::now();
         request(&device, &READ_TWO).expect("answered late");
         assert!(before.elapsed() >= Duration::from_millis(200));
+    }
+
+    #[test]
+    fn units_behind_one_port_count_and_fall_silent_each_for_itself() {
+        let dir = tempfile::tempdir().unwrap();
+        let units = ModbusDevice::start_units(dir.path(), "units", &[0], &[1, 2]);
+        assert_eq!(request_of(&units[0], 1, &READ_TWO).unwrap(), [3, 4, 0, 1, 0, 0]);
+        assert_eq!((units[0].register(0), units[1].register(0)), (1, 0));
+        units[0].set_silent(true);
+        assert_eq!(request_of(&units[0], 1, &READ_TWO), None);
+        assert_eq!(request_of(&units[1], 2, &READ_TWO).unwrap(), [3, 4, 0, 1, 0, 0]);
     }
 }

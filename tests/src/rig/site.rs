@@ -3,94 +3,19 @@
 //! Always true: everything ends with the value; when the case fails, the logs are shown.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tempfile::TempDir;
 
-use super::{Broker, Gateway, Guard, ModbusDevice, eventually};
-use crate::platform::{Endpoint, KnownDevice, Platform, Timing, Tsl};
+use super::account::{Count, Interrupted};
+use super::journal::Journal;
+use super::plan::{GATEWAY, POINTS, Places, Plan};
+use super::{Broker, Gateway, ModbusDevice, eventually};
+use crate::platform::{Endpoint, Platform};
 
-/// Product key of the gateway.
-pub const EDGE: &str = "edge";
-/// Device key of the gateway.
-pub const GATEWAY: &str = "gw-1";
-/// Product key of the meters.
-pub const PRODUCT: &str = "meter";
 /// Most lines of the broker's log in a failing case.
 const BROKER_TAIL: usize = 25;
-
-/// One Modbus TCP device with the point list every case uses.
-#[derive(Debug, Clone)]
-pub struct Meter {
-    /// Name in the configuration, and device key.
-    pub name: String,
-    /// Whether the platform knows it.
-    pub known: bool,
-}
-
-/// What to build.
-#[derive(Debug, Clone)]
-pub struct Plan {
-    /// The devices.
-    pub meters: Vec<Meter>,
-    /// How often each is read.
-    pub poll: Duration,
-    /// How long a device may take to answer.
-    pub timeout: Duration,
-    /// Lines for `[gateway]`.
-    pub gateway: String,
-    /// Lines for `[sagoo]`, after `broker`.
-    pub sagoo: String,
-    /// More tables, in `conf.d`.
-    pub more: String,
-    /// Drivers that run without a signature.
-    pub unsigned: Vec<String>,
-    /// The gateway's port at the broker, when it is not the open one.
-    pub guard: Option<Guard>,
-    /// The platform's patience.
-    pub timing: Timing,
-}
-
-impl Plan {
-    /// Meters of these names, known to the platform, read twice a second.
-    pub fn meters(names: &[&str]) -> Self {
-        let meter = |name: &&str| Meter { name: (*name).to_owned(), known: true };
-        Self {
-            meters: names.iter().map(meter).collect(),
-            poll: Duration::from_millis(500),
-            timeout: Duration::from_secs(1),
-            gateway: String::new(),
-            sagoo: "ack_timeout = \"2s\"\nheartbeat = \"5s\"\n".to_owned(),
-            more: String::new(),
-            unsigned: vec!["modbus".to_owned()],
-            guard: None,
-            timing: Timing { call: Duration::from_secs(8), ..Timing::default() },
-        }
-    }
-
-    /// Adds a meter the platform has never heard of.
-    #[must_use]
-    pub fn stranger(mut self, name: &str) -> Self {
-        self.meters.push(Meter { name: name.to_owned(), known: false });
-        self
-    }
-
-    /// Adds lines to `[sagoo]`.
-    #[must_use]
-    pub fn sagoo(mut self, lines: &str) -> Self {
-        let _ = writeln!(self.sagoo, "{lines}");
-        self
-    }
-
-    /// Adds tables in `conf.d`.
-    #[must_use]
-    pub fn more(mut self, tables: &str) -> Self {
-        let _ = writeln!(self.more, "{tables}");
-        self
-    }
-}
 
 /// Everything, running.
 pub struct Site {
@@ -101,6 +26,7 @@ pub struct Site {
     /// The broker.
     pub broker: Broker,
     devices: BTreeMap<String, ModbusDevice>,
+    journal: Journal,
     dir: TempDir,
 }
 
@@ -123,11 +49,10 @@ impl Site {
     #[track_caller]
     pub fn prepare_in(dir: TempDir, plan: &Plan) -> Self {
         let broker = Broker::start_guarded(dir.path(), plan.guard.as_ref());
-        let platform = Platform::start(Endpoint::local(broker.port), plan.timing, known_devices(plan));
-        let device = |meter: &Meter| (meter.name.clone(), ModbusDevice::start(dir.path(), &meter.name, &[0]));
-        let devices = plan.meters.iter().map(device).collect();
+        let platform = Platform::start(Endpoint::local(broker.port), plan.timing, plan.known_devices());
+        let devices = start_devices(dir.path(), plan);
         let gateway = Gateway::new(dir.path());
-        let site = Self { gateway, platform, broker, devices, dir };
+        let site = Self { gateway, platform, broker, devices, journal: plan.journal.clone(), dir };
         site.configure(plan);
         site
     }
@@ -145,8 +70,16 @@ impl Site {
 
     /// Writes the gateway's configuration anew.
     pub fn configure(&self, plan: &Plan) {
-        self.gateway.configure("gateway.toml", &self.gateway_toml(plan));
-        self.gateway.configure("conf.d/field.toml", &self.field_toml(plan));
+        let ports = plan.meters.iter().map(|meter| (meter.line.as_str(), self.device(&meter.name).port));
+        let places = Places {
+            broker_port: self.broker.guarded_port.unwrap_or(self.broker.port),
+            buffer: &self.path("buffer"),
+            drivers: &self.gateway.drivers_dir(),
+            socket: &self.gateway.socket(),
+            lines: ports.collect(),
+        };
+        self.gateway.configure("gateway.toml", &plan.gateway_toml(&places));
+        self.gateway.configure("conf.d/field.toml", &plan.field_toml(&places));
     }
 
     /// Waits until the meter's newest stored count is at least `count`.
@@ -159,18 +92,47 @@ impl Site {
         });
     }
 
-    /// Waits until everything read by now is stored, then checks the count: no double, no disorder,
-    /// and holes nowhere but where a process was killed in the middle of a read (`kills` times).
+    /// The newest count of a meter that is in the gateway's buffer or was there.
     #[track_caller]
-    pub fn assert_nothing_lost(&self, meter: &str, kills: usize, within: Duration) {
+    pub fn stored(&self, meter: &str) -> u64 {
+        let device = self.gateway.device(meter);
+        let points = device["points"].as_array().into_iter().flatten();
+        let count = points.filter(|point| point["name"] == "count").find_map(|point| point["value"].as_u64());
+        let count = count.unwrap_or_else(|| panic!("{meter} has no count: {device:#}"));
+        assert_eq!(device["ledger"]["stored"], POINTS * count, "every point of every read: {device:#}");
+        count
+    }
+
+    /// Waits until everything read by now is stored, then checks the count: nothing lost, nothing
+    /// twice, nothing out of order.
+    #[track_caller]
+    pub fn assert_nothing_lost(&self, meter: &str, within: Duration) {
+        self.assert_kept(meter, Interrupted::by_nothing(), within);
+    }
+
+    /// Like [`Site::assert_nothing_lost`] when the gateway was interrupted: it may have cost what the
+    /// interruption allows, and nothing more.
+    #[track_caller]
+    pub fn assert_kept(&self, meter: &str, interrupted: Interrupted, within: Duration) {
         let read = u64::from(self.device(meter).register(0));
         self.await_count(meter, read, within);
-        let count = Count::of(&self.platform.values(meter, "count"));
-        assert!(count.disorder.is_empty(), "{meter}: not in order: {:?}", count.disorder);
-        assert!(count.holes.len() <= kills, "{meter}: lost {:?} with {kills} kills", count.holes);
-        for hole in &count.holes {
-            assert!(hole.1 - hole.0 < MOST_IN_FLIGHT, "{meter}: a kill lost {hole:?}");
-        }
+        let count = Count::of(&self.platform.rows(meter));
+        let complaints = count.complaints(&interrupted);
+        assert!(complaints.is_empty(), "{meter}: {}", complaints.join("\n"));
+    }
+
+    /// When the buffer was full: one run of reads is missing, between what had gone and what was kept;
+    /// returns how many. All else is as in [`Site::assert_kept`].
+    #[track_caller]
+    pub fn assert_rest_in_order(&self, meter: &str, interrupted: Interrupted) -> u64 {
+        let mut count = Count::of(&self.platform.rows(meter));
+        let holes = std::mem::take(&mut count.holes);
+        let complaints = count.complaints(&interrupted);
+        assert!(complaints.is_empty(), "{meter}: {}", complaints.join("\n"));
+        let [(first, last)] = holes[..] else {
+            panic!("{meter}: not one run of reads is missing: {holes:?}")
+        };
+        last - first + 1
     }
 
     /// Fails if a message would have harmed the real platform, or was published otherwise than
@@ -185,76 +147,6 @@ impl Site {
         assert!(careless.is_empty(), "not QoS 1 or retained:\n{}", careless.join("\n"));
     }
 
-    fn gateway_toml(&self, plan: &Plan) -> String {
-        let scheme =
-            if plan.guard.as_ref().is_some_and(|guard| guard.tls.is_some()) { "mqtts" } else { "mqtt" };
-        let port = self.broker.guarded_port.unwrap_or(self.broker.port);
-        format!(
-            r#"[gateway]
-product_key = "{EDGE}"
-device_key = "{GATEWAY}"
-{gateway}
-[sagoo]
-broker = "{scheme}://127.0.0.1:{port}"
-{sagoo}
-[buffer]
-dir = "{buffer}"
-max_size = "64MiB"
-
-[drivers]
-dirs = ["{drivers}"]
-allow_unsigned = {unsigned:?}
-
-[control]
-socket = "{socket}"
-"#,
-            gateway = plan.gateway,
-            unsigned = plan.unsigned,
-            sagoo = plan.sagoo,
-            buffer = self.dir.path().join("buffer").display(),
-            drivers = self.gateway.drivers_dir().display(),
-            socket = self.gateway.socket().display(),
-        )
-    }
-
-    fn field_toml(&self, plan: &Plan) -> String {
-        let mut toml = format!(
-            r#"[model.meter]
-version = 1
-addresses = "zero-based"
-poll = {{ fast = "{}ms" }}
-
-[model.meter.points]
-count = {{ at = "holding:0", type = "u16", poll = "fast" }}
-level = {{ at = "holding:10", type = "u16", poll = "fast", write = {{ min = 0, max = 1000, verify = true }} }}
-temperature = {{ at = "holding:12", type = "i16", scale = 0.1, unit = "°C", poll = "fast" }}
-"#,
-            plan.poll.as_millis(),
-        );
-        for meter in &plan.meters {
-            let (name, port) = (&meter.name, self.device(&meter.name).port);
-            let timeout = plan.timeout.as_millis();
-            let _ = write!(
-                toml,
-                r#"
-[connection.{name}]
-driver = "modbus"
-tcp = {{ host = "127.0.0.1", port = {port} }}
-timeout = "{timeout}ms"
-offline = {{ after = 3, probe = "1s", max_probe = "2s" }}
-
-[device.{name}]
-connection = "{name}"
-unit = 1
-model = "meter@1"
-sagoo = {{ product_key = "{PRODUCT}", device_key = "{name}" }}
-"#,
-            );
-        }
-        toml.push_str(&plan.more);
-        toml
-    }
-
     /// A file in the site's directory.
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
@@ -263,12 +155,9 @@ sagoo = {{ product_key = "{PRODUCT}", device_key = "{name}" }}
 
 impl Drop for Site {
     fn drop(&mut self) {
-        let _ = std::fs::create_dir_all("/tmp/e2elogs");
-        let _ = std::fs::write(
-            format!("/tmp/e2elogs/{}.log", std::thread::current().name().unwrap_or("x")),
-            self.gateway.log(),
-        ); // SURVEY
-        if !std::thread::panicking() {
+        let surprises = self.journal.surprises(&self.gateway.log());
+        let failing = std::thread::panicking();
+        if surprises.is_empty() && !failing {
             return;
         }
         let (log, state) = (self.broker.log(), self.broker.state());
@@ -282,66 +171,24 @@ impl Drop for Site {
             lines[from..].join("\n"),
             self.platform.violations(),
         );
+        // A case that fails already has said why, and a second panic would end the whole run.
+        assert!(failing, "surprises in the gateway's log:\n{}", surprises.join("\n"));
     }
 }
 
-/// A device's thing model, as the platform has it.
-fn known_devices(plan: &Plan) -> Vec<KnownDevice> {
-    let meter = |meter: &Meter| {
-        KnownDevice::new(PRODUCT, &meter.name)
-            .property("count", Tsl::Int)
-            .property("level", Tsl::Int)
-            .property("temperature", Tsl::Float(1))
-    };
-    let gateway =
-        KnownDevice::new(EDGE, GATEWAY).property("version", Tsl::Text).property("devices", Tsl::Int);
-    plan.meters.iter().filter(|meter| meter.known).map(meter).chain([gateway]).collect()
-}
-
-/// Reads that may be on their way through a process when it is killed.
-const MOST_IN_FLIGHT: u64 = 4;
-
-/// What a counter says about loss: it starts at 1 and rises by 1.
-struct Count {
-    /// First and last missing value of each hole.
-    holes: Vec<(u64, u64)>,
-    /// A value that came after a greater or equal one, with that one.
-    disorder: Vec<(u64, u64)>,
-}
-
-impl Count {
-    fn of(values: &[serde_json::Value]) -> Self {
-        let mut count = Self { holes: Vec::new(), disorder: Vec::new() };
-        let mut last = 0;
-        for value in values.iter().map(|value| value.as_u64().unwrap_or(0)) {
-            if value <= last {
-                count.disorder.push((last, value));
-                continue;
-            }
-            if value > last + 1 {
-                count.holes.push((last + 1, value - 1));
-            }
-            last = value;
+/// One process per line, one device per meter.
+fn start_devices(dir: &Path, plan: &Plan) -> BTreeMap<String, ModbusDevice> {
+    /// The register every meter counts its reads in.
+    const COUNTERS: [u16; 1] = [0];
+    let mut devices = BTreeMap::new();
+    for (line, meters) in plan.lines() {
+        if let [meter] = meters[..] {
+            devices.insert(meter.name.clone(), ModbusDevice::start(dir, line, &COUNTERS));
+            continue;
         }
-        count
+        let units: Vec<u8> = meters.iter().map(|meter| meter.unit).collect();
+        let started = ModbusDevice::start_units(dir, line, &COUNTERS, &units);
+        devices.extend(meters.iter().map(|meter| meter.name.clone()).zip(started));
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn count(values: &[u64]) -> Count {
-        Count::of(&values.iter().map(|value| json!(value)).collect::<Vec<_>>())
-    }
-
-    #[test]
-    fn a_hole_and_a_value_out_of_order_are_told_apart() {
-        assert!(count(&[1, 2, 3]).holes.is_empty());
-        assert_eq!(count(&[2, 3, 7]).holes, [(1, 1), (4, 6)], "the first read counts, too");
-        assert_eq!(count(&[1, 3, 2]).disorder, [(3, 2)]);
-        assert_eq!(count(&[1, 2, 2]).disorder, [(2, 2)]);
-    }
+    devices
 }

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use sagoo_driver_sdk::{CheckedDevice, Driver, Line, Outcome, Problem, Readings, Value};
+use sagoo_driver_sdk::{CheckedDevice, Deadline, Driver, Line, Outcome, Problem, Readings, Value};
 use serde_json::{Value as Json, json};
 
 use super::device::{Cells, Device, Does};
@@ -81,7 +81,7 @@ async fn written(command: &Json, devices: &[&CheckedDevice<Modbus>], server: &mu
     };
     server.pdus();
     let mut line = Modbus.line(&connection(server.port, PATIENT));
-    let outcome = line.write(&device.settings, &[(point, value)]).await;
+    let outcome = line.write(&device.settings, &[(point, value)], Deadline::after(PATIENT)).await;
     let hex = |pdu: &Vec<u8>| pdu.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     let sent: Vec<String> = server.pdus().iter().map(hex).collect();
     let outcome = match &outcome[..] {
@@ -91,6 +91,7 @@ async fn written(command: &Json, devices: &[&CheckedDevice<Modbus>], server: &mu
         [Outcome::Differs(back)] => format!("differs {back}"),
         [Outcome::Refused(reason)] => format!("refused {reason}"),
         [Outcome::Unknown(reason)] => format!("unknown {reason}"),
+        [Outcome::Expired] => "expired".to_owned(),
         other => panic!("{} outcomes of one write", other.len()),
     };
     json!({ "outcome": outcome, "sent": sent })

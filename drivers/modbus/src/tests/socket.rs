@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sagoo_driver_sdk::LineError;
+use sagoo_driver_sdk::{Deadline, LineError};
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 
@@ -20,20 +20,20 @@ fn read(address: u16) -> Request {
     Request::Read { table: Table::Holding, address, cells: 1 }
 }
 
-fn data(bytes: &[u8]) -> Result<Said, Failure> {
+fn data(bytes: &[u8]) -> Result<Said, LineError> {
     Ok(Said::Answer(Answer::Data(bytes.to_vec())))
 }
 
-fn silence(result: Result<Said, Failure>) -> String {
+fn silence(result: Result<Said, LineError>) -> String {
     match result {
-        Err(Failure { error: LineError::Silent(reason), sent: true }) => reason,
+        Err(LineError::Silent(reason)) => reason,
         other => panic!("{other:?} is not silence"),
     }
 }
 
-fn breakage(result: Result<Said, Failure>) -> String {
+fn breakage(result: Result<Said, LineError>) -> String {
     match result {
-        Err(Failure { error: LineError::Broken(reason), .. }) => reason,
+        Err(LineError::Broken(reason)) => reason,
         other => panic!("{other:?} is not a broken line"),
     }
 }
@@ -156,9 +156,9 @@ async fn a_refused_connection_names_the_endpoint_and_nothing_was_sent() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     drop(listener);
-    let failure = tcp(port, PATIENT).exchange(7, &read(1)).await.unwrap_err();
-    assert!(!failure.sent);
-    let LineError::Broken(reason) = failure.error else { panic!("{failure:?}") };
+    let deadline = Deadline::after(PATIENT);
+    let failure = tcp(port, PATIENT).exchange_before(deadline, 7, &read(1)).await;
+    let Err(Failure::NotSent(LineError::Broken(reason))) = failure else { panic!("{failure:?}") };
     assert!(reason.starts_with(&format!("cannot connect to 127.0.0.1:{port}: ")), "{reason}");
 }
 
@@ -172,4 +172,21 @@ async fn the_turnaround_is_kept_between_an_answer_and_the_next_request() {
         assert!(line.exchange(7, &read(address)).await.is_ok());
     }
     assert!(begin.elapsed() >= pause * 3, "{:?}", begin.elapsed());
+}
+
+#[tokio::test]
+async fn a_deadline_that_passes_while_the_line_gets_ready_keeps_the_request_back() {
+    let mut peer = Peer::start(|asked| Does::Send(vec![echo(asked)])).await;
+    let pause = Duration::from_millis(400);
+    let mut line = Tcp::new(Endpoint { host: "127.0.0.1".to_owned(), port: peer.port }, PATIENT, pause);
+    assert!(line.exchange(7, &read(1)).await.is_ok());
+    let short = Deadline::after(pause / 4);
+    assert_eq!(line.exchange_before(short, 7, &read(2)).await, Err(Failure::Expired));
+    assert!(short.passed());
+    assert_eq!(line.exchange_before(short, 7, &read(3)).await, Err(Failure::Expired));
+    let said = line.exchange_before(Deadline::after(PATIENT), 7, &read(4)).await;
+    assert_eq!(said, Ok(Said::Answer(Answer::Data(vec![0, 4]))), "the line is as well as before");
+    let addresses: Vec<u8> = peer.pdus().iter().map(|pdu| pdu[2]).collect();
+    assert_eq!(addresses, [1, 4]);
+    assert_eq!(peer.connections(), 1);
 }

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use sagoo_driver_sdk::{Driver, Line, Outcome, Value};
+use sagoo_driver_sdk::{Deadline, Driver, Line, Outcome, Value};
 use serde_json::json;
 use tokio::net::TcpListener;
 
@@ -36,7 +37,7 @@ async fn write(peer: &Peer, device: &Device, values: &[(&str, Value)]) -> Vec<Ou
     let mut line = Modbus.line(&connection(peer.port, PATIENT));
     let values: Vec<(usize, Value)> =
         values.iter().map(|(name, v)| (number(device, name), v.clone())).collect();
-    line.write(device, &values).await
+    line.write(device, &values, Deadline::after(PATIENT)).await
 }
 
 fn reason(outcome: &Outcome) -> &str {
@@ -90,13 +91,13 @@ async fn what_is_not_allowed_or_does_not_fit_is_refused_before_anything_is_sent(
     let device = writer();
     let mut peer = Peer::start(|_| Does::Send(vec![])).await;
     for (name, value, told) in [
-        ("limit", Value::Int(64), "limit: 64 is above its max 63"),
-        ("limit", Value::Float(-0.1), "limit: -0.1 is below its min 0"),
-        ("limit", Value::Float(f64::NAN), "limit: NaN is not a number"),
-        ("limit", Value::Text("5".into()), "limit: the text \"5\" is not a number, write it without quotes"),
-        ("pump", Value::Int(2), "pump: 2 is not a bool, only true, false, 1 and 0 are"),
-        ("target", Value::Float(1e39), "target: 1000000000000000000000000000000000000000 does not fit f32"),
-        ("seen", Value::Int(1), "seen: may not be written, its model has no write"),
+        ("limit", Value::Int(64), "64 is above its max 63"),
+        ("limit", Value::Float(-0.1), "-0.1 is below its min 0"),
+        ("limit", Value::Float(f64::NAN), "NaN is not a number"),
+        ("limit", Value::Text("5".into()), "the text \"5\" is not a number, write it without quotes"),
+        ("pump", Value::Int(2), "2 is not a bool, only true, false, 1 and 0 are"),
+        ("target", Value::Float(1e39), "1000000000000000000000000000000000000000 does not fit f32"),
+        ("seen", Value::Int(1), "may not be written, its model has no write"),
     ] {
         let outcomes = write(&peer, &device, &[(name, value)]).await;
         assert_eq!(outcomes, [Outcome::Refused(told.to_owned())]);
@@ -142,7 +143,7 @@ async fn a_write_without_an_answer_is_unknown_and_sent_once() {
     let mut peer = Peer::start(|_| Does::Send(vec![])).await;
     let mut line = Modbus.line(&connection(peer.port, SHORT));
     let values = [(number(&device, "pump"), Value::Bool(true)), (number(&device, "limit"), Value::Int(5))];
-    let outcomes = line.write(&device, &values).await;
+    let outcomes = line.write(&device, &values, Deadline::after(PATIENT)).await;
     assert!(
         matches!(&outcomes[0], Outcome::Unknown(reason) if reason.contains("did not answer")),
         "{outcomes:?}"
@@ -158,7 +159,8 @@ async fn a_write_on_a_dead_line_is_refused_because_nothing_was_sent() {
     drop(listener);
     let device = writer();
     let mut line = Modbus.line(&connection(port, PATIENT));
-    let outcomes = line.write(&device, &[(number(&device, "pump"), Value::Bool(true))]).await;
+    let outcomes =
+        line.write(&device, &[(number(&device, "pump"), Value::Bool(true))], Deadline::after(PATIENT)).await;
     assert!(
         matches!(&outcomes[0], Outcome::Refused(reason) if reason.contains("cannot connect")),
         "{outcomes:?}"
@@ -177,11 +179,11 @@ async fn a_connection_closed_after_the_request_leaves_a_write_unknown() {
 async fn a_refusal_carries_its_name_and_two_of_them_promise_nothing() {
     let device = writer();
     for (code, told, is_refused) in [
-        (2, "pump: illegal data address (exception 2)", true),
-        (4, "pump: server device failure (exception 4)", true),
-        (5, "pump: acknowledge (exception 5)", false),
-        (6, "pump: server device busy (exception 6)", true),
-        (11, "pump: gateway target device failed to respond (exception 11)", false),
+        (2, "illegal data address (exception 2)", true),
+        (4, "server device failure (exception 4)", true),
+        (5, "acknowledge (exception 5)", false),
+        (6, "server device busy (exception 6)", true),
+        (11, "gateway target device failed to respond (exception 11)", false),
     ] {
         let peer = Peer::start(move |asked| Does::Send(vec![asked.answer(&[0x85, code])])).await;
         let outcomes = write(&peer, &device, &[("pump", Value::Bool(true))]).await;
@@ -207,4 +209,65 @@ async fn a_confirmation_of_another_value_is_unknown_and_a_lost_read_back_too() {
     assert!(matches!(outcomes[0], Outcome::Unknown(_)), "{outcomes:?}");
     assert!(reason(&outcomes[0]).contains("cannot be read back: illegal data address"), "{outcomes:?}");
     assert!(refuse_reads.load(Ordering::Relaxed));
+}
+
+/// Holds each answer back until `deadline` has passed: the way a slow device uses a command's time up.
+fn answers_after(deadline: Deadline, mut cells: Cells) -> impl FnMut(&super::device::Asked) -> Does + Send {
+    move |asked| {
+        std::thread::sleep(deadline.left());
+        Does::Send(vec![cells.answer(asked)])
+    }
+}
+
+#[tokio::test]
+async fn points_whose_turn_comes_after_the_deadline_are_expired_and_never_sent() {
+    let device = writer();
+    let deadline = Deadline::after(Duration::from_millis(500));
+    let mut peer = Peer::start(answers_after(deadline, honest())).await;
+    let mut line = Modbus.line(&connection(peer.port, PATIENT));
+    let values = [
+        ("limit", Value::Int(5)),
+        ("seen", Value::Int(1)),
+        ("pump", Value::Int(1)),
+        ("valve", Value::Int(1)),
+    ]
+    .map(|(name, value)| (number(&device, name), value));
+    let outcomes = line.write(&device, &values, deadline).await;
+    assert_eq!(
+        outcomes,
+        [
+            Outcome::Applied(Some(Value::Float(5.0))),
+            Outcome::Refused("may not be written, its model has no write".to_owned()),
+            Outcome::Expired,
+            Outcome::Expired,
+        ]
+    );
+    // The first was in time, and is read back all the same.
+    assert_eq!(peer.pdus(), [vec![6, 0, 0x10, 0, 50], vec![3, 0, 0x10, 0, 1]]);
+}
+
+#[tokio::test]
+async fn a_second_try_by_another_function_is_not_sent_after_the_deadline() {
+    let device = writer();
+    let deadline = Deadline::after(Duration::from_millis(500));
+    let mut peer = Peer::start(move |asked| {
+        std::thread::sleep(deadline.left());
+        Does::Send(vec![asked.answer(&[asked.pdu[0] | 0x80, 1])])
+    })
+    .await;
+    let mut line = Modbus.line(&connection(peer.port, PATIENT));
+    let outcomes = line.write(&device, &[(number(&device, "pump"), Value::Bool(true))], deadline).await;
+    assert_eq!(outcomes, [Outcome::Expired]);
+    assert_eq!(peer.pdus().len(), 1);
+}
+
+#[tokio::test]
+async fn a_late_write_does_not_even_open_the_line() {
+    let device = writer();
+    let peer = Peer::start(|_| Does::Send(vec![])).await;
+    let mut line = Modbus.line(&connection(peer.port, PATIENT));
+    let late = Deadline::at_boot_ns(1);
+    let outcomes = line.write(&device, &[(number(&device, "pump"), Value::Bool(true))], late).await;
+    assert_eq!(outcomes, [Outcome::Expired]);
+    assert_eq!(peer.connections(), 0);
 }

@@ -12,7 +12,7 @@ use sagoo_edge_proto::driver::{
 use serde_json::Value as Json;
 
 pub(crate) use self::memory::{Known, Memory};
-use crate::driver::{LineError, Outcome, Point, Readings, Value};
+use crate::driver::{LineError, Outcome, Point, Readings, Value, is_number};
 use crate::near::did_you_mean;
 use crate::wire;
 
@@ -195,10 +195,13 @@ pub(crate) fn invoked(id: &str, outcome: Result<Json, Outcome>) -> CommandResult
 
 fn told(outcome: Outcome) -> (Status, String, Option<Value>) {
     match outcome {
-        Outcome::Applied(value) => (Status::Applied, String::new(), value),
-        Outcome::Differs(value) => (Status::Differs, format!("reads back as {value}"), Some(value)),
+        Outcome::Applied(value) => (Status::Applied, String::new(), value.filter(is_number)),
+        Outcome::Differs(value) => {
+            (Status::Differs, format!("reads back as {value}"), Some(value).filter(is_number))
+        }
         Outcome::Refused(reason) => (Status::Refused, reason, None),
         Outcome::Unknown(reason) => (Status::Unknown, reason, None),
+        Outcome::Expired => (Status::Expired, "its deadline passed before it was sent".to_owned(), None),
     }
 }
 

@@ -87,3 +87,29 @@ fn a_call_needs_an_object() {
     assert_eq!(refused.message, "input of \"reset\": not a JSON object");
     assert_eq!(invoked("1", Ok(serde_json::json!({"done": true}))).output, "{\"done\":true}");
 }
+
+#[test]
+fn a_point_that_was_not_sent_in_time_is_expired_and_named_once() {
+    let values = [(1, Value::Int(1)), (2, Value::Int(2))];
+    let told = written("9", &points(), &values, vec![Outcome::Applied(None), Outcome::Expired]);
+    assert_eq!(told.status(), Status::Expired);
+    assert_eq!(told.message, "setpoint: its deadline passed before it was sent");
+    let each: Vec<Status> = told.points.iter().map(PointResult::status).collect();
+    assert_eq!(each, [Status::Applied, Status::Expired]);
+    assert_eq!(invoked("9", Err(Outcome::Expired)).status(), Status::Expired);
+}
+
+#[test]
+fn what_is_not_a_number_is_never_told_as_a_value() {
+    for value in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY].map(Value::Float) {
+        let mut out = Readings::default();
+        out.good(0, value.clone());
+        assert_eq!(out.readings()[0].value, Err("not a number".to_owned()));
+        let told = read("9", &points(), &[0], out, None);
+        assert_eq!((told.status(), told.message.as_str()), (Status::Refused, "voltage: not a number"));
+        for outcome in [Outcome::Applied(Some(value.clone())), Outcome::Differs(value)] {
+            let told = written("9", &points(), &[(1, Value::Int(1))], vec![outcome]);
+            assert_eq!(told.points[0].value, None);
+        }
+    }
+}

@@ -2,8 +2,8 @@
 //!
 //! Always true: one request is on the line at a time and none is cut off half-way; what is wanted
 //! (devices, run, released, stopped) is taken over between two requests, and so are commands; a
-//! command's deadline is looked at right before the line is used. Due polls get their turn after
-//! [`COMMANDS_IN_A_ROW`] commands. Bad samples of a poll that goes on failing are sent at its first
+//! command that the session expired while it waited is not started, and the line is told the
+//! deadline of one that is. Due polls get their turn after [`COMMANDS_IN_A_ROW`] commands. Bad samples of a poll that goes on failing are sent at its first
 //! failure and every [`schedule::REMIND_BAD`](crate::schedule::REMIND_BAD).
 
 mod orders;
@@ -17,7 +17,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, info, warn};
 
-pub(crate) use self::orders::{Assigned, Job, Mode, Report, Setup, Wanted};
+pub(crate) use self::orders::{Assigned, Claim, Job, Mode, Report, Setup, Wanted};
 use crate::commands::{self, Work, result};
 use crate::driver::{Driver, Line, LineError, Readings};
 use crate::schedule::{NewUnit, Next, Schedule};
@@ -105,10 +105,12 @@ impl<D: Driver> Task<D> {
             match self.wake(mode, turn, wanted).await {
                 Woke::Gone => return,
                 Woke::Wanted => news = true,
-                Woke::Job(job) => {
+                Woke::Job(job) if job.claim.take() => {
                     in_a_row += 1;
                     self.execute(job, mode).await;
                 }
+                // It was answered at its deadline.
+                Woke::Job(_) => {}
                 Woke::Due => {
                     in_a_row = 0;
                     self.serve_next().await;
@@ -281,12 +283,12 @@ impl<D: Driver> Task<D> {
             Ok(work) => work,
             Err(refused) => return refused,
         };
-        if job.deadline_boot_ns <= clock::boot_ns() {
+        if job.deadline.passed() {
             return result(&job.id, Status::Expired, "its deadline passed while it waited".to_owned());
         }
         match work {
             Work::Write(values) => {
-                let outcomes = self.line.write(&device.settings, &values).await;
+                let outcomes = self.line.write(&device.settings, &values, job.deadline).await;
                 commands::written(&job.id, &device.points, &values, outcomes)
             }
             Work::Read(points) => {
@@ -298,7 +300,8 @@ impl<D: Driver> Task<D> {
                 commands::read(&job.id, &device.points, &points, out, error)
             }
             Work::Invoke(function, input) => {
-                commands::invoked(&job.id, self.line.invoke(&device.settings, &function, &input).await)
+                let outcome = self.line.invoke(&device.settings, &function, &input, job.deadline).await;
+                commands::invoked(&job.id, outcome)
             }
         }
     }
@@ -306,6 +309,9 @@ impl<D: Driver> Task<D> {
     async fn refuse_waiting(&mut self) {
         self.jobs.close();
         while let Some(job) = self.jobs.recv().await {
+            if !job.claim.take() {
+                continue;
+            }
             let message = format!("connection {:?} was stopped before the command's turn", self.name);
             self.report(Report::Done(result(&job.id, Status::Refused, message))).await;
         }

@@ -1,16 +1,18 @@
 //! What the session and a connection's task say to each other.
 //!
 //! Always true: wishes (devices, mode) are a latest value, so a task that is busy with a request
-//! never holds the session up; commands and reports are bounded queues.
+//! never holds the session up; commands and reports are bounded queues; what becomes of a job is
+//! decided by the one side that took its claim.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use sagoo_edge_proto::driver::{CommandResult, command::Action};
 use sagoo_edge_proto::sample::Sample;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::driver::{CheckedDevice, Driver};
+use crate::driver::{CheckedDevice, Deadline, Driver};
 
 /// What the session wants of a connection. The latest counts.
 #[derive(Debug)]
@@ -47,9 +49,26 @@ impl<D: Driver> Clone for Assigned<D> {
 #[derive(Debug)]
 pub(crate) struct Job {
     pub(crate) id: String,
-    pub(crate) deadline_boot_ns: u64,
+    pub(crate) deadline: Deadline,
+    pub(crate) claim: Claim,
     pub(crate) device: String,
     pub(crate) action: Option<Action>,
+}
+
+/// The right to say what becomes of a job. The line takes it to start the job, the session to
+/// expire it: so an expired job is never started, and a started one never called expired.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Claim(Arc<AtomicBool>);
+
+impl Claim {
+    /// True for exactly one caller.
+    pub(crate) fn take(&self) -> bool {
+        !self.0.swap(true, Ordering::AcqRel)
+    }
+
+    pub(crate) fn is_taken(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
 }
 
 /// What the task tells the session.
@@ -76,4 +95,25 @@ pub(crate) struct Setup<D: Driver> {
     pub(crate) after: Option<CancellationToken>,
     /// Tells the next one that this task is gone, however it ended.
     pub(crate) gone: DropGuard,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn a_claim_is_taken_once_however_many_want_it() {
+        for _ in 0..500 {
+            let claim = Claim::default();
+            assert!(!claim.is_taken());
+            let won: usize = thread::scope(|scope| {
+                let racers: Vec<_> = (0..3).map(|_| scope.spawn(|| usize::from(claim.take()))).collect();
+                racers.into_iter().map(|racer| racer.join().unwrap()).sum()
+            });
+            assert_eq!(won, 1);
+            assert!(claim.is_taken());
+        }
+    }
 }

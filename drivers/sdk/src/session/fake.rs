@@ -9,8 +9,8 @@ use tokio::sync::Semaphore;
 use tokio::time::sleep;
 
 use crate::driver::{
-    Checked, CheckedConnection, CheckedDevice, Configuration, Description, Driver, Line, LineError, Offline,
-    Outcome, Point, Poll, Problem, Readings, Value,
+    Checked, CheckedConnection, CheckedDevice, Configuration, Deadline, Description, Driver, Line, LineError,
+    Offline, Outcome, Point, Poll, Problem, Readings, Value,
 };
 use crate::host::Host;
 
@@ -197,10 +197,19 @@ impl Line for FakeLine {
         Ok(())
     }
 
-    async fn write(&mut self, device: &FakeDevice, values: &[(usize, Value)]) -> Vec<Outcome> {
+    async fn write(
+        &mut self,
+        device: &FakeDevice,
+        values: &[(usize, Value)],
+        deadline: Deadline,
+    ) -> Vec<Outcome> {
         self.world.note(format!("write {}", device.name));
         self.world.writes.acquire().await.unwrap().forget();
-        values.iter().map(|(_, value)| Outcome::Applied(Some(value.clone()))).collect()
+        let sent = |value: &Value| match deadline.passed() {
+            true => Outcome::Expired,
+            false => Outcome::Applied(Some(value.clone())),
+        };
+        values.iter().map(|(_, value)| sent(value)).collect()
     }
 
     async fn close(&mut self) {

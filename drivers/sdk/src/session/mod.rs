@@ -4,7 +4,7 @@
 //!  - `Hello` opens a session, a second session supersedes the first;
 //!  - batches wait until this session's gateway was told the numbers (`Configured`), then every
 //!    un-acknowledged one goes again, in order, before new ones;
-//!  - one `CommandResult` per id; a result that no session could carry waits in memory for its id
+//!  - one `CommandResult` per id, at its deadline when its line has not begun with it; a result that no session could carry waits in memory for its id
 //!    to be repeated;
 //!  - a gateway that does not read stalls no poll: batches pile up in the bounded outbox;
 //!  - this task is the only owner of everything here; lines are tasks of their own.
@@ -17,6 +17,7 @@ mod link;
 mod release;
 mod stop;
 mod tally;
+mod waiting;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,10 +38,11 @@ pub(crate) use self::link::{INBOUND, OUTBOUND, Open};
 use self::link::{Link, next_message, room};
 use self::release::Releases;
 use self::tally::Tally;
+use self::waiting::WaitingCommands;
 use crate::batcher::{BATCH_WAIT, Batcher, Now};
 use crate::commands::{Known, Memory, result};
-use crate::connection::{Job, Report};
-use crate::driver::Driver;
+use crate::connection::{Claim, Job, Report};
+use crate::driver::{Deadline, Driver};
 use crate::host::{Asked, Host};
 use crate::outbox::Outbox;
 use crate::wire;
@@ -78,6 +80,7 @@ struct Session<D: Driver> {
     releases: Releases,
     calls: Calls,
     memory: Memory,
+    waiting: WaitingCommands,
     tally: Tally,
     batcher: Batcher,
     outbox: Outbox,
@@ -145,6 +148,7 @@ impl<D: Driver> Session<D> {
             releases: Releases::default(),
             calls: Calls::default(),
             memory: Memory::default(),
+            waiting: WaitingCommands::default(),
             tally: Tally::default(),
             batcher: Batcher::default(),
             outbox: Outbox::default(),
@@ -235,14 +239,16 @@ impl<D: Driver> Session<D> {
             Known::Running => debug!(command_id = id, "a running command was asked for again"),
             Known::Finished(result) => self.say(Some(Message::CommandResult(result))),
             Known::New => {
-                let late = deadline_boot_ns <= clock::boot_ns();
-                let refused = if late {
-                    Err(result(&id, Status::Expired, "its deadline passed on the way".to_owned()))
-                } else {
-                    self.lines.command(Job { id, deadline_boot_ns, device, action })
-                };
-                if let Err(result) = refused {
-                    self.report(Report::Done(result));
+                let deadline = Deadline::at_boot_ns(deadline_boot_ns);
+                if deadline.passed() {
+                    let late = "its deadline passed on the way".to_owned();
+                    return self.report(Report::Done(result(&id, Status::Expired, late)));
+                }
+                let claim = Claim::default();
+                let job = Job { id: id.clone(), deadline, claim: claim.clone(), device, action };
+                match self.lines.command(job) {
+                    Ok(()) => self.waiting.add(id, deadline, claim),
+                    Err(refused) => self.report(Report::Done(refused)),
                 }
             }
         }
@@ -345,7 +351,8 @@ impl<D: Driver> Session<D> {
     }
 
     fn wake_at(&self) -> Option<Instant> {
-        [self.flush_at, self.heartbeat_at, self.orphan_at, self.stop_at].into_iter().flatten().min()
+        let all = [self.flush_at, self.heartbeat_at, self.orphan_at, self.stop_at, self.waiting.look_at];
+        all.into_iter().flatten().min()
     }
 
     /// What time brings. True when the gateway was lost for good.
@@ -353,6 +360,11 @@ impl<D: Driver> Session<D> {
         let due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
         if due(self.flush_at) {
             self.flush();
+        }
+        if due(self.waiting.look_at) {
+            for expired in self.waiting.expire() {
+                self.report(Report::Done(expired));
+            }
         }
         if due(self.heartbeat_at) {
             self.heartbeat_at = Some(now + HEARTBEAT);

@@ -15,6 +15,9 @@ use crate::driver::Driver;
 impl<D: Driver> Session<D> {
     pub(super) fn cut_off(&mut self) {
         self.lines.tasks.abort_all();
+        for refused in self.waiting.give_up() {
+            self.report(Report::Done(refused));
+        }
         for result in self.memory.give_up("its line was cut off while it ran") {
             self.say(Some(Message::CommandResult(result)));
         }

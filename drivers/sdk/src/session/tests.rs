@@ -97,27 +97,58 @@ async fn a_command_repeated_while_it_runs_is_executed_and_answered_once() {
     assert_eq!(world.count("write"), 1);
 }
 
-#[tokio::test(start_paused = true)]
+// Deadlines are boot time, which no test can pause: these three run by the real clock.
+#[tokio::test]
 async fn an_expired_command_is_never_executed() {
     let world = World::new();
-    world.writes.forget_permits(usize::MAX);
     let mut host = started(&world, &one_device()).await;
     let late = Command { deadline_boot_ns: clock::boot_ns() - 1, ..host.new_command("meter", write_w(1)) };
     assert_eq!(host.command(late).await.status(), Status::Expired);
+    assert_eq!(world.count("write"), 0);
+}
 
-    // In time when it arrives, late when the line is free for it.
+#[tokio::test]
+async fn a_command_that_waits_is_answered_at_its_deadline_while_its_line_is_taken() {
+    let world = World::new();
+    world.writes.forget_permits(usize::MAX);
+    let mut host = started(&world, &one_device()).await;
     let first = host.new_command("meter", write_w(2));
     host.send_command(first.clone()).await;
-    let deadline_boot_ns = clock::boot_ns() + 50_000_000;
-    let waits = Command { deadline_boot_ns, ..host.new_command("meter", write_w(3)) };
+    while world.count("write") == 0 {
+        sleep(Duration::from_millis(1)).await;
+    }
+    let soon = || clock::boot_ns() + 50_000_000;
+    let waits = Command { deadline_boot_ns: soon(), ..host.new_command("meter", write_w(3)) };
+    let patient = host.new_command("meter", write_w(4));
     host.send_command(waits.clone()).await;
+    host.send_command(patient.clone()).await;
+    let expired = host.result(&waits.id).await;
+    assert_eq!(expired.status(), Status::Expired, "{expired:?}");
+    assert_eq!(expired.message, "its deadline passed while it waited for its line");
+    assert!(clock::boot_ns() >= waits.deadline_boot_ns);
+    assert_eq!(host.command(waits.clone()).await, expired, "asked again it says so again");
+    world.writes.add_permits(10);
+    assert_eq!(host.result(&first.id).await.status(), Status::Applied);
+    assert_eq!(host.result(&patient.id).await.status(), Status::Applied);
+    assert_eq!(world.count("write"), 2, "the expired one was passed over");
+}
+
+#[tokio::test]
+async fn a_command_its_line_has_begun_with_is_the_lines_to_call_expired() {
+    let world = World::new();
+    world.writes.forget_permits(usize::MAX);
+    let mut host = started(&world, &one_device()).await;
+    let deadline_boot_ns = clock::boot_ns() + 1_000_000_000;
+    let begun = Command { deadline_boot_ns, ..host.new_command("meter", write_w(2)) };
+    host.send_command(begun.clone()).await;
     while clock::boot_ns() <= deadline_boot_ns || world.count("write") == 0 {
         sleep(Duration::from_millis(1)).await;
     }
-    world.writes.add_permits(10);
-    assert_eq!(host.result(&first.id).await.status(), Status::Applied);
-    assert_eq!(host.result(&waits.id).await.status(), Status::Expired);
-    assert_eq!(world.count("write"), 1);
+    world.writes.add_permits(1);
+    let result = host.result(&begun.id).await;
+    assert_eq!(result.status(), Status::Expired);
+    assert_eq!(result.message, "w: its deadline passed before it was sent");
+    assert_eq!(result.points[0].status(), Status::Expired);
 }
 
 #[tokio::test(start_paused = true)]
@@ -342,12 +373,16 @@ async fn stop_does_not_wait_for_a_line_that_hangs() {
     while world.count("write") == 0 {
         sleep(Duration::from_millis(1)).await;
     }
+    let waits = host.new_command("meter", write_w(2));
+    host.send_command(waits.clone()).await;
     let start = Instant::now();
     host.stop().await;
     assert!(start.elapsed() <= STOP_GRACE + DRAIN_GRACE, "{:?}", start.elapsed());
     host.reopen().await;
     let result = host.command(command).await;
     assert_eq!(result.status(), Status::Unknown, "it may have happened: {result:?}");
+    let result = host.command(waits).await;
+    assert_eq!(result.status(), Status::Refused, "it never began: {result:?}");
     assert_eq!(world.count("write"), 1);
 }
 

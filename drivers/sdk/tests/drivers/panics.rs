@@ -4,8 +4,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use sagoo_driver_sdk::{
-    Checked, CheckedConnection, CheckedDevice, Configuration, Description, Driver, Line, LineError, Offline,
-    Outcome, Poll, Readings, Value, serve,
+    Checked, CheckedConnection, CheckedDevice, Configuration, Deadline, Description, Driver, Line, LineError,
+    Offline, Outcome, Poll, Readings, Value, serve,
 };
 
 #[derive(Debug)]
@@ -56,7 +56,7 @@ impl Line for Nothing {
         Ok(())
     }
 
-    async fn write(&mut self, _device: &(), _values: &[(usize, Value)]) -> Vec<Outcome> {
+    async fn write(&mut self, _device: &(), _values: &[(usize, Value)], _deadline: Deadline) -> Vec<Outcome> {
         Vec::new()
     }
 

@@ -51,7 +51,8 @@ fn writer(dir: std::path::PathBuf) {
     assert_eq!(segments(&dir.join("other")).len(), 0);
     send(&mut other, 100).unwrap();
     assert_eq!(other.stats().bytes, bytes_in(&dir.join("other")));
-    writeln!(std::io::stdout(), "all of it").unwrap();
+    let mut said = std::io::stdout();
+    writeln!(said, "all of it").unwrap();
 }
 
 #[test]

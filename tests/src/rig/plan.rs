@@ -1,0 +1,258 @@
+//! What a site is made of: meters, the lines they are on, and what the case adds to the configuration.
+//!
+//! Always true: pure; the configuration is made of the plan and of ports and directories it is given.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::path::Path;
+use std::time::Duration;
+
+use super::Guard;
+use super::journal::Journal;
+use crate::platform::{KnownDevice, Timing, Tsl};
+
+/// Product key of the gateway.
+pub const EDGE: &str = "edge";
+/// Device key of the gateway.
+pub const GATEWAY: &str = "gw-1";
+/// Product key of the meters.
+pub const PRODUCT: &str = "meter";
+/// Samples in one read of a meter: the points every meter has.
+pub const POINTS: u64 = 3;
+
+/// One Modbus TCP device with the point list every case uses.
+#[derive(Debug, Clone)]
+pub struct Meter {
+    /// Name in the configuration, and device key.
+    pub name: String,
+    /// The connection it is on.
+    pub line: String,
+    /// Its unit id there.
+    pub unit: u8,
+    /// Whether the platform knows it.
+    pub known: bool,
+}
+
+/// A point beyond those every meter has.
+#[derive(Debug, Clone)]
+pub struct Point {
+    /// Name and property key.
+    pub name: String,
+    /// Its settings, an inline table.
+    pub toml: String,
+    /// Its type on the platform.
+    pub tsl: Tsl,
+}
+
+/// What to build.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// The devices.
+    pub meters: Vec<Meter>,
+    /// Points of every meter beyond the usual ones.
+    pub points: Vec<Point>,
+    /// How often each is read.
+    pub poll: Duration,
+    /// How long a device may take to answer.
+    pub timeout: Duration,
+    /// Lines for `[gateway]`.
+    pub gateway: String,
+    /// Lines for `[sagoo]`, after `broker`.
+    pub sagoo: String,
+    /// `max_size` of the buffer.
+    pub max_size: String,
+    /// More tables, in `conf.d`.
+    pub more: String,
+    /// Drivers that run without a signature.
+    pub unsigned: Vec<String>,
+    /// The gateway's port at the broker, when it is not the open one.
+    pub guard: Option<Guard>,
+    /// The platform's patience.
+    pub timing: Timing,
+    /// Errors and warnings the gateway has reason to log.
+    pub journal: Journal,
+}
+
+/// Where the parts of a site are.
+pub(super) struct Places<'s> {
+    pub(super) broker_port: u16,
+    pub(super) buffer: &'s Path,
+    pub(super) drivers: &'s Path,
+    pub(super) socket: &'s Path,
+    /// Line → its port.
+    pub(super) lines: BTreeMap<&'s str, u16>,
+}
+
+impl Plan {
+    /// Meters of these names, each on a line of its own, known to the platform, read twice a second.
+    pub fn meters(names: &[&str]) -> Self {
+        Self::of(names.iter().map(|name| Meter::alone(name, true)).collect())
+    }
+
+    /// Meters of these names as units 1, 2 … of one connection.
+    pub fn sharing(line: &str, names: &[&str]) -> Self {
+        let meter =
+            |(unit, name): (u8, &&str)| Meter { line: line.to_owned(), unit, ..Meter::alone(name, true) };
+        Self::of((1..).zip(names).map(meter).collect())
+    }
+
+    fn of(meters: Vec<Meter>) -> Self {
+        Self {
+            meters,
+            points: Vec::new(),
+            poll: Duration::from_millis(500),
+            timeout: Duration::from_secs(1),
+            gateway: String::new(),
+            sagoo: "ack_timeout = \"2s\"\nheartbeat = \"5s\"\n".to_owned(),
+            max_size: "64MiB".to_owned(),
+            more: String::new(),
+            unsigned: vec!["modbus".to_owned()],
+            guard: None,
+            timing: Timing { call: Duration::from_secs(8), ..Timing::default() },
+            journal: Journal::default(),
+        }
+    }
+
+    /// Adds a meter the platform has never heard of.
+    #[must_use]
+    pub fn stranger(mut self, name: &str) -> Self {
+        self.meters.push(Meter::alone(name, false));
+        self
+    }
+
+    /// Adds lines to `[sagoo]`.
+    #[must_use]
+    pub fn sagoo(mut self, lines: &str) -> Self {
+        let _ = writeln!(self.sagoo, "{lines}");
+        self
+    }
+
+    /// Adds tables in `conf.d`.
+    #[must_use]
+    pub fn more(mut self, tables: &str) -> Self {
+        let _ = writeln!(self.more, "{tables}");
+        self
+    }
+
+    /// The gateway's log must have an error or warning with these words.
+    #[must_use]
+    pub fn must_log(mut self, words: &str) -> Self {
+        self.journal.must.push(words.to_owned());
+        self
+    }
+
+    /// The gateway's log may have errors and warnings with these words.
+    #[must_use]
+    pub fn may_log(mut self, words: &str) -> Self {
+        self.journal.may.push(words.to_owned());
+        self
+    }
+
+    /// Unit ids of each line.
+    pub(super) fn lines(&self) -> BTreeMap<&str, Vec<&Meter>> {
+        let mut lines: BTreeMap<&str, Vec<&Meter>> = BTreeMap::new();
+        for meter in &self.meters {
+            lines.entry(&meter.line).or_default().push(meter);
+        }
+        lines
+    }
+
+    /// The gateway's device and the meters', as the platform has their thing models.
+    pub(super) fn known_devices(&self) -> Vec<KnownDevice> {
+        let meter = |meter: &Meter| {
+            let usual = KnownDevice::new(PRODUCT, &meter.name)
+                .property("count", Tsl::Int)
+                .property("level", Tsl::Int)
+                .property("temperature", Tsl::Float(1));
+            self.points.iter().fold(usual, |device, point| device.property(&point.name, point.tsl.clone()))
+        };
+        let gateway =
+            KnownDevice::new(EDGE, GATEWAY).property("version", Tsl::Text).property("devices", Tsl::Int);
+        self.meters.iter().filter(|meter| meter.known).map(meter).chain([gateway]).collect()
+    }
+
+    pub(super) fn gateway_toml(&self, places: &Places<'_>) -> String {
+        let scheme =
+            if self.guard.as_ref().is_some_and(|guard| guard.tls.is_some()) { "mqtts" } else { "mqtt" };
+        format!(
+            r#"[gateway]
+product_key = "{EDGE}"
+device_key = "{GATEWAY}"
+{gateway}
+[sagoo]
+broker = "{scheme}://127.0.0.1:{port}"
+{sagoo}
+[buffer]
+dir = "{buffer}"
+max_size = "{max_size}"
+
+[drivers]
+dirs = ["{drivers}"]
+allow_unsigned = {unsigned:?}
+
+[control]
+socket = "{socket}"
+"#,
+            gateway = self.gateway,
+            port = places.broker_port,
+            sagoo = self.sagoo,
+            buffer = places.buffer.display(),
+            max_size = self.max_size,
+            drivers = places.drivers.display(),
+            unsigned = self.unsigned,
+            socket = places.socket.display(),
+        )
+    }
+
+    pub(super) fn field_toml(&self, places: &Places<'_>) -> String {
+        let mut toml = format!(
+            r#"[model.meter]
+version = 1
+addresses = "zero-based"
+poll = {{ fast = "{}ms" }}
+
+[model.meter.points]
+count = {{ at = "holding:0", type = "u16", poll = "fast" }}
+level = {{ at = "holding:10", type = "u16", poll = "fast", write = {{ min = 0, max = 1000, verify = true }} }}
+temperature = {{ at = "holding:12", type = "i16", scale = 0.1, unit = "°C", poll = "fast" }}
+"#,
+            self.poll.as_millis(),
+        );
+        for Point { name, toml: settings, .. } in &self.points {
+            let _ = writeln!(toml, "{name} = {settings}");
+        }
+        for (line, port) in &places.lines {
+            let timeout = self.timeout.as_millis();
+            let _ = write!(
+                toml,
+                r#"
+[connection.{line}]
+driver = "modbus"
+tcp = {{ host = "127.0.0.1", port = {port} }}
+timeout = "{timeout}ms"
+offline = {{ after = 3, probe = "1s", max_probe = "2s" }}
+"#,
+            );
+        }
+        for Meter { name, line, unit, .. } in &self.meters {
+            let _ = write!(
+                toml,
+                r#"
+[device.{name}]
+connection = "{line}"
+unit = {unit}
+model = "meter@1"
+sagoo = {{ product_key = "{PRODUCT}", device_key = "{name}" }}
+"#,
+            );
+        }
+        toml.push_str(&self.more);
+        toml
+    }
+}
+
+impl Meter {
+    fn alone(name: &str, known: bool) -> Self {
+        Self { name: name.to_owned(), line: name.to_owned(), unit: 1, known }
+    }
+}
