@@ -4,6 +4,7 @@
 //! from memory and never executed twice; past its deadline it is `expired`, never executed.
 
 use std::collections::{HashMap, VecDeque};
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,6 +37,26 @@ pub enum Action {
     },
 }
 
+impl Action {
+    /// Whether it changes something, so that doing it twice would matter.
+    fn lasts(&self) -> bool {
+        !matches!(self, Self::Read(_))
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Write(values) => {
+                f.write_str("write")?;
+                values.iter().try_for_each(|(point, value)| write!(f, " {point}={value}"))
+            }
+            Self::Read(points) => write!(f, "read {}", points.join(" ")),
+            Self::Invoke { function, .. } => write!(f, "invoke {function}"),
+        }
+    }
+}
+
 /// One request.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Request {
@@ -63,6 +84,18 @@ pub enum Verdict {
     Unknown,
     /// Too late; not executed.
     Expired,
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Applied => "applied",
+            Self::Differs => "differs",
+            Self::Refused => "refused",
+            Self::Unknown => "unknown",
+            Self::Expired => "expired",
+        })
+    }
 }
 
 /// The answer to a [`Request`].
@@ -227,7 +260,7 @@ impl Router {
                 return;
             }
         };
-        let lasting = !matches!(request.action, Action::Read(_));
+        let lasting = request.action.lasts();
         let id = request.id.clone();
         if lasting {
             self.make_room().await;
@@ -299,6 +332,12 @@ impl Router {
             let _ = self.state.delete(SPACE, oldest.as_bytes()).await;
         }
     }
+}
+
+/// Every command leaves one line, whoever asked and however it ended.
+pub fn audit(command_id: &str, device: &str, action: &Action, outcome: &Outcome, took: Duration) {
+    let (verdict, message, ms) = (outcome.verdict, outcome.message.as_str(), took.as_millis() as u64);
+    tracing::info!(target: "audit", command_id, device, %action, %verdict, message, ms, "a command ended");
 }
 
 async fn carry_out(request: Request, door: mpsc::Sender<Dispatch>) -> Outcome {

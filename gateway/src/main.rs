@@ -43,7 +43,9 @@ fn main() -> ExitCode {
 
 async fn run(args: &RunArgs) -> ExitCode {
     let mut loaded = config::load(&args.config);
-    let Some(config) = loaded.config.take() else { return cli::refuse(&loaded) };
+    let Some(config) = loaded.config.take() else {
+        return cli::refuse(loaded, southbound::check::check).await;
+    };
     log();
     for warning in &loaded.problems {
         tracing::warn!(problem = %warning, "configuration");

@@ -1,7 +1,8 @@
 //! A sample (a point's value with time and quality) and its packed form on the wire.
 //!
-//! Always true: `unpack(pack(s)) == s` for samples of one device in time order; a packed message
-//! that contradicts itself is an error, never a panic and never a wrong value.
+//! Always true: `unpack(pack(s)) == s` for samples of one device in time order whose floats are
+//! finite; a packed message that contradicts itself or holds a float that is no number is an error,
+//! never a panic and never a wrong value.
 
 use std::fmt;
 
@@ -16,7 +17,7 @@ pub enum Value {
     Int(i64),
     /// Unsigned integer.
     Uint(u64),
-    /// Floating point; always finite in a good sample.
+    /// Floating point; always finite in a sample.
     Float(f64),
     /// UTF-8 text.
     Text(String),
@@ -62,6 +63,9 @@ pub enum PackError {
     /// A sample says good but carries no value, or the other way round.
     #[error("quality and value contradict each other")]
     Contradiction,
+    /// A float is infinite or no number; such a read has to be sent as bad, with the reason.
+    #[error("a value is infinite or not a number; send it as a bad sample")]
+    NotFinite,
     /// More samples than a batch may hold.
     #[error("{0} samples in one message, at most {MAX_SAMPLES}")]
     TooMany(u32),
@@ -71,7 +75,8 @@ pub enum PackError {
 pub const MAX_SAMPLES: u32 = 65_536;
 
 /// Packs samples of one device. `wall_ms` is the wall time of the first sample, when trusted.
-/// Samples must be in time order; offsets past 71 minutes are clamped, so flush long before.
+/// Samples must be in time order, their floats finite; offsets past 71 minutes are clamped, so flush
+/// long before.
 pub fn pack(device: u32, samples: &[Sample], wall_ms: Option<i64>) -> DeviceSamples {
     let base = samples.first().map_or(0, |s| s.boot_ns);
     let mut out = DeviceSamples {
@@ -202,6 +207,9 @@ pub fn unpack(packed: DeviceSamples) -> Result<Vec<Sample>, PackError> {
         if value.is_none() != matches!(quality, Quality::Bad(_)) {
             return Err(PackError::Contradiction);
         }
+        if matches!(value, Some(Value::Float(v)) if !v.is_finite()) {
+            return Err(PackError::NotFinite);
+        }
         let point = match packed.points.as_slice() {
             [] => i as u32,
             all => *all.get(i).ok_or(PackError::Short("points"))?,
@@ -317,6 +325,16 @@ mod tests {
             .collect();
         let bytes = pack(7, &samples, Some(1_700_000_000_000)).encoded_len();
         assert!(bytes < 900, "{bytes} bytes");
+    }
+
+    #[test]
+    fn a_float_that_is_no_number_is_refused_whatever_its_width_and_quality() {
+        for odd in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, f64::from_bits(0x7ff0_0000_0000_0001)] {
+            for quality in [Quality::Good, Quality::Uncertain("drifts".into())] {
+                let sample = Sample { point: 0, value: Some(Value::Float(odd)), quality, boot_ns: 1 };
+                assert_eq!(unpack(pack(0, &[sample], None)), Err(PackError::NotFinite), "{odd}");
+            }
+        }
     }
 
     #[test]

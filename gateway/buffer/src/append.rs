@@ -70,8 +70,8 @@ impl Buffer {
         let frame = frame_len(true, payload_len) as u64;
         match (&self.active, self.segments.back()) {
             (Some(_), Some(newest)) => {
-                // the first record fits whatever its size
-                newest.end + frame > self.limits.segment_bytes && newest.end > newest.data_start
+                // one without a record is begun again, so that whoever asks knows where a segment begins
+                newest.end == newest.data_start || newest.end + frame > self.limits.segment_bytes
             }
             _ => true,
         }
@@ -115,17 +115,15 @@ impl Buffer {
             self.sync()?;
         }
         self.active = None;
-        // A segment that never got a record has the name we need.
+        let data_start = self.encode_header(seq, bytes);
+        encode_frame(seq, class, origin, payload, bytes);
+        let path = segment::path(&self.payload, seq);
+        let file = Arc::new(segment::create(&path)?);
+        // A segment that never got a record had this name, and is emptied now.
         if let Some(empty) = self.segments.pop_back_if(|newest| newest.first_seq == seq) {
             self.segment_bytes -= empty.len;
             self.forget_file(seq);
         }
-        let previous = self.segments.back().map(Segment::as_previous);
-        SegmentHeader { first_seq: seq, previous, origins: self.origins.snapshot() }.encode(bytes);
-        let data_start = bytes.len() as u64;
-        encode_frame(seq, class, origin, payload, bytes);
-        let path = segment::path(&self.payload, seq);
-        let file = Arc::new(segment::create(&path)?);
         if let Err(error) = file.write_all_at(bytes, 0) {
             let _ = file.set_len(0);
             let _ = segment::remove(&path);
@@ -145,6 +143,41 @@ impl Buffer {
             self.segments.pop_back();
             self.segment_bytes -= len;
         })
+    }
+
+    /// When no segment is left: one without a record, which remembers the numbering and the senders until
+    /// the next record begins it again.
+    pub(crate) fn keep_numbers(&mut self) {
+        let seq = self.next_seq;
+        if !self.segments.is_empty() || seq == 1 {
+            return;
+        }
+        let mut bytes = Vec::new();
+        let data_start = self.encode_header(seq, &mut bytes);
+        let path = segment::path(&self.payload, seq);
+        let written = segment::create(&path).and_then(|file| {
+            file.write_all_at(&bytes, 0).map_err(Error::write(&path)).map(|()| Arc::new(file))
+        });
+        match written {
+            Ok(file) => {
+                self.segments.push_back(Segment::new(seq, seq, data_start, data_start));
+                self.segment_bytes += data_start;
+                self.pending.wrote(&self.payload, seq, &file);
+                self.pending.created();
+            }
+            Err(error) => {
+                let _ = segment::remove(&path);
+                tracing::warn!(%error, "numbering is not on disk before the next record is");
+            }
+        }
+    }
+
+    /// The header of a segment that begins with `seq`, and its length.
+    fn encode_header(&self, seq: u64, out: &mut Vec<u8>) -> u64 {
+        let previous = self.segments.iter().rev().find(|segment| segment.first_seq < seq);
+        let previous = previous.map(Segment::as_previous);
+        SegmentHeader { first_seq: seq, previous, origins: self.origins.snapshot() }.encode(out);
+        out.len() as u64
     }
 
     fn sync_if_each(&mut self) -> Result<(), Error> {

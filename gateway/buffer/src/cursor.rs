@@ -120,6 +120,12 @@ impl CursorFile {
         self.len
     }
 
+    /// What it takes of the cap: its full length also while a full disk keeps the file shorter, so that
+    /// it can be brought to that length whenever the disk has room again.
+    pub(crate) fn reserved(&self) -> u64 {
+        self.len.max(FILE_BYTES)
+    }
+
     /// Takes the cursor, whether or not it can be written now.
     pub(crate) fn set(&mut self, cursor: Cursor) -> Result<(), Error> {
         self.cursor = cursor;
@@ -164,6 +170,13 @@ impl CursorFile {
             self.len = FILE_BYTES;
         }
         Ok(())
+    }
+
+    /// As a disk that was full when the file was made leaves it.
+    #[cfg(test)]
+    pub(crate) fn shorten(&mut self) {
+        self.file.set_len(0).unwrap();
+        (self.len, self.newest, self.unwritten) = (0, None, true);
     }
 
     pub(crate) fn is_dirty(&self) -> bool {

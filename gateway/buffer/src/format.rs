@@ -186,14 +186,19 @@ pub(crate) struct FrameHead {
     len: usize,
     has_origin: bool,
     crc: u32,
+    /// Of the bytes that `check` covers: where the sum over the whole frame goes on.
+    begun: u32,
 }
 
 impl FrameHead {
     /// The head at the beginning of `bytes`; the frame is at most `max_payload` and its overhead long.
     pub(crate) fn decode(bytes: &[u8], max_payload: usize) -> Option<Self> {
         let head = bytes.get(..FRAME_HEAD)?;
-        let checked = &head[..CHECKED];
-        if head[..4] != FRAME_MAGIC || u16_at(head, CHECKED)? != crc32fast::hash(checked) as u16 {
+        if head[..4] != FRAME_MAGIC {
+            return None;
+        }
+        let begun = crc32fast::hash(&head[..CHECKED]);
+        if u16_at(head, CHECKED)? != begun as u16 {
             return None;
         }
         let len = u32_at(head, 4)? as usize;
@@ -202,7 +207,7 @@ impl FrameHead {
             return None;
         }
         let (seq, class, crc) = (u64_at(head, 8)?, Class::from_byte(head[16])?, u32_at(head, 20)?);
-        Some(Self { seq, class, len, has_origin: flags & HAS_ORIGIN != 0, crc })
+        Some(Self { seq, class, len, has_origin: flags & HAS_ORIGIN != 0, crc, begun })
     }
 
     /// Length of the whole frame.
@@ -218,8 +223,7 @@ impl FrameHead {
     /// Origin and payload of the whole `frame`, if the checksum is right.
     pub(crate) fn open<'a>(&self, frame: &'a [u8]) -> Option<(Option<Origin>, &'a [u8])> {
         let rest = frame.get(FRAME_HEAD..self.frame_len())?;
-        let mut crc = crc32fast::Hasher::new();
-        crc.update(&frame[..CHECKED]);
+        let mut crc = crc32fast::Hasher::new_with_initial(self.begun);
         crc.update(rest);
         if crc.finalize() != self.crc {
             return None;
@@ -252,16 +256,15 @@ pub(crate) fn encode_frame(
     out.extend((payload.len() as u32).to_le_bytes());
     out.extend(seq.to_le_bytes());
     out.extend([class.to_byte(), if origin.is_some() { HAS_ORIGIN } else { 0 }]);
-    let check = crc32fast::hash(&out[start..]) as u16;
-    out.extend(check.to_le_bytes());
+    let begun = crc32fast::hash(&out[start..]);
+    out.extend((begun as u16).to_le_bytes());
     out.extend([0; CRC]);
     if let Some(origin) = origin {
         out.extend(origin.instance);
         out.extend(origin.seq.to_le_bytes());
     }
     out.extend(payload);
-    let mut crc = crc32fast::Hasher::new();
-    crc.update(&out[start..start + CHECKED]);
+    let mut crc = crc32fast::Hasher::new_with_initial(begun);
     crc.update(&out[start + FRAME_HEAD..]);
     out[start + CHECKED + 2..start + FRAME_HEAD].copy_from_slice(&crc.finalize().to_le_bytes());
 }

@@ -112,23 +112,26 @@ impl Buffer {
     /// The last reader if it is in this segment and not past `from`, else one at the segment's start.
     fn reader_at(&mut self, index: usize, from: u64) -> Result<Reader, Error> {
         let segment = &self.segments[index];
-        let last = self.reader.take();
+        let mut last = self.reader.take();
         let usable =
-            |reader: &Reader| reader.segment == segment.first_seq && reader.scanner.expected() <= from;
-        if let Some(mut reader) = last.filter(usable) {
+            |reader: &mut Reader| reader.segment == segment.first_seq && reader.scanner.expected() <= from;
+        if let Some(mut reader) = last.take_if(usable) {
             reader.scanner.extend(segment.end, segment.next_seq);
             return Ok(reader);
         }
         let path = segment::path(&self.payload, segment.first_seq);
         let file = Arc::new(File::open(&path).map_err(Error::open(&path))?);
         let (start, first) = (segment.data_start, segment.first_seq);
-        let scanner = Scanner::new(file.clone(), path, start, segment.end, first, segment.next_seq);
+        let mut scanner = Scanner::new(file.clone(), path, start, segment.end, first, segment.next_seq);
+        if let Some(last) = last {
+            scanner = scanner.with_memory_of(last.scanner);
+        }
         Ok(Reader { segment: first, file, scanner })
     }
 
     /// Reports a gap, once; `next_seq` is one past the segment's last record.
     pub(crate) fn note_gap(&mut self, index: usize, file: &File, gap: &Gap, next_seq: u64) {
-        let room = self.limits.max_bytes.saturating_sub(self.bytes());
+        let room = self.limits.max_bytes.saturating_sub(self.claimed());
         let segment = &mut self.segments[index];
         let records = gap.found.unwrap_or(next_seq).saturating_sub(gap.expected);
         if !segment.note_hole(gap.offset, records) {

@@ -118,7 +118,9 @@ impl Buffer {
             let _ = buffer.dir.parent().map(sync_dir);
         }
         recovery.released = buffer.release()?;
-        recovery.evicted = buffer.make_room(0, 0)?;
+        // Only what is too much goes: nothing is written yet that would need room.
+        recovery.evicted = buffer.evict_until_fits(|_| 0)?;
+        buffer.keep_numbers();
         let stats = buffer.stats();
         (recovery.segments, recovery.records) = (stats.segments, stats.records);
         recovery.bytes = stats.bytes;

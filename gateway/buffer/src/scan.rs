@@ -65,6 +65,12 @@ impl Scanner {
         Self { window, at, expected, limit }
     }
 
+    /// Reads into what another scanner read into: getting that memory anew costs a part of reading a segment.
+    pub(crate) fn with_memory_of(mut self, other: Self) -> Self {
+        self.window.bytes = other.window.bytes;
+        self
+    }
+
     /// The file has grown.
     pub(crate) fn extend(&mut self, end: u64, limit: u64) {
         self.window.end = end;

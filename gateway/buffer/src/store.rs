@@ -205,13 +205,25 @@ impl Buffer {
         Ok(released)
     }
 
+    /// What counts against the cap: the sum of all file lengths, and what is promised to the cursor.
+    pub(crate) fn claimed(&self) -> u64 {
+        self.segment_bytes + self.cursor_file.reserved() + self.aside.bytes()
+    }
+
     /// Evicts until a frame of this length, with such a payload, fits below the cap.
     pub(crate) fn make_room(&mut self, frame: u64, payload_len: usize) -> Result<Vec<Evicted>, Error> {
+        self.evict_until_fits(|buffer| {
+            let header = SegmentHeader::len_with(buffer.origins.len()) as u64;
+            if buffer.begins_segment(payload_len) { header + frame } else { frame }
+        })
+    }
+
+    /// Evicts until what is needed fits below the cap; what is needed may change with every segment that goes.
+    pub(crate) fn evict_until_fits(&mut self, need: impl Fn(&Self) -> u64) -> Result<Vec<Evicted>, Error> {
         let mut evicted = Vec::new();
         loop {
-            let header = SegmentHeader::len_with(self.origins.len()) as u64;
-            let need = if self.begins_segment(payload_len) { header + frame } else { frame };
-            if self.bytes() + need <= self.limits.max_bytes {
+            let need = need(self);
+            if self.claimed() + need <= self.limits.max_bytes {
                 return Ok(evicted);
             }
             let Some(oldest) = self.segments.front() else {
@@ -246,5 +258,26 @@ impl Buffer {
         if self.reader.as_ref().is_some_and(|reader| reader.segment() == first_seq) {
             self.reader = None;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::Class;
+    use crate::options::{MIN_MAX_BYTES, Options};
+
+    #[test]
+    fn a_cursor_file_that_gets_its_length_late_does_not_pass_the_cap() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut buffer, _) = Buffer::open(Options::new(dir.path().to_owned(), MIN_MAX_BYTES)).unwrap();
+        buffer.cursor_file.shorten();
+        while buffer.counts.evicted_records == 0 {
+            buffer.append(Class::Telemetry, None, &[7; 5_000]).unwrap();
+        }
+        assert!(buffer.stats().bytes + cursor::FILE_BYTES <= MIN_MAX_BYTES);
+        buffer.advance(Cursor { floor: buffer.first_seq(), detail: Vec::new() }).unwrap();
+        assert_eq!(buffer.cursor_file.len(), cursor::FILE_BYTES, "there is room on the disk again");
+        assert!(buffer.stats().bytes <= MIN_MAX_BYTES);
     }
 }

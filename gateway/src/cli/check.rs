@@ -29,9 +29,17 @@ pub async fn check(args: &CheckArgs, drivers_check: impl AsyncFn(&Config) -> Vec
     }
 }
 
-/// `run` with mistakes in the configuration: shows them on stderr and does not start.
-pub fn refuse(loaded: &Loaded) -> ExitCode {
-    print::error(&text(loaded, print::error_colours()))
+/// `run` with mistakes in the configuration: shows them, the drivers' too, on stderr and does not start.
+pub async fn refuse(
+    mut loaded: Loaded,
+    drivers_check: impl AsyncFn(&Config) -> Vec<DriverProblem>,
+) -> ExitCode {
+    let found = match &loaded.draft {
+        Some(draft) => drivers_check(draft).await,
+        None => Vec::new(),
+    };
+    add(&mut loaded, found);
+    print::error(&text(&loaded, print::error_colours()))
 }
 
 fn add(loaded: &mut Loaded, found: Vec<DriverProblem>) {

@@ -19,7 +19,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sagoo_edge_proto::clock;
 use serde_json::Value as Json;
@@ -29,7 +29,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::commands::{Action, Outcome, Request as Command};
+use crate::commands::{Action, Outcome, Request as Command, audit};
 use crate::config::types::ControlConfig;
 use crate::status::Status;
 
@@ -179,8 +179,10 @@ fn written(
 async fn execute(door: &Door, device: String, action: Action) -> Reply {
     let deadline_boot_ns = clock::boot_ns().saturating_add(COMMAND_DEADLINE.as_nanos() as u64);
     let id = format!("cli-{:016x}", fastrand::u64(..));
-    tracing::info!(command_id = id, device, "command received from the command line");
-    let command = Command { id: id.clone(), device, deadline_boot_ns, action };
+    let began = Instant::now();
+    let command =
+        Command { id: id.clone(), device: device.clone(), deadline_boot_ns, action: action.clone() };
     let outcome = (door.execute)(command).await;
+    audit(&id, &device, &action, &outcome, began.elapsed());
     Reply::Outcome { outcome: OutcomeReply::new(id, outcome) }
 }

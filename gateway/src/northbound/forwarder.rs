@@ -23,7 +23,7 @@ use super::sagoo::flight::{Flight, Kind, Note, Options, Outgoing, Plan, READ_AHE
 use super::sagoo::link::{self, Ends, Incoming, Link};
 use super::sagoo::payload::parse;
 use super::sagoo::topic::{self, Inbound};
-use super::{Setup, event};
+use super::{Announcement, Setup};
 use crate::pipeline;
 use crate::pipeline::handle::{Gone, Stored};
 use crate::row::GATEWAY;
@@ -35,7 +35,9 @@ const LINK_STOP: Duration = Duration::from_millis(400);
 /// Messages looked at before the flight gets its turn.
 const MESSAGES_PER_TURN: usize = 64;
 
-type Reading = Pin<Box<dyn Future<Output = (For, u64, u64, Result<Vec<Stored>, Gone>)> + Send>>;
+/// For whom, from where, the head at that time, and what was read.
+type Read = (For, u64, u64, Result<Option<Vec<Stored>>, Gone>);
+type Reading = Pin<Box<dyn Future<Output = Read> + Send>>;
 
 struct Forwarder {
     flight: Flight,
@@ -135,7 +137,8 @@ impl Forwarder {
                 message = self.ends.incoming.recv() => self.incoming(message)?,
                 (who, from, head, records) = reading(&mut self.reading), if reads => {
                     self.reading = None;
-                    self.reader.arrived(who, from, head, records.context("reading from the buffer")?);
+                    let records = records.context("reading from the buffer")?;
+                    self.reader.arrived(who, from, head, records, Instant::now().into_std());
                 }
                 changed = self.head.changed(), if hears => changed.context("the pipeline has ended")?,
                 changed = online.changed(), if online_open => {
@@ -159,7 +162,7 @@ impl Forwarder {
         let busy = self.reader.feed(&mut self.flight, now.into_std());
         if self.reading.is_none() && !busy {
             let head = *self.head.borrow_and_update();
-            if let Some((who, from)) = self.reader.wants(head, &mut self.flight) {
+            if let Some((who, from)) = self.reader.wants(head, &mut self.flight, now.into_std()) {
                 let pipeline = self.pipeline.clone();
                 self.reading = Some(Box::pin(async move {
                     (who, from, head, pipeline.read(from, super::reader::CHUNK_BYTES).await)
@@ -185,7 +188,9 @@ impl Forwarder {
         }
         let wake = plan.wake.map(Instant::from_std);
         let status = self.report.update(&self.flight, self.downlink.received(), now);
-        let wake = [wake, status, self.replies.wake()].into_iter().flatten().min();
+        let retry = self.reader.retry_at(now.into_std()).filter(|_| self.flight.is_alive());
+        let retry = retry.map(Instant::from_std);
+        let wake = [wake, status, retry, self.replies.wake()].into_iter().flatten().min();
         (plan, wake)
     }
 
@@ -222,7 +227,7 @@ impl Forwarder {
                 "an answer to a command could not leave in time and is not sent"
             );
             if let Some((device, event)) = answer.instead {
-                self.pipeline.event(&device, event).await.context("storing an event")?;
+                event.store(&device, &self.pipeline).await.context("storing an event")?;
             }
         }
         Ok(())
@@ -250,6 +255,13 @@ impl Forwarder {
                 cut = losses.cut,
                 "values do not fit the platform's columns and are cut or left out; told once per device"
             ),
+            Note::Damaged { device, first_seq, last_seq, samples } => tracing::error!(
+                device = &*device,
+                first_seq,
+                last_seq,
+                samples,
+                "rows refer to damaged ones and cannot be rebuilt; they are dropped and counted as evicted"
+            ),
             Note::Parked { device, seq, id, samples, tries, payload } => {
                 let reason = match tries {
                     0 => "it is too large for one message",
@@ -270,10 +282,8 @@ impl Forwarder {
                     let value = serde_json::json!({
                         "device": &*device, "seq": seq, "id": id, "samples": samples, "tries": tries,
                     });
-                    self.pipeline
-                        .event(GATEWAY, event("rowParked", value))
-                        .await
-                        .context("storing an event")?;
+                    let parked = Announcement::now("rowParked", &value);
+                    parked.store(GATEWAY, &self.pipeline).await.context("storing an event")?;
                 }
             }
         }
@@ -290,12 +300,12 @@ impl Forwarder {
                     tracing::info!("connected to the broker");
                     self.session = Some(session);
                     self.flight.connected(now.into_std());
-                    self.report.connected(now);
+                    self.report.connected();
                 }
                 Incoming::Disconnected { reason } => {
                     self.session = None;
                     self.flight.disconnected(now.into_std());
-                    self.report.disconnected(reason, now);
+                    self.report.disconnected(reason);
                 }
                 Incoming::Message { topic, payload, received } => {
                     self.message(&topic, &payload, received, now);
@@ -344,7 +354,7 @@ impl Forwarder {
     }
 }
 
-async fn reading(reading: &mut Option<Reading>) -> (For, u64, u64, Result<Vec<Stored>, Gone>) {
+async fn reading(reading: &mut Option<Reading>) -> Read {
     match reading {
         Some(reading) => reading.await,
         None => std::future::pending().await,

@@ -23,14 +23,14 @@ mod tests;
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
+use sagoo_edge_proto::clock;
 use tokio::sync::watch;
 
 pub use forwarder::run;
 
 use crate::config::types::{GatewayConfig, SagooConfig};
-use crate::row::{Event, Identity};
+use crate::row::Identity;
 use crate::status::NorthboundStatus;
 use crate::{commands, pipeline};
 
@@ -66,8 +66,25 @@ pub struct DeviceOnPlatform {
     pub points: BTreeMap<String, String>,
 }
 
-/// An event of now.
-fn event(name: &str, value: serde_json::Value) -> Event {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Event { name: name.to_owned(), value: value.to_string(), time_ms: now.as_millis() as i64 }
+/// Something to be stored as an event. It has no wall time: which that is, the pipeline knows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Announcement {
+    /// Event key on the platform.
+    pub name: &'static str,
+    /// JSON object.
+    pub value: String,
+    /// When it happened, nanoseconds since boot.
+    pub boot_ns: u64,
+}
+
+impl Announcement {
+    /// It happens now.
+    fn now(name: &'static str, value: &serde_json::Value) -> Self {
+        Self { name, value: value.to_string(), boot_ns: clock::boot_ns() }
+    }
+
+    /// Stores it for a device, or for the gateway itself.
+    async fn store(self, device: &str, pipeline: &pipeline::Handle) -> Result<(), pipeline::handle::Gone> {
+        pipeline.event(device, self.name.to_owned(), self.value, self.boot_ns).await
+    }
 }

@@ -2,11 +2,14 @@
 //! See [`super::sagoo::flight::Lanes`] for the rules; this is where records become rows.
 //!
 //! Always true: a record is decoded after all records its rows refer to, or after rows that stand for
-//! them; at most one chunk of [`CHUNK_BYTES`] (or one record) is held per walk.
+//! them, unless those are damaged; a walk passes records only if they were read, or are no longer there:
+//! where the disk cannot be read it stays; at most one chunk of [`CHUNK_BYTES`] (or one record) is held
+//! per walk.
 
 use std::collections::{HashMap, VecDeque};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use super::backoff::Backoff;
 use super::sagoo::flight::{Flight, LaneId, Reader as Who};
 use crate::pipeline::handle::Stored;
 use crate::pipeline::record::{Decoder, RecordError, encode};
@@ -14,6 +17,10 @@ use crate::row::Row;
 
 /// Bytes asked for at a time.
 pub const CHUNK_BYTES: usize = 256 * 1024;
+/// First pause of a walk where the disk cannot be read.
+pub const PAUSE_FIRST: Duration = Duration::from_secs(1);
+/// Longest pause; it is tried again for as long as it takes, or until the records are evicted.
+pub const PAUSE_MOST: Duration = Duration::from_secs(30);
 /// Records fed before the other duties get their turn.
 const RECORDS_PER_TURN: usize = 64;
 
@@ -24,6 +31,7 @@ pub struct Reader {
     lap: Option<Lap>,
     /// Which of the two is served first; they take turns.
     lap_first: bool,
+    rng: fastrand::Rng,
 }
 
 #[derive(Debug)]
@@ -31,6 +39,9 @@ struct Walk {
     decoder: Decoder,
     next: u64,
     chunk: VecDeque<Stored>,
+    pause: Backoff,
+    /// It could not be read; not tried again before.
+    retry_at: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -53,30 +64,42 @@ pub enum For {
 impl Reader {
     /// Begins at the start of a segment.
     pub fn new(from: u64) -> Self {
-        Self { live: Walk::new(from, Decoder::default()), lap: None, lap_first: false }
+        let live = Walk::new(from, Decoder::default());
+        Self { live, lap: None, lap_first: false, rng: fastrand::Rng::new() }
     }
 
     /// What has to be read next, if anything: for whom and from where.
-    pub fn wants(&mut self, head: u64, flight: &mut Flight) -> Option<(For, u64)> {
+    pub fn wants(&mut self, head: u64, flight: &mut Flight, now: Instant) -> Option<(For, u64)> {
         self.continue_lap(flight);
-        let live =
-            (self.live.chunk.is_empty() && self.live.next < head).then_some((For::Live, self.live.next));
-        let lap = self.lap.as_ref().filter(|lap| lap.lane.is_some() && lap.walk.chunk.is_empty());
+        let live = (self.live.is_hungry(now) && self.live.next < head).then_some((For::Live, self.live.next));
+        let lap = self.lap.as_ref().filter(|lap| lap.lane.is_some() && lap.walk.is_hungry(now));
         let lap = lap.filter(|lap| lap.walk.next < self.live.next).map(|lap| (For::Lap, lap.walk.next));
         self.lap_first = !self.lap_first;
         if self.lap_first { lap.or(live) } else { live.or(lap) }
     }
 
-    /// Takes what was read from `from` on when the head was `head`. A chunk for a lap that has ended
-    /// since is thrown away.
-    pub fn arrived(&mut self, wanted: For, from: u64, head: u64, records: Vec<Stored>) {
+    /// When a walk that could not be read is to be tried again.
+    pub fn retry_at(&self, now: Instant) -> Option<Instant> {
+        let lap = self.lap.as_ref().filter(|lap| lap.lane.is_some()).and_then(|lap| lap.walk.retry_at);
+        [self.live.retry_at, lap].into_iter().flatten().filter(|at| *at > now).min()
+    }
+
+    /// Takes what was read from `from` on when the head was `head`; `None`: it cannot be read now. A chunk
+    /// for a lap that has ended since is thrown away.
+    pub fn arrived(&mut self, wanted: For, from: u64, head: u64, records: Option<Vec<Stored>>, now: Instant) {
         let walk = match (wanted, &mut self.lap) {
             (For::Live, _) => &mut self.live,
             (For::Lap, Some(lap)) if lap.walk.next == from => &mut lap.walk,
             (For::Lap, _) => return,
         };
+        let Some(records) = records else {
+            walk.retry_at = Some(now + walk.pause.wait(&mut self.rng));
+            return;
+        };
+        walk.retry_at = None;
+        walk.pause.reset();
         if records.is_empty() {
-            // What was there has been evicted meanwhile.
+            // What was there has been evicted meanwhile, or is damaged.
             walk.next = walk.next.max(head);
         }
         walk.chunk.extend(records);
@@ -136,28 +159,27 @@ impl Reader {
 
 impl Walk {
     fn new(next: u64, decoder: Decoder) -> Self {
-        Self { decoder, next, chunk: VecDeque::new() }
+        let pause = Backoff::new(PAUSE_FIRST, PAUSE_MOST);
+        Self { decoder, next, chunk: VecDeque::new(), pause, retry_at: None }
     }
 
-    /// Rows of the next record; `None` where one cannot be understood, which costs only itself.
-    /// Only the walk to the head sees every device's rows from a segment's start, so only it may complain.
-    fn decode(&mut self, record: Stored, complain: bool) -> (u64, Vec<Option<Row>>) {
-        if record.seq > self.next {
-            // Records between are gone; what follows a gap is the start of a segment.
-            self.decoder = Decoder::default();
-        }
+    /// Something may be read for it.
+    fn is_hungry(&self, now: Instant) -> bool {
+        self.chunk.is_empty() && self.retry_at.is_none_or(|at| at <= now)
+    }
+
+    /// Rows of the next record, each of which costs only itself where it cannot be rebuilt. Records may be
+    /// missing before it: evicted, and then it is the start of a segment, or damaged, and then rows that
+    /// do not refer to them are good.
+    fn decode(&mut self, record: Stored, complain: bool) -> (u64, Vec<Result<Row, RecordError>>) {
         self.next = record.seq + 1;
-        let rows = self.decoder.decode(&record.payload).unwrap_or_else(|error| vec![Err(error)]);
-        let understood = |row: Result<Row, RecordError>| match row {
-            Ok(row) => Some(row),
-            Err(error) => {
-                if complain {
-                    tracing::error!(seq = record.seq, %error, "a stored row cannot be understood and is left out");
-                }
-                None
+        let rows = self.decoder.decode(&record.payload).unwrap_or_else(|error| {
+            if complain {
+                tracing::error!(seq = record.seq, %error, "a stored record cannot be understood and is left out");
             }
-        };
-        (record.seq, rows.into_iter().map(understood).collect())
+            Vec::new()
+        });
+        (record.seq, rows)
     }
 }
 

@@ -72,12 +72,15 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::northbound::event;
+    use crate::northbound::Announcement;
 
     fn answer(topic: &str, before: Instant) -> Answer {
         let outgoing =
             Outgoing { topic: topic.into(), payload: "{}".into(), before: Some(before.into_std()) };
-        Answer { outgoing, instead: Some(("meter".into(), event("commandFailed", topic.into()))) }
+        Answer {
+            outgoing,
+            instead: Some(("meter".into(), Announcement::now("commandFailed", &topic.into()))),
+        }
     }
 
     async fn holding(answers: &[Answer]) -> (mpsc::Sender<Answer>, Replies) {

@@ -146,13 +146,17 @@ impl Book {
         open.samples += samples;
     }
 
-    /// Rows of one device in one record ended. Repeated reports change nothing.
-    pub fn settled(&mut self, device: &Arc<str>, seq: u64, samples: u32, fate: Fate) {
+    /// Rows of one device in one record ended. Repeated reports change nothing. Returns the samples that
+    /// turn out to be lost: rows are settled in order, so what the device has open in segments before
+    /// this one will never come; its records are damaged.
+    pub fn settled(&mut self, device: &Arc<str>, seq: u64, samples: u32, fate: Fate) -> u64 {
         let account = self.account(device);
-        if seq < account.position {
-            return;
+        let before = account.position;
+        if seq < before {
+            return 0;
         }
         account.position = seq + 1;
+        let lost = self.passed_over(device, before, seq);
         let samples = u64::from(samples);
         let open = self.segments.range_mut(..=seq).next_back().and_then(|(_, open)| open.get_mut(device));
         let account = self.accounts.entry(device.clone()).or_default();
@@ -168,7 +172,26 @@ impl Book {
         match fate {
             Fate::Acknowledged => account.ledger.acknowledged += samples,
             Fate::Parked => account.ledger.parked += samples,
+            Fate::Damaged => account.ledger.evicted += samples,
         }
+        lost
+    }
+
+    /// Closes what is open in the segments before that of `seq`, once per segment.
+    fn passed_over(&mut self, device: &Arc<str>, before: u64, seq: u64) -> u64 {
+        let Some((&segment, _)) = self.segments.range(..=seq).next_back() else { return 0 };
+        if before > segment {
+            return 0;
+        }
+        let mut lost = 0;
+        for open in self.segments.range_mut(..segment).filter_map(|(_, open)| open.get_mut(device)) {
+            lost += u64::from(open.samples);
+            *open = Open::default();
+        }
+        let ledger = &mut self.account(device).ledger;
+        ledger.waiting = ledger.waiting.saturating_sub(lost);
+        ledger.evicted += lost;
+        lost
     }
 
     /// Whole segments up to `last_seq` were dropped, settled or not. Returns the samples lost, per device.
@@ -293,6 +316,40 @@ mod tests {
         let ledger = book.ledger("a");
         assert_eq!((ledger.acknowledged, ledger.waiting, ledger.evicted), (20, 10, 0));
         assert_eq!(book.floor(4), 3);
+    }
+
+    #[test]
+    fn damaged_rows_are_settled_as_evicted() {
+        let device: Arc<str> = "a".into();
+        let mut book = Book::default();
+        book.stored(1, 1, &device, 10);
+        book.settled(&device, 1, 10, Fate::Damaged);
+        let ledger = book.ledger("a");
+        assert_eq!((ledger.evicted, ledger.waiting), (10, 0));
+        assert!(balanced(&ledger));
+        assert_eq!(book.floor(2), 2);
+    }
+
+    #[test]
+    fn a_record_that_never_comes_is_counted_once_its_device_is_past_the_segment() {
+        let (device, other): (Arc<str>, Arc<str>) = ("a".into(), "b".into());
+        let mut book = Book::default();
+        for seq in 1..=3 {
+            book.stored(1, seq, &device, 10);
+        }
+        book.stored(1, 3, &other, 5);
+        book.stored(4, 4, &device, 10);
+        book.stored(4, 5, &device, 10);
+        assert_eq!(book.settled(&device, 1, 10, Fate::Acknowledged), 0);
+        assert_eq!(book.settled(&device, 3, 10, Fate::Acknowledged), 0, "the second one may be anywhere");
+        assert_eq!(book.settled(&device, 4, 10, Fate::Acknowledged), 10);
+        assert_eq!(book.settled(&device, 5, 10, Fate::Acknowledged), 0);
+        let ledger = book.ledger("a");
+        assert_eq!((ledger.acknowledged, ledger.evicted, ledger.waiting), (40, 10, 0));
+        assert!(balanced(&ledger));
+        assert_eq!(book.floor(6), 1, "the other device still waits there");
+        book.settled(&other, 3, 5, Fate::Acknowledged);
+        assert_eq!(book.floor(6), 6);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use sagoo_edge_proto::driver::DeviceSamples;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::snapshot::Snapshot;
-use crate::row::{Event, Value};
+use crate::row::Value;
 
 /// Requests waiting for the pipeline; a full queue makes callers wait.
 pub const QUEUE: usize = 256;
@@ -73,6 +73,8 @@ pub enum Fate {
     Acknowledged,
     /// Given up: the platform answers others but never these.
     Parked,
+    /// They could not be rebuilt, because what they refer to is damaged; counted as evicted.
+    Damaged,
 }
 
 /// The pipeline has ended; only at stop, or after it failed and the process is about to end.
@@ -93,9 +95,9 @@ pub(super) enum Ask {
     Batch(Arrived, oneshot::Sender<()>),
     Link { device: Arc<str>, online: bool, reason: String },
     Dropped { device: Arc<str>, instance: [u8; 16], total: u64 },
-    Event { device: Arc<str>, event: Event },
+    Event { device: Arc<str>, name: String, value: String, boot_ns: u64 },
     Own(Vec<(Arc<str>, Value)>),
-    Read { from: u64, max_bytes: usize, reply: oneshot::Sender<Vec<Stored>> },
+    Read { from: u64, max_bytes: usize, reply: oneshot::Sender<Option<Vec<Stored>>> },
     Resume(oneshot::Sender<Resume>),
     Settle(Vec<Settled>),
     Snapshot(oneshot::Sender<Snapshot>),
@@ -112,13 +114,16 @@ impl Handle {
     }
 
     /// Stores something announced by a device, or by the gateway itself ([`crate::row::GATEWAY`]).
-    pub async fn event(&self, device: &str, event: Event) -> Result<(), Gone> {
-        self.queue.send(Ask::Event { device: device.into(), event }).await.map_err(|_| Gone)
+    /// `value` is a JSON object; `boot_ns` is when it happened, and what that is in wall time the
+    /// pipeline knows.
+    pub async fn event(&self, device: &str, name: String, value: String, boot_ns: u64) -> Result<(), Gone> {
+        self.queue.send(Ask::Event { device: device.into(), name, value, boot_ns }).await.map_err(|_| Gone)
     }
 
     /// Records from `from` on, in order, at least one if there is any; empty at the head.
-    /// A gap (first seq above `from`) means the records between were evicted or damaged.
-    pub async fn read(&self, from: u64, max_bytes: usize) -> Result<Vec<Stored>, Gone> {
+    /// A gap (first seq above `from`) means the records between were evicted or damaged. `None`: the
+    /// disk cannot be read now; they are still there, so ask again later.
+    pub async fn read(&self, from: u64, max_bytes: usize) -> Result<Option<Vec<Stored>>, Gone> {
         let (reply, answer) = oneshot::channel();
         self.queue.send(Ask::Read { from, max_bytes, reply }).await.map_err(|_| Gone)?;
         answer.await.map_err(|_| Gone)

@@ -2,7 +2,7 @@
 //!
 //! Always true: a batch is in the buffer before it is acknowledged; one thread owns all of it.
 //!
-//! In reading order: [`handle`] is the door, [`task`] the thread behind it and [`writer`] its hand on the buffer; [`points`] decides what
+//! In reading order: [`handle`] is the door, [`task`] the thread behind it and [`writer`] its hand on the buffer, [`scan`] what it finds there at start, [`unreadable`] when the disk cannot be read; [`points`] decides what
 //! of a batch is news and makes rows; [`record`] is how rows lie in the buffer; [`book`] accounts for
 //! every sample; [`wall`] tells the time; [`snapshot`] is what status sees.
 
@@ -10,8 +10,10 @@ pub mod book;
 pub mod handle;
 pub mod points;
 pub mod record;
+pub mod scan;
 pub mod snapshot;
 pub mod task;
+pub mod unreadable;
 pub mod wall;
 pub mod writer;
 

@@ -3,7 +3,8 @@
 //!
 //! Always true: decoding the records of a segment from its start, in order, gives exactly the rows
 //! that were encoded; a row that does not fit its predecessor (its set has another fingerprint) is
-//! an error, never a wrong row.
+//! an error, never a wrong row. So decoding may go on after records that are lost: what changed only in
+//! them shows its value and time from before.
 //!
 //! ```text
 //! Record = rows; a row = device, time, and either
@@ -71,11 +72,30 @@ pub enum RecordError {
     #[error("record is not readable: {0}")]
     Format(#[from] prost::DecodeError),
     /// It refers to a row that was not seen: reading did not begin at the start of a segment.
-    #[error("record refers to an unknown row of device {0}")]
-    NoContext(String),
+    #[error("record refers to an unknown row of device {}", .0.device)]
+    NoContext(Damaged),
     /// Columns of different lengths.
-    #[error("record contradicts itself for device {0}")]
-    Contradiction(String),
+    #[error("record contradicts itself for device {}", .0.device)]
+    Contradiction(Damaged),
+}
+
+/// What is still known of a row that cannot be rebuilt, so that it can be accounted for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Damaged {
+    /// Name in the configuration.
+    pub device: Arc<str>,
+    /// Samples it accounts for in the ledger.
+    pub samples: u32,
+}
+
+impl RecordError {
+    /// The row it is about; `None`: nothing is known of the whole record.
+    pub fn damaged(&self) -> Option<&Damaged> {
+        match self {
+            Self::Format(_) => None,
+            Self::NoContext(row) | Self::Contradiction(row) => Some(row),
+        }
+    }
 }
 
 /// Encodes one record. `context` holds the devices' rows written before it in the same segment.
@@ -172,7 +192,8 @@ impl Decoder {
 
     fn row(&mut self, wire: WireRow) -> Result<Row, RecordError> {
         let device: Arc<str> = wire.device.as_str().into();
-        let contradiction = || RecordError::Contradiction(wire.device.clone());
+        let damaged = Damaged { device: device.clone(), samples: wire.samples };
+        let contradiction = || RecordError::Contradiction(damaged.clone());
         let events: Vec<Event> = wire
             .events
             .iter()
@@ -197,7 +218,7 @@ impl Decoder {
             },
             None => match self.last.get(&device) {
                 Some(last) if fingerprint(last) == wire.set => last.clone(),
-                _ => return Err(RecordError::NoContext(wire.device)),
+                _ => return Err(RecordError::NoContext(damaged)),
             },
         };
         if full_without_values(&wire) || (!wire.ages_ms.is_empty() && wire.ages_ms.len() != wire.values.len())
@@ -330,7 +351,10 @@ mod tests {
         remember(&mut last, std::slice::from_ref(&first));
         let second = encode(&[row("m", &["a"], &[2], 2_000, &[0])], &last);
         let rows = Decoder::default().decode(&second).unwrap();
-        assert!(matches!(&rows[..], [Err(RecordError::NoContext(d))] if d == "m"));
+        assert!(
+            matches!(&rows[..], [Err(RecordError::NoContext(d))] if &*d.device == "m" && d.samples == 1),
+            "{rows:?}"
+        );
     }
 
     #[test]

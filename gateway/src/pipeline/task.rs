@@ -111,7 +111,11 @@ impl Pipeline {
                 (shown.online, shown.reason) = (online, reason);
             }
             Ask::Dropped { device, instance, total } => self.dropped(device, instance, total),
-            Ask::Event { device, event } => self.event(&device, event),
+            Ask::Event { device, name, value, boot_ns } => {
+                // a time to come is a mistake of who says it
+                let time_ms = self.wall.at(boot_ns.min(clock::boot_ns()), None);
+                self.event(&device, Event { name, value, time_ms });
+            }
             Ask::Own(values) => self.own(values),
             Ask::Read { from, max_bytes, reply } => {
                 let _ = reply.send(self.writer.read(from, max_bytes));

@@ -3,7 +3,8 @@
 //! Always true: records are written in the order they were submitted; syncing never makes a write
 //! wait; a disk that takes no data is said once and tried again, nothing submitted is lost meanwhile.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +17,9 @@ use tokio::time::Instant;
 
 use super::book::Book;
 use super::handle::{Resume, Settled, Stored};
-use super::record::{self, Decoder};
+use super::record;
+use super::scan::{per_device, say_damage, scan};
+use super::unreadable::Unreadable;
 use crate::config::types::{BufferConfig, Sync};
 use crate::row::Row;
 use crate::status::BufferStatus;
@@ -25,12 +28,11 @@ use crate::status::BufferStatus;
 const STALLED: usize = 256;
 /// How often a persisting trouble with the disk is said again.
 const TROUBLE_INTERVAL: Duration = Duration::from_secs(60);
-/// Bytes read at once while the backlog is counted at start.
-const SCAN_BYTES: usize = 64 << 10;
 
 /// See the module.
 pub struct Writer {
     buffer: Buffer,
+    dir: PathBuf,
     /// The account of what was written.
     pub book: Book,
     max_bytes: u64,
@@ -46,6 +48,7 @@ pub struct Writer {
     /// Records the disk did not take.
     stalled: VecDeque<Unwritten>,
     trouble: Option<(String, Instant)>,
+    unreadable: Unreadable,
     syncing: Option<JoinHandle<Synced>>,
 }
 
@@ -102,6 +105,7 @@ impl Writer {
         }
         let mut book = Book::restore(buffer.cursor().floor, &buffer.cursor().detail);
         let last = scan(&mut buffer, &mut book)?;
+        say_damage(&config.dir, recovery.damage.into_iter().chain(buffer.take_damage()));
         book.reconcile(buffer.next_seq(), configured);
         if !recovery.evicted.is_empty() {
             let records: u64 = recovery.evicted.iter().map(|gone| gone.records).sum();
@@ -118,6 +122,8 @@ impl Writer {
             first: buffer.first_seq(),
             stalled: VecDeque::new(),
             trouble: None,
+            unreadable: Unreadable::default(),
+            dir: config.dir.clone(),
             syncing: None,
             buffer,
         };
@@ -216,7 +222,7 @@ impl Writer {
         if begins {
             self.segment = self.buffer.segment_start(seq).unwrap_or(seq);
         }
-        for (device, samples) in per_device(rows.iter()) {
+        for (device, samples) in per_device(rows.iter().map(|row| (&row.device, row.samples))) {
             self.book.stored(self.segment, seq, &device, samples);
         }
         for row in rows.iter().filter(|row| !row.cells.is_empty()) {
@@ -243,16 +249,22 @@ impl Writer {
         }
     }
 
-    /// Records from `from` on, in order.
-    pub fn read(&mut self, from: u64, max_bytes: usize) -> Vec<Stored> {
-        match self.buffer.read(from, max_bytes) {
-            Ok(records) => records
-                .into_iter()
-                .map(|record| Stored { seq: record.seq, payload: record.payload })
-                .collect(),
+    /// Records from `from` on, in order; `None`: they cannot be read now, which is said once.
+    pub fn read(&mut self, from: u64, max_bytes: usize) -> Option<Vec<Stored>> {
+        let records = self.buffer.read(from, max_bytes);
+        say_damage(&self.dir, self.buffer.take_damage());
+        match records {
+            Ok(records) => {
+                if self.unreadable.worked(from) {
+                    tracing::info!(from, "stored rows can be read again");
+                }
+                Some(records.into_iter().map(|one| Stored { seq: one.seq, payload: one.payload }).collect())
+            }
             Err(error) => {
-                self.say_trouble(&error);
-                Vec::new()
+                if self.unreadable.failed(from, error.to_string()) {
+                    tracing::error!(from, %error, "stored rows cannot be read; they are kept and tried again");
+                }
+                None
             }
         }
     }
@@ -267,7 +279,10 @@ impl Writer {
     /// What became of rows.
     pub fn settle(&mut self, settled: Vec<Settled>) {
         for one in settled {
-            self.book.settled(&one.device, one.seq, one.samples, one.fate);
+            let lost = self.book.settled(&one.device, one.seq, one.samples, one.fate);
+            if lost > 0 {
+                tracing::error!(device = %one.device, before_seq = one.seq, samples = lost, "samples are lost: their records are damaged");
+            }
         }
         self.unwritten_cursor = true;
     }
@@ -332,6 +347,8 @@ impl Writer {
     /// What status shows.
     pub fn status(&self) -> BufferStatus {
         let stats = self.buffer.stats();
+        let written = self.trouble.as_ref().map(|(text, _)| text);
+        let read = self.unreadable.error();
         BufferStatus {
             bytes: stats.bytes,
             max_bytes: self.max_bytes,
@@ -340,7 +357,7 @@ impl Writer {
             damaged_records: stats.damaged_records,
             first_seq: stats.first_seq,
             next_seq: stats.next_seq,
-            trouble: self.trouble.as_ref().map(|(text, _)| text.clone()).unwrap_or_default(),
+            trouble: written.or(read).cloned().unwrap_or_default(),
         }
     }
 }
@@ -351,30 +368,4 @@ fn options(config: &BufferConfig) -> Options {
         Sync::Interval(every) => Durability::Interval(every),
     };
     Options { durability, ..Options::new(config.dir.clone(), config.max_size) }
-}
-
-/// Counts what waits, from the cursor's floor on, and finds each device's last row.
-fn scan(buffer: &mut Buffer, book: &mut Book) -> Result<HashMap<Arc<str>, Row>, Error> {
-    let mut decoder = Decoder::default();
-    let mut from = buffer.first_seq();
-    loop {
-        let records = buffer.read(from, SCAN_BYTES)?;
-        let Some(last) = records.last() else { return Ok(decoder.into_last()) };
-        from = last.seq + 1;
-        for record in &records {
-            let segment = buffer.segment_start(record.seq).unwrap_or(record.seq);
-            let rows = decoder.decode(&record.payload).unwrap_or_default();
-            for (device, samples) in per_device(rows.iter().flatten()) {
-                book.stored(segment, record.seq, &device, samples);
-            }
-        }
-    }
-}
-
-fn per_device<'a>(rows: impl Iterator<Item = &'a Row>) -> BTreeMap<Arc<str>, u32> {
-    let mut samples = BTreeMap::new();
-    for row in rows {
-        *samples.entry(row.device.clone()).or_default() += row.samples;
-    }
-    samples
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sagoo_edge_plugin_host::MAX_MESSAGE_BYTES;
+use sagoo_edge_proto::clock;
 use sagoo_edge_proto::driver as wire;
 use sagoo_edge_proto::driver::driver_client::DriverClient;
 use sagoo_edge_proto::driver::driver_message::Message as Up;
@@ -24,7 +25,6 @@ use super::answers::Answers;
 use crate::commands::{Dispatch, Outcome, Verdict};
 use crate::pipeline;
 use crate::pipeline::handle::{Arrived, Numbers};
-use crate::row::Event;
 use crate::southbound::convert;
 
 /// Messages on their way to the driver.
@@ -289,9 +289,11 @@ impl Session<'_> {
     }
 
     async fn event(&mut self, event: wire::Event) -> Result<(), Ended> {
-        let time_ms = event.wall_ms.unwrap_or_else(now_ms);
-        let said = Event { name: event.name, value: event.value, time_ms };
-        self.setup.pipeline.event(&event.device, said).await.map_err(|_| Ended::Gone)
+        // boot times of another boot, or none at all, say nothing here
+        let told = event.boot_ns > 0 && *self.boot_id == *clock::boot_id();
+        let boot_ns = if told { event.boot_ns } else { clock::boot_ns() };
+        let stored = self.setup.pipeline.event(&event.device, event.name, event.value, boot_ns).await;
+        stored.map_err(|_| Ended::Gone)
     }
 
     async fn command(&mut self, dispatch: Dispatch) {
@@ -330,8 +332,4 @@ impl Session<'_> {
             let _ = reply.send(Outcome::failed(Verdict::Unknown, "the driver ended before it answered"));
         }
     }
-}
-
-fn now_ms() -> i64 {
-    sagoo_edge_proto::clock::trusted_wall_ms().unwrap_or(sagoo_edge_proto::clock::EARLIEST_TRUSTED_WALL_MS)
 }

@@ -29,6 +29,8 @@ const MIN_BACKOFF: Duration = Duration::from_millis(500);
 const MAX_BACKOFF: Duration = Duration::from_secs(30);
 /// A driver that ran this long starts with the first pause again.
 const HEALTHY: Duration = Duration::from_secs(60);
+/// A process that ended sooner never got to work.
+const NEVER_RAN: Duration = Duration::from_secs(1);
 /// Handshake and first health check.
 const START_TIMEOUT: Duration = Duration::from_secs(10);
 /// One call outside the session.
@@ -91,7 +93,7 @@ impl Supervisor {
             }
             let pause = backoff.mul_f64(0.5 + fastrand::f64() / 2.0);
             backoff = (backoff * 2).min(MAX_BACKOFF);
-            self.down(state, why, pause);
+            self.down(state, why, began.elapsed() > NEVER_RAN, pause);
             tokio::select! {
                 () = self.refuse_commands() => {}
                 () = sleep(pause) => {}
@@ -105,9 +107,9 @@ impl Supervisor {
         Ok(())
     }
 
-    /// Says why, once per reason where nothing changes until somebody acts.
-    fn down(&self, state: &str, why: String, pause: Duration) {
-        let again = state != "restarting" && self.status.borrow().last_error == why;
+    /// Says why; where nothing changes until somebody acts, once per reason. `ran`: it had a process.
+    fn down(&self, state: &str, why: String, ran: bool, pause: Duration) {
+        let again = !ran && self.status.borrow().last_error == why;
         if !again {
             let retry_in_ms = pause.as_millis() as u64;
             tracing::error!(driver = %self.id, error = %why, retry_in_ms, "driver is down");
@@ -153,8 +155,9 @@ impl Supervisor {
             tracing::info!(driver = %self.id, killed = stopped.killed, "driver stopped");
         }
         match (exit, last_lines.last()) {
-            (Some(exit), Some(line)) => format!("{exit}; its last words: {line}"),
-            (Some(exit), None) => exit.to_string(),
+            // one that was killed had no time for words
+            (Some(exit), Some(line)) if exit.code.is_some() => format!("{exit}; its last words: {line}"),
+            (Some(exit), _) => exit.to_string(),
             (None, _) => ended.to_string(),
         }
     }

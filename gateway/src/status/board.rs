@@ -31,7 +31,7 @@ impl Board {
     /// Everything at this moment.
     pub async fn status(&self) -> Status {
         let snapshot = self.pipeline.snapshot().await.unwrap_or_default();
-        let northbound = self.northbound.borrow().clone();
+        let northbound = self.northbound.borrow().clone().asked_at(clock::boot_ns());
         let devices = snapshot.devices.iter().map(|(name, shown)| self.device(name, shown, &northbound));
         let devices: Vec<DeviceStatus> = devices.collect();
         let totals = devices.iter().fold(Ledger::default(), |sum, device| add(sum, device.ledger));

@@ -102,7 +102,7 @@ pub struct Ledger {
     pub acknowledged: u64,
     /// In the buffer.
     pub waiting: u64,
-    /// Dropped because the buffer was full, oldest first.
+    /// Dropped because the buffer was full (oldest first) or damaged.
     pub evicted: u64,
     /// Given up because the platform answers others but never these.
     pub parked: u64,
@@ -138,8 +138,12 @@ pub struct NorthboundStatus {
     pub connected: bool,
     /// `mqtts://host:port`
     pub broker: String,
-    /// In this state.
+    /// Seconds in this state when status was asked, see [`Self::asked_at`].
     pub since_s: u64,
+    /// Boot time at which the state was entered; `None`: the northbound has not begun. Nobody outside
+    /// this process can compare it.
+    #[serde(skip)]
+    pub since_boot_ns: Option<u64>,
     /// Why it is not, or last was not.
     pub last_error: String,
     /// Messages waiting for the platform's acknowledgement.
@@ -156,4 +160,26 @@ pub struct NorthboundStatus {
     pub known_devices: Vec<String>,
     /// Commands received.
     pub commands: u64,
+}
+
+impl NorthboundStatus {
+    /// As it is at this boot time.
+    pub fn asked_at(mut self, boot_ns: u64) -> Self {
+        self.since_s = self.since_boot_ns.map_or(0, |since| boot_ns.saturating_sub(since) / 1_000_000_000);
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_age_of_a_state_is_that_of_the_moment_it_is_asked_for_and_travels_as_seconds() {
+        let entered = NorthboundStatus { since_boot_ns: Some(5_000_000_000), ..NorthboundStatus::default() };
+        assert_eq!(entered.clone().asked_at(6_999_999_999).since_s, 1);
+        assert_eq!(NorthboundStatus::default().asked_at(6_999_999_999).since_s, 0);
+        let json = serde_json::to_value(entered.asked_at(3_605_000_000_000)).unwrap();
+        assert_eq!((&json["since_s"], json.get("since_boot_ns")), (&3_600.into(), None));
+    }
 }

@@ -163,3 +163,84 @@ fn settled_segments_go_and_the_newest_stays() {
     assert_eq!(segments(dir.path()).len(), 1);
     assert_eq!(buffer.segment_start(101), Some(buffer.first_seq()), "where the next record would go");
 }
+
+/// Issue 2: opening asked for room for a segment header that nobody was writing, and evicted the oldest segment.
+#[test]
+fn a_buffer_full_to_the_last_byte_loses_nothing_when_it_is_opened_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = || {
+        let options = Options { segment_bytes: 6_000, ..Options::new(dir.path().to_owned(), MIB) };
+        Buffer::open(options).unwrap()
+    };
+    let (mut buffer, _) = open();
+    // every record is larger than a segment is to be, so each has one of its own
+    let empty = buffer.stats().bytes;
+    append(&mut buffer, &payload(0, 90_000));
+    let overhead = buffer.stats().bytes - empty - 90_000;
+    let mut left = MIB - buffer.stats().bytes;
+    while left > 0 {
+        let len = if left > 100_000 { 90_000 } else { left - overhead };
+        append(&mut buffer, &payload(left, len as usize));
+        left = MIB - buffer.stats().bytes;
+    }
+    assert_eq!((bytes_in(dir.path()), buffer.stats().evicted_records), (MIB, 0));
+    let records = read_all(&mut buffer);
+    drop(buffer);
+    for _ in 0..2 {
+        let (mut buffer, recovery) = open();
+        assert_eq!((recovery.evicted, recovery.bytes, recovery.damage), (vec![], MIB, vec![]));
+        assert!(read_all(&mut buffer) == records);
+    }
+    let (mut buffer, _) = open();
+    let evicted = buffer.append(Class::Telemetry, None, b"one more").unwrap().evicted;
+    assert_eq!(evicted.iter().map(|gone| (gone.first_seq, gone.records)).collect::<Vec<_>>(), [(1, 1)]);
+    assert!(bytes_in(dir.path()) <= MIB);
+}
+
+#[test]
+fn numbers_and_senders_outlive_a_cap_too_small_for_any_segment() {
+    let dir = tempfile::tempdir().unwrap();
+    let origin = Origin { instance: [3; 16], seq: 8 };
+    let (mut buffer, _) = Buffer::open(Options::new(dir.path().to_owned(), 64 * MIB)).unwrap();
+    buffer.append(Class::Event, Some(origin), b"first").unwrap();
+    for n in 0..30 {
+        append(&mut buffer, &payload(n, 100_000));
+    }
+    drop(buffer);
+    let open = || Buffer::open(Options::new(dir.path().to_owned(), MIB)).unwrap();
+    let (_, recovery) = open();
+    assert_eq!((recovery.evicted.len(), recovery.records), (1, 0), "the one segment is too large");
+    // as if the process ended before the next record came
+    for _ in 0..2 {
+        let (buffer, recovery) = open();
+        assert_eq!((recovery.evicted, recovery.damage), (vec![], vec![]));
+        assert_eq!((buffer.next_seq(), buffer.first_seq()), (32, 32));
+        assert_eq!(buffer.last_seq_of(&origin.instance), Some(8));
+        assert_eq!(buffer.stats().bytes, bytes_in(dir.path()));
+    }
+    let (mut buffer, _) = open();
+    let again = buffer.append(Class::Event, Some(origin), b"first").unwrap();
+    assert_eq!(again.outcome, Outcome::Double);
+    assert_eq!(append(&mut buffer, b"next"), 32);
+}
+
+#[test]
+fn the_first_record_after_a_bare_header_begins_a_segment() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut buffer, _) = open(dir.path());
+    let empty = buffer.stats().bytes;
+    append(&mut buffer, b"");
+    let (file, frame) = (segments(dir.path()).remove(0), 24);
+    let header = buffer.stats().bytes - empty - frame;
+    drop(buffer);
+    // a kill in the middle of the write that began it
+    fs::OpenOptions::new().write(true).open(&file).unwrap().set_len(header).unwrap();
+    let (mut buffer, recovery) = open(dir.path());
+    assert_eq!((recovery.segments, recovery.records), (1, 0));
+    assert!(buffer.starts_segment(Class::Event, 10));
+    assert_eq!(append(&mut buffer, b"first"), 1);
+    assert_eq!(buffer.segment_start(1), Some(1));
+    assert!(!buffer.starts_segment(Class::Event, 10));
+    assert_eq!((buffer.stats().segments, buffer.stats().bytes), (1, bytes_in(dir.path())));
+    assert_eq!(seqs(&read_all(&mut buffer)), [1]);
+}

@@ -64,7 +64,7 @@ async fn rows(handle: &Handle, from: u64) -> Vec<(u64, Row)> {
     let mut found = Vec::new();
     let mut next = handle.resume().await.unwrap().from;
     loop {
-        let records = handle.read(next, 1 << 16).await.unwrap();
+        let records = handle.read(next, 1 << 16).await.unwrap().expect("the disk can be read");
         let Some(last) = records.last() else { return found };
         next = last.seq + 1;
         for record in records {
@@ -150,6 +150,89 @@ async fn a_batch_that_cannot_be_read_costs_only_itself() {
     handle.batch(batch(2, 9, 2)).await.unwrap();
     handle.batch(batch(3, 0, 3)).await.unwrap();
     assert_eq!(rows(&handle, 0).await.len(), 1);
+    handle.stop().await;
+    thread.join().unwrap();
+}
+
+/// The buffer's only segment file.
+fn segment(dir: &std::path::Path) -> std::path::PathBuf {
+    let mut files = std::fs::read_dir(dir.join("payload")).unwrap();
+    let file = files.next().unwrap().unwrap().path();
+    assert!(files.next().is_none(), "more than one segment");
+    file
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_cannot_be_read_is_told_from_one_that_has_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (handle, thread) = start(&config(dir.path(), 1 << 22)).unwrap();
+    assert!(handle.read(1, 1 << 16).await.unwrap().unwrap().is_empty(), "nothing is there yet");
+    handle.batch(batch(1, 0, 1)).await.unwrap();
+    let (file, away) = (segment(dir.path()), dir.path().join("away"));
+    std::fs::rename(&file, &away).unwrap();
+    assert!(handle.read(1, 1 << 16).await.unwrap().is_none());
+    let trouble = handle.snapshot().await.unwrap().buffer.trouble;
+    assert!(trouble.contains(file.to_str().unwrap()), "{trouble}");
+    std::fs::rename(&away, &file).unwrap();
+    assert_eq!(handle.read(1, 1 << 16).await.unwrap().unwrap().len(), 1);
+    assert_eq!(handle.snapshot().await.unwrap().buffer.trouble, "");
+    handle.stop().await;
+    thread.join().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_after_a_damaged_record_wait_until_they_are_settled_also_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(dir.path(), 1 << 22);
+    let (handle, thread) = start(&config).unwrap();
+    for seq in 1..=3 {
+        handle.batch(batch(seq, 0, seq)).await.unwrap();
+    }
+    handle.stop().await;
+    thread.join().unwrap();
+    let file = segment(dir.path());
+    let mut bytes = std::fs::read(&file).unwrap();
+    let key = bytes.windows(3).position(|bytes| bytes == b"a-1").expect("a full row names its device key");
+    bytes[key] ^= 0x10;
+    std::fs::write(&file, bytes).unwrap();
+
+    let (handle, thread) = start(&config).unwrap();
+    let ledger = handle.snapshot().await.unwrap().devices["a"].ledger;
+    assert_eq!((ledger.stored, ledger.waiting), (2, 2), "two of three are still there, if unreadable");
+    let from = handle.resume().await.unwrap().from;
+    let mut decoder = Decoder::default();
+    for record in handle.read(from, 1 << 16).await.unwrap().unwrap() {
+        let rows = decoder.decode(&record.payload).unwrap();
+        let damaged = rows[0].as_ref().unwrap_err().damaged().unwrap().clone();
+        let fate = Fate::Damaged;
+        let settled = Settled { device: damaged.device, seq: record.seq, samples: damaged.samples, fate };
+        handle.settle(vec![settled]).await.unwrap();
+    }
+    let ledger = handle.snapshot().await.unwrap().devices["a"].ledger;
+    assert_eq!((ledger.stored, ledger.waiting, ledger.evicted), (2, 0, 2));
+    let resume = handle.resume().await.unwrap();
+    assert_eq!(resume.positions["a"], 4, "nothing holds the floor any more");
+    handle.stop().await;
+    thread.join().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_has_the_wall_time_of_the_moment_it_happened() {
+    let dir = tempfile::tempdir().unwrap();
+    let (handle, thread) = start(&config(dir.path(), 1 << 22)).unwrap();
+    let now = WallClock::new(None).now_ms();
+    let (tick, long_ago) = (clock::boot_ns(), clock::boot_ns().saturating_sub(5_000_000_000));
+    for (device, boot_ns) in [("a", tick), ("a", long_ago), (GATEWAY, u64::MAX)] {
+        handle.event(device, "trip".to_owned(), "{}".to_owned(), boot_ns).await.unwrap();
+    }
+    let rows = rows(&handle, 0).await;
+    let [(_, first), (_, before), (_, future)] = &rows[..] else { panic!("{rows:?}") };
+    assert!((now - 50..now + 5_000).contains(&first.events[0].time_ms), "{first:?} at {now}");
+    let apart = first.events[0].time_ms - before.events[0].time_ms;
+    let expected = ((tick - long_ago) / 1_000_000) as i64;
+    assert!((apart - expected).abs() <= 1_000, "{apart} ms apart instead of {expected}");
+    assert!((now - 50..now + 5_000).contains(&future.events[0].time_ms), "{future:?} at {now}");
+    assert_eq!((&*future.device, future.time_ms), (GATEWAY, future.events[0].time_ms));
     handle.stop().await;
     thread.join().unwrap();
 }

@@ -37,8 +37,9 @@ use super::flight::Outgoing;
 use super::payload::build;
 use super::topic::Inbound;
 use crate::commands::{self, Action, Outcome, Request, Verdict};
+use crate::northbound::Announcement;
 use crate::pipeline;
-use crate::row::{Event, Identity, Value};
+use crate::row::{Identity, Value};
 
 /// From receipt to the last moment a command may begin; the platform's caller waits 45 s.
 pub const DEADLINE: Duration = Duration::from_secs(40);
@@ -68,7 +69,7 @@ pub struct Answer {
     /// With the moment before which it must leave.
     pub outgoing: Outgoing,
     /// What is stored if it does not: whose event, and the event.
-    pub instead: Option<(Arc<str>, Event)>,
+    pub instead: Option<(Arc<str>, Announcement)>,
 }
 
 /// A command and where its answer goes.
@@ -173,7 +174,7 @@ async fn in_time(command: impl Future<Output = Outcome>, received: Instant) -> O
 #[derive(Debug, PartialEq)]
 enum Told {
     Platform(Answer),
-    Nobody(Arc<str>, Event),
+    Nobody(Arc<str>, Announcement),
 }
 
 impl Told {
@@ -185,7 +186,7 @@ impl Told {
                 sleep_until(received + REPLY_DELAY).await;
                 let _ = replies.send(answer).await;
             }
-            Self::Nobody(device, event) => drop(pipeline.event(&device, event).await),
+            Self::Nobody(device, event) => drop(event.store(&device, pipeline).await),
         }
     }
 }
@@ -211,7 +212,7 @@ impl Job {
         }
     }
 
-    fn failed(&self, outcome: &Outcome) -> Event {
+    fn failed(&self, outcome: &Outcome) -> Announcement {
         let message: String = outcome.message.chars().take(MAX_REASON_CHARS).collect();
         let value = serde_json::json!({
             "id": self.id,
@@ -219,7 +220,7 @@ impl Job {
             "verdict": verdict_name(outcome.verdict),
             "message": message,
         });
-        super::super::event("commandFailed", value)
+        Announcement::now("commandFailed", &value)
     }
 
     fn request(&self, deadline_boot_ns: u64) -> Request {

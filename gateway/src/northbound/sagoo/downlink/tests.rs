@@ -10,7 +10,7 @@ use super::*;
 use crate::commands::{PointOutcome, Routes, router};
 use crate::config::load;
 use crate::pipeline::record::Decoder;
-use crate::row::GATEWAY;
+use crate::row::{Event, GATEWAY};
 use crate::state;
 
 fn identity(key: &str) -> Identity {
@@ -73,7 +73,7 @@ fn stored(told: Told) -> Json {
     match told {
         Told::Nobody(device, event) => {
             let value: Json = serde_json::from_str(&event.value).unwrap();
-            assert_eq!((event.name.as_str(), value["device"].as_str()), ("commandFailed", Some(&*device)));
+            assert_eq!((event.name, value["device"].as_str()), ("commandFailed", Some(&*device)));
             value
         }
         Told::Platform(answer) => panic!("the platform hears it: {answer:?}"),
@@ -247,7 +247,7 @@ async fn a_set_applied_after_the_deadline_is_answered_as_long_as_the_caller_wait
     assert_eq!(answer.outgoing.before, Some((received + REPLY_BEFORE).into_std()));
     assert!(answer.outgoing.before > Some(Instant::now().into_std()));
     let (device, event) = answer.instead.unwrap();
-    assert_eq!((&*device, event.name.as_str()), ("meter", "commandFailed"));
+    assert_eq!((&*device, event.name), ("meter", "commandFailed"));
     assert!(event.value.contains("too late"), "{}", event.value);
 }
 
@@ -300,7 +300,7 @@ impl Stuck {
     /// Events in the buffer.
     async fn events(&self) -> Vec<Event> {
         let mut decoder = Decoder::default();
-        let records = self.pipeline.read(1, usize::MAX).await.unwrap();
+        let records = self.pipeline.read(1, usize::MAX).await.unwrap().unwrap();
         let rows = records.iter().flat_map(|record| decoder.decode(&record.payload).unwrap());
         rows.flat_map(|row| row.unwrap().events).collect()
     }

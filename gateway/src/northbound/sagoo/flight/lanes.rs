@@ -17,8 +17,10 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::peers::{SELF, set_of};
 use crate::pipeline::handle::{Fate, Settled};
-use crate::row::Row;
+use crate::pipeline::record::Damaged;
+use crate::row::{Identity, Row};
 
 /// Bytes of rows kept for all devices together; each has an equal share, and room for two rows at least.
 pub const READ_AHEAD_BYTES: usize = 4 * 1024 * 1024;
@@ -42,6 +44,10 @@ pub struct Queued {
     pub row: Arc<Row>,
     /// Index of the key it is sent under.
     pub peer: usize,
+    /// Fingerprint of the property set it says.
+    pub set: Option<u64>,
+    /// It could not be rebuilt: only device and samples are known, and it is settled without being sent.
+    pub damaged: bool,
     bytes: usize,
 }
 
@@ -49,6 +55,42 @@ impl Queued {
     /// Nothing to say: settled without being sent.
     pub fn is_empty(&self) -> bool {
         self.row.cells.is_empty() && self.row.events.is_empty()
+    }
+
+    /// How it ends if it has nothing to say.
+    pub fn unsaid(&self) -> Option<Fate> {
+        let fate = if self.damaged { Fate::Damaged } else { Fate::Acknowledged };
+        self.is_empty().then_some(fate)
+    }
+}
+
+/// A row as it was read, or what is left of it.
+#[derive(Debug)]
+pub enum Offered {
+    /// To be sent.
+    Row(Row),
+    /// To be settled in its turn.
+    Damaged(Damaged),
+}
+
+impl Offered {
+    fn device(&self) -> &Arc<str> {
+        match self {
+            Self::Row(row) => &row.device,
+            Self::Damaged(row) => &row.device,
+        }
+    }
+}
+
+/// Keeps the place of a row that cannot be rebuilt.
+fn blank(damaged: Damaged) -> Row {
+    Row {
+        device: damaged.device,
+        identity: Identity { product_key: "".into(), device_key: "".into() },
+        time_ms: 0,
+        cells: Vec::new(),
+        events: Vec::new(),
+        samples: damaged.samples,
     }
 }
 
@@ -120,15 +162,15 @@ impl Lanes {
     }
 
     /// Offers a record's rows; each lane takes all of its rows or none. `whole`: no row of the record
-    /// is missing. `peer` names the key of a row.
+    /// is missing or damaged. `peer` names the key of a row.
     pub fn offer(
         &mut self,
         (reader, seq, whole): (Reader, u64, bool),
-        rows: Vec<(Place, Row)>,
+        rows: Vec<(Place, Offered)>,
         now: Instant,
         mut peer: impl FnMut(&Row) -> usize,
     ) {
-        let lanes: Vec<LaneId> = rows.iter().map(|(_, row)| self.add(row.device.clone(), 0)).collect();
+        let lanes: Vec<LaneId> = rows.iter().map(|(_, row)| self.add(row.device().clone(), 0)).collect();
         let mut accepts: Vec<(LaneId, bool)> = lanes.iter().map(|lane| (*lane, false)).collect();
         accepts.sort_unstable();
         accepts.dedup_by_key(|(lane, _)| *lane);
@@ -139,15 +181,20 @@ impl Lanes {
         let accepted = |lane| accepts.binary_search(&(lane, true)).is_ok();
         let mut members = Vec::new();
         let mut complete = whole && distinct;
-        for ((place, row), lane) in rows.into_iter().zip(&lanes) {
-            let row = Arc::new(row);
+        for ((place, offered), lane) in rows.into_iter().zip(&lanes) {
+            let (row, damaged) = match offered {
+                Offered::Row(row) => (Arc::new(row), false),
+                Offered::Damaged(row) => (Arc::new(blank(row)), true),
+            };
             if !accepted(*lane) {
                 self.note_context(*lane, reader, seq, row);
                 complete = false;
                 continue;
             }
-            let peer = peer(&row);
-            let queued = Queued { seq, place, bytes: footprint(&row), row, peer };
+            // one that is not sent has no key; it is gone before anybody asks
+            let peer = if damaged { SELF } else { peer(&row) };
+            let (set, bytes) = (set_of(&row), footprint(&row));
+            let queued = Queued { seq, place, row, peer, set, damaged, bytes };
             if !queued.is_empty() {
                 members.push((*lane, queued.place));
             }
@@ -269,7 +316,7 @@ impl Lanes {
             fate: Fate::Acknowledged,
         });
         settled.samples += queued.row.samples;
-        if fate == Fate::Parked {
+        if fate != Fate::Acknowledged && settled.fate != Fate::Parked {
             settled.fate = fate;
         }
         if lane.rows.front().is_some_and(|next| next.seq == queued.seq) {

@@ -30,9 +30,10 @@
 //! Always true: the same id never stands for other bytes; rows of one device are sent and settled in order, one un-acknowledged at a time;
 //! nobody is in a pack who was not probed since acknowledgements last stopped; each device and record
 //! is settled once. [`lanes`] bounds the memory, [`peers`] keeps the distances, [`sending`] decides
-//! what goes out, [`silence`] what a missing answer means, [`unit`] names the messages, [`note`] is what
+//! what goes out, [`asking`] who is asked whether it is there, [`silence`] what a missing answer means, [`unit`] names the messages, [`note`] is what
 //! people hear of it.
 
+mod asking;
 mod lanes;
 mod note;
 mod peers;
@@ -46,15 +47,15 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use lanes::Lanes;
-use lanes::Place;
 pub use lanes::{LaneId, READ_AHEAD_BYTES, Reader};
+use lanes::{Lanes, Offered, Place};
 pub use note::{Counts, Note};
 use peers::{Peers, SELF};
 use unit::{Unit, take_apart};
 
 use super::super::backoff::Backoff;
 use crate::pipeline::handle::{Fate, Settled};
+use crate::pipeline::record::RecordError;
 use crate::row::{GATEWAY, Identity, Row};
 
 /// Messages with rows that may be un-acknowledged at a time.
@@ -148,6 +149,8 @@ struct Probe {
     sent: Instant,
     /// The device was known when it was asked.
     was_known: bool,
+    /// It did not answer the time before.
+    refused: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -228,17 +231,25 @@ impl Flight {
         }
     }
 
-    /// Rows of a record, as read; `None` in place of one that could not be understood. Two events of
-    /// one name in a row would overwrite each other in the platform's message, so such a row is taken
-    /// apart.
-    pub fn offer(&mut self, reader: Reader, seq: u64, rows: Vec<Option<Row>>, now: Instant) {
-        let whole = rows.iter().all(Option::is_some);
-        let rows = rows.into_iter().zip(0..);
-        let rows = rows.filter_map(|(row, index)| row.map(|row| (index, row)));
-        let rows = rows
-            .flat_map(|(index, row)| (0..).zip(take_apart(row)).map(move |(part, row)| ((index, part), row)));
+    /// Rows of a record, as decoded. One that cannot be rebuilt is settled in its turn. Two events of one
+    /// name in a row would overwrite each other in the platform's message, so such a row is taken apart.
+    pub fn offer(&mut self, reader: Reader, seq: u64, rows: Vec<Result<Row, RecordError>>, now: Instant) {
+        let whole = rows.iter().all(Result::is_ok);
+        let mut offered = Vec::with_capacity(rows.len());
+        for (row, index) in rows.into_iter().zip(0..) {
+            match row {
+                Ok(row) => {
+                    let parts = (0..).zip(take_apart(row));
+                    offered.extend(parts.map(|(part, row)| ((index, part), Offered::Row(row))));
+                }
+                Err(error) => {
+                    let damaged = error.damaged().cloned().map(Offered::Damaged);
+                    offered.extend(damaged.map(|row| ((index, 0), row)));
+                }
+            }
+        }
         let peers = &mut self.peers;
-        self.lanes.offer((reader, seq, whole), rows.collect(), now, |row| peers.of(row, now));
+        self.lanes.offer((reader, seq, whole), offered, now, |row| peers.of(row, now));
     }
 
     /// The lanes' side of reading again; see [`lanes`].

@@ -31,6 +31,17 @@ pub enum Note {
         /// The message, at most [`PARKED_BYTES`] of it.
         payload: String,
     },
+    /// Rows could not be rebuilt and are dropped.
+    Damaged {
+        /// Name in the configuration.
+        device: Arc<str>,
+        /// Record of the first one.
+        first_seq: u64,
+        /// Record of the last one.
+        last_seq: u64,
+        /// Samples they account for.
+        samples: u64,
+    },
     /// The platform does not answer for this device key, though it does for others.
     Unknown(Arc<str>),
     /// Values could not be said as they were; told once per device key.

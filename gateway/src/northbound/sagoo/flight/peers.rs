@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::super::super::backoff::Backoff;
+use crate::northbound::sagoo::payload::clean;
 use crate::row::{Identity, Row};
 
 /// First wait before an unknown device is asked for again.
@@ -31,6 +32,9 @@ pub struct Peer {
     pub identity: Identity,
     /// Names in the configuration, for heartbeats.
     device: Arc<str>,
+    /// Not configured (any more): it came up in a stored row, is asked for as long as rows wait, and gets
+    /// no heartbeats.
+    foreign: bool,
     online: bool,
     known: bool,
     answered: Option<Instant>,
@@ -92,6 +96,7 @@ impl Peers {
         self.peers.push(Peer {
             identity,
             device,
+            foreign: false,
             online: false,
             known: false,
             answered: None,
@@ -114,7 +119,9 @@ impl Peers {
             return *id;
         }
         self.foreign.push(row.identity.device_key.clone());
-        self.add(row.device.clone(), row.identity.clone(), now)
+        let id = self.add(row.device.clone(), row.identity.clone(), now);
+        self.peers[id].foreign = true;
+        id
     }
 
     /// Keys that came up since the last call and are not configured.
@@ -137,10 +144,11 @@ impl Peers {
         self.peers.len()
     }
 
-    /// Which devices answer; only they get heartbeats.
+    /// Which devices answer; only they get heartbeats. A key a device had before its configuration was
+    /// changed stays offline.
     pub fn set_online(&mut self, online: &HashSet<String>) {
         for peer in &mut self.peers[SELF + 1..] {
-            peer.online = online.contains(&*peer.device);
+            peer.online = !peer.foreign && online.contains(&*peer.device);
         }
     }
 
@@ -194,11 +202,11 @@ impl Peers {
         }
     }
 
-    /// When this row may be sent, spacing considered.
-    pub fn ready_at(&self, id: usize, row: &Row) -> Option<Instant> {
+    /// When a row with this set ([`set_of`]) may be sent, spacing considered.
+    pub fn ready_at(&self, id: usize, set: Option<u64>) -> Option<Instant> {
         let peer = &self.peers[id];
         let spaced = peer.last_row.map(|at| at + self.row_spacing);
-        let other_set = match (peer.last_set, set_of(row)) {
+        let other_set = match (peer.last_set, set) {
             (Some((at, last)), Some(set)) if set != last => {
                 Some(at + SET_CHANGE_SPACING.max(self.row_spacing))
             }
@@ -207,13 +215,13 @@ impl Peers {
         spaced.max(other_set)
     }
 
-    /// Its row is sent, on its own topic or not.
-    pub fn row_sent(&mut self, id: usize, row: &Row, now: Instant) {
+    /// A row with this set is sent, on its own topic or not.
+    pub fn row_sent(&mut self, id: usize, set: Option<u64>, now: Instant) {
         let peer = &mut self.peers[id];
         peer.busy = true;
         peer.last_row = Some(now);
         peer.last_sent = Some(now);
-        if let Some(set) = set_of(row) {
+        if let Some(set) = set {
             peer.last_set = Some((now, set));
         }
     }
@@ -230,13 +238,13 @@ impl Peers {
     }
 }
 
-/// Fingerprint of the property set; an announcement without cells has none.
-fn set_of(row: &Row) -> Option<u64> {
-    if row.cells.is_empty() {
-        return None;
-    }
+/// Fingerprint of the property set as the platform sees it: values that cannot be said are not in it.
+/// A row that says no property has none.
+pub fn set_of(row: &Row) -> Option<u64> {
+    let mut said = row.cells.iter().filter(|cell| clean::can_be_said(&cell.value)).peekable();
+    said.peek()?;
     let mut hasher = DefaultHasher::new();
-    for cell in &row.cells {
+    for cell in said {
         cell.key.hash(&mut hasher);
     }
     Some(hasher.finish())

@@ -1,5 +1,5 @@
-//! What goes out now: messages to be sent again first, then the oldest rows that may go, then probes
-//! and heartbeats.
+//! What goes out now: messages to be sent again first, then the oldest rows that may go, then what
+//! [`super::asking`] has to ask.
 //!
 //! Always true: nothing leaves but by [`Flight::poll`], and only as much as the link has room for.
 
@@ -7,10 +7,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::lanes::Queued;
 use super::peers::SELF;
 use super::{
-    Flight, Kind, LaneId, MAX_PACK_BYTES, MAX_ROW_BYTES, Message, Note, Outgoing, PATIENCE, PROBE_WINDOW,
-    Place, Plan, Platform, Probe, START_PATIENCE, State, Unit, WINDOW,
+    Flight, Kind, LaneId, MAX_PACK_BYTES, MAX_ROW_BYTES, Message, Note, Outgoing, PATIENCE, Place, Plan,
+    Platform, START_PATIENCE, State, Unit, WINDOW,
 };
 use crate::northbound::sagoo::payload::build;
 use crate::northbound::sagoo::payload::clean::Losses;
@@ -35,18 +36,28 @@ pub(super) struct Built {
     losses: Losses,
 }
 
+/// One note for all that are met together.
+fn damaged(before: Option<Note>, row: &Queued) -> Note {
+    let (first_seq, samples) = match before {
+        Some(Note::Damaged { first_seq, samples, .. }) => (first_seq, samples),
+        _ => (row.seq, 0),
+    };
+    let (device, samples) = (row.row.device.clone(), samples + u64::from(row.row.samples));
+    Note::Damaged { device, first_seq, last_seq: row.seq, samples }
+}
+
 impl Plan {
-    fn wake_at(&mut self, at: Instant) {
+    pub(super) fn wake_at(&mut self, at: Instant) {
         self.wake = Some(self.wake.map_or(at, |wake| wake.min(at)));
     }
 
-    fn push(&mut self, outgoing: Outgoing) {
+    pub(super) fn push(&mut self, outgoing: Outgoing) {
         self.room -= 1;
         self.send.push(outgoing);
     }
 
     /// Whether the link takes another one; if not, the caller asks again once it does.
-    fn has_room(&mut self) -> bool {
+    pub(super) fn has_room(&mut self) -> bool {
         self.more |= self.room == 0;
         self.room > 0
     }
@@ -76,17 +87,6 @@ impl Flight {
             plan.wake_at(sent + self.options.ack_timeout);
         }
         plan
-    }
-
-    fn ask_for_self(&mut self, ask_at: Instant, now: Instant, plan: &mut Plan) {
-        if self.peers.get(SELF).probe.is_some() {
-            return;
-        }
-        if ask_at > now {
-            plan.wake_at(ask_at);
-        } else if plan.has_room() {
-            self.send_probe(SELF, now, plan);
-        }
     }
 
     fn send_again(&mut self, now: Instant, wanted: &mut BTreeSet<usize>, plan: &mut Plan) {
@@ -131,7 +131,7 @@ impl Flight {
                 refused |= self.peers.get(queued.peer).misses > 0;
                 wanted.insert(queued.peer);
             }
-            at = at.max(self.peers.ready_at(queued.peer, &queued.row).unwrap_or(now));
+            at = at.max(self.peers.ready_at(queued.peer, queued.set).unwrap_or(now));
         }
         if refused && unit.place.is_none() {
             self.split(unit);
@@ -149,7 +149,9 @@ impl Flight {
         let mut candidates = BTreeMap::new();
         let mut judged: BTreeMap<u64, Judgement> = BTreeMap::new();
         for lane in 0..self.lanes.len() {
-            self.settle_the_empty(lane, now);
+            self.settle_the_unsaid(lane, now);
+        }
+        for lane in 0..self.lanes.len() {
             let Some(front) = self.lanes.front(lane) else { continue };
             if self.peers.get(front.peer).busy {
                 continue;
@@ -181,7 +183,7 @@ impl Flight {
                 wanted.insert(front.peer);
                 continue;
             }
-            match self.peers.ready_at(front.peer, &front.row) {
+            match self.peers.ready_at(front.peer, front.set) {
                 Some(at) if at > now => plan.wake_at(at),
                 _ => {
                     candidates.insert(Unit { seq, place: Some(place) }, lane);
@@ -192,10 +194,17 @@ impl Flight {
     }
 
     /// Rows with nothing to say need no answer.
-    fn settle_the_empty(&mut self, lane: LaneId, now: Instant) {
-        while self.lanes.front(lane).is_some_and(|queued| queued.is_empty()) {
-            self.settle(lane, Fate::Acknowledged, now);
+    fn settle_the_unsaid(&mut self, lane: LaneId, now: Instant) {
+        let mut lost: Option<Note> = None;
+        while let Some(front) = self.lanes.front(lane)
+            && let Some(fate) = front.unsaid()
+        {
+            if fate == Fate::Damaged {
+                lost = Some(damaged(lost, front));
+            }
+            self.settle(lane, fate, now);
         }
+        self.notes.extend(lost);
     }
 
     /// How long the record waits for all its devices.
@@ -238,7 +247,7 @@ impl Flight {
                 waiting = true;
             }
             waiting |= peer.busy;
-            ready_at = ready_at.max(self.peers.ready_at(queued.peer, &queued.row).unwrap_or(now));
+            ready_at = ready_at.max(self.peers.ready_at(queued.peer, queued.set).unwrap_or(now));
         }
         match (waiting, ready_at > now) {
             (false, false) => Judgement::Go,
@@ -322,7 +331,7 @@ impl Flight {
     ) {
         for (lane, _) in members {
             if let Some(queued) = self.lanes.front(*lane) {
-                self.peers.row_sent(queued.peer, &queued.row, now);
+                self.peers.row_sent(queued.peer, queued.set, now);
             }
         }
         if unit.place.is_none() {
@@ -345,40 +354,5 @@ impl Flight {
         {
             self.notes.push(Note::Lossy(key, losses));
         }
-    }
-
-    /// Probes whose devices have rows waiting, and heartbeats. Both are the empty pack.
-    fn ask(&mut self, wanted: &BTreeSet<usize>, now: Instant, plan: &mut Plan) {
-        for peer in 0..self.peers.len() {
-            if self.peers.get(peer).probe.is_some() {
-                continue;
-            }
-            let beat_at = self.peers.beat_at(peer, now);
-            let at = if peer == SELF && self.doubting() {
-                Some(now)
-            } else if self.peers.is_known(peer, now) {
-                beat_at
-            } else {
-                (wanted.contains(&peer) || beat_at.is_some()).then(|| self.peers.get(peer).probe_at)
-            };
-            match at {
-                None => {}
-                Some(at) if at > now => plan.wake_at(at),
-                Some(_) if self.probes.len() >= PROBE_WINDOW || !plan.has_room() => return,
-                Some(_) => self.send_probe(peer, now, plan),
-            }
-        }
-    }
-
-    fn send_probe(&mut self, peer: usize, now: Instant, plan: &mut Plan) {
-        let number = self.next_probe;
-        self.next_probe += 1;
-        let id = format!("{}-p{}{number}", self.options.gateway.device_key, self.run());
-        let topic = topic::pack_post(&self.peers.get(peer).identity);
-        let was_known = self.peers.is_known(peer, now);
-        self.probes.insert(number, Probe { peer, sent: now, was_known });
-        self.peers.get_mut(peer).probe = Some(number);
-        self.peers.touched(peer, now);
-        plan.push(Outgoing { topic, payload: build::probe(&id), before: None });
     }
 }

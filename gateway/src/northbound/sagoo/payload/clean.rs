@@ -56,6 +56,15 @@ pub fn push_value(out: &mut String, value: &Value, losses: &mut Losses) -> bool 
     true
 }
 
+/// Whether [`push_value`] would write it.
+pub fn can_be_said(value: &Value) -> bool {
+    match value {
+        Value::Float(v) => v.is_finite(),
+        Value::Json(v) => clean_json(v, MAX_JSON_CHARS).is_some(),
+        Value::Bool(_) | Value::Int(_) | Value::Uint(_) | Value::Text(_) | Value::Bytes(_) => true,
+    }
+}
+
 /// The value of an event: always an object, empty when it is too long.
 pub fn push_event_value(out: &mut String, value: &str, losses: &mut Losses) {
     match clean_json(value, MAX_EVENT_CHARS) {

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use serde::Deserialize;
 use serde_json::Value as Json;
 
-use super::clean::MAX_TEXT_CHARS;
+use super::clean::{self, MAX_TEXT_CHARS};
 use super::parse::{self, Odd};
 use super::{build, clean::Losses};
 use crate::row::{Cell, Event, Identity, Row, Value};
@@ -282,6 +282,12 @@ proptest! {
             prop_assert!(!params.is_empty());
             prop_assert!(params.values().all(|cell| cell["time"].is_i64()));
         }
+    }
+
+    #[test]
+    fn what_is_said_is_known_before(value in value()) {
+        let said = clean::push_value(&mut String::new(), &value, &mut Losses::default());
+        prop_assert_eq!(clean::can_be_said(&value), said, "{:?}", value);
     }
 
     #[test]
