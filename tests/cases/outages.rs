@@ -21,7 +21,7 @@ fn while_read(site: &Site, meter: &str, reads: u16) {
 
 #[test]
 fn samples_survive_a_broker_outage_in_order() {
-    let plan = Plan::meters(&["meter-a", "meter-b"]).must_log("the broker is not reachable");
+    let plan = Plan::meters(&["meter-a", "meter-b"]).must_log("no connection to the broker");
     let mut site = Site::start(&plan);
     site.await_count("meter-a", 2, SOON);
     site.broker.kill();

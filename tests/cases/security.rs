@@ -33,7 +33,7 @@ fn a_refusing_broker_is_reported_and_the_rest_runs() {
     let file = dir.path().join("password");
     secret(&file, "wrong");
     let login = format!("username = \"gw-1\"\npassword = {{ file = \"{}\" }}", file.display());
-    let mut plan = Plan::meters(&["meter-a"]).sagoo(&login).must_log("the broker is not reachable");
+    let mut plan = Plan::meters(&["meter-a"]).sagoo(&login).must_log("no connection to the broker");
     plan.guard = Some(Guard { user: Some(("gw-1".to_owned(), "right".to_owned())), tls: None });
     let mut site = Site::prepare_in(dir, &plan);
     site.gateway.start();
@@ -56,7 +56,7 @@ fn tls_to_the_broker_is_verified() {
     let trusting = |authority: &Authority| {
         let mut plan = Plan::meters(&["meter-a"])
             .sagoo(&format!("ca = \"{}\"", authority.certificate.display()))
-            .must_log("the broker is not reachable");
+            .must_log("no connection to the broker");
         plan.guard = Some(Guard { user: None, tls: Some(server.clone()) });
         plan
     };

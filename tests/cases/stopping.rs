@@ -53,7 +53,7 @@ fn stopping_is_clean_and_quick() {
 #[test]
 fn stopping_is_quick_with_a_dead_broker_and_a_silent_device() {
     let plan = Plan::meters(&["meter-a", "silent"])
-        .must_log("the broker is not reachable")
+        .must_log("no connection to the broker")
         .may_log("device is offline connection=silent")
         .may_log("slots are skipped connection=silent");
     let mut site = Site::start(&plan);

@@ -247,6 +247,7 @@ pub struct DeviceSamples {
     pub ints: ::prost::alloc::vec::Vec<i64>,
     #[prost(uint64, repeated, tag = "10")]
     pub uints: ::prost::alloc::vec::Vec<u64>,
+    /// finite, like doubles: NaN and infinity are bad samples
     #[prost(float, repeated, tag = "11")]
     pub floats: ::prost::alloc::vec::Vec<f32>,
     #[prost(double, repeated, tag = "12")]

@@ -233,27 +233,8 @@ impl Job {
     }
 }
 
-/// Every command leaves one line, whoever asked and however it ended.
 fn audit(job: &Job, outcome: &Outcome, took: Duration) {
-    let action = match &job.action {
-        Action::Write(points) => format!("write {}", names(points)),
-        Action::Read(points) => format!("read {}", points.join(" ")),
-        Action::Invoke { function, .. } => format!("invoke {function}"),
-    };
-    tracing::info!(
-        target: "audit",
-        command_id = job.id,
-        device = &*job.device,
-        action,
-        verdict = ?outcome.verdict,
-        ms = took.as_millis() as u64,
-        reason = outcome.message,
-        "a command ended"
-    );
-}
-
-fn names(points: &[(String, Value)]) -> String {
-    points.iter().map(|(point, _)| point.as_str()).collect::<Vec<_>>().join(" ")
+    commands::audit(&job.id, &job.device, &job.action, outcome, took);
 }
 
 fn answer(id: &str, applied: bool, outcome: &Outcome) -> String {

@@ -157,7 +157,7 @@ impl Link {
         let again = told.as_ref().is_none_or(|(last, at)| last != trouble || at.elapsed() >= TELL_AGAIN);
         if again {
             let broker = name(&self.config.broker);
-            tracing::warn!(broker, reason = %trouble, remedy = trouble.remedy(), "the broker is not reachable");
+            tracing::warn!(broker, reason = %trouble, remedy = trouble.remedy(), "no connection to the broker");
             *told = Some((trouble.clone(), Instant::now()));
         }
     }

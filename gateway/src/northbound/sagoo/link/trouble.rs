@@ -1,4 +1,4 @@
-//! Why the broker is not reachable, in words that say what to do.
+//! Why there is no connection to the broker, in words that say what to do.
 //!
 //! Always true: equal troubles are one trouble, told once.
 

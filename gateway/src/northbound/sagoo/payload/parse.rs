@@ -22,7 +22,7 @@ pub enum Odd {
     #[error("{0} bytes, at most {MAX_PAYLOAD_BYTES} are read")]
     TooLong(usize),
     /// Not JSON, or not an object.
-    #[error("not a JSON object: {0}")]
+    #[error("not the JSON object it should be: {0}")]
     NotJson(String),
     /// No `id`, or not a string, or an empty or very long one.
     #[error("`id` is missing, not a string, empty or longer than {MAX_ID_BYTES} bytes")]
