@@ -1,152 +1,22 @@
-//! Commands: one door for requests going south, whoever asks (platform, command line).
+//! The task behind the commands' door: routes each to its driver, remembers what became of it.
 //!
-//! Always true: a command has an id, a deadline and exactly one outcome; a repeated id is answered
-//! from memory and never executed twice; past its deadline it is `expired`, never executed.
+//! Always true: an id that changes something is carried out once, across restarts too; what cannot
+//! be routed is refused at once; every wait is bounded by the command's deadline and [`GRACE`].
 
 use std::collections::{HashMap, VecDeque};
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use sagoo_edge_proto::clock;
-use sagoo_edge_proto::sample::Value;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use super::{Handle, Outcome, QUEUE, Request, Verdict};
 use crate::config::did_you_mean;
 use crate::state;
 
-/// Commands waiting for the task that routes them; a full queue makes callers wait.
-pub const QUEUE: usize = 64;
-
-/// What is asked of a device.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Action {
-    /// Set these points, by name.
-    Write(Vec<(String, Value)>),
-    /// Read these points now; empty: all.
-    Read(Vec<String>),
-    /// Call a function; JSON object in.
-    Invoke {
-        /// Its name.
-        function: String,
-        /// JSON object.
-        input: String,
-    },
-}
-
-impl Action {
-    /// Whether it changes something, so that doing it twice would matter.
-    fn lasts(&self) -> bool {
-        !matches!(self, Self::Read(_))
-    }
-}
-
-impl fmt::Display for Action {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Write(values) => {
-                f.write_str("write")?;
-                values.iter().try_for_each(|(point, value)| write!(f, " {point}={value}"))
-            }
-            Self::Read(points) => write!(f, "read {}", points.join(" ")),
-            Self::Invoke { function, .. } => write!(f, "invoke {function}"),
-        }
-    }
-}
-
-/// One request.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Request {
-    /// Unique; repeated ids are answered from memory.
-    pub id: String,
-    /// Name in the configuration.
-    pub device: String,
-    /// Boot clock (`sagoo_edge_proto::clock::boot_ns`); later it is never executed.
-    pub deadline_boot_ns: u64,
-    /// What to do.
-    pub action: Action,
-}
-
-/// What became of it. The order is from best to worst.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Verdict {
-    /// Done and confirmed by the device.
-    Applied,
-    /// Written, but it reads back otherwise.
-    Differs,
-    /// Device, driver or configuration said no; nothing changed.
-    Refused,
-    /// Sent, not answered: it may have happened.
-    Unknown,
-    /// Too late; not executed.
-    Expired,
-}
-
-impl fmt::Display for Verdict {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Applied => "applied",
-            Self::Differs => "differs",
-            Self::Refused => "refused",
-            Self::Unknown => "unknown",
-            Self::Expired => "expired",
-        })
-    }
-}
-
-/// The answer to a [`Request`].
-#[derive(Debug, Clone, PartialEq)]
-pub struct Outcome {
-    /// The worst of the points.
-    pub verdict: Verdict,
-    /// Why, for people; empty when applied.
-    pub message: String,
-    /// Point by point.
-    pub points: Vec<PointOutcome>,
-    /// Of an invoke: JSON object.
-    pub output: String,
-}
-
-/// One point of an [`Outcome`].
-#[derive(Debug, Clone, PartialEq)]
-pub struct PointOutcome {
-    /// Its name.
-    pub point: String,
-    /// What became of it.
-    pub verdict: Verdict,
-    /// Why.
-    pub message: String,
-    /// Read: the value. Write: what read back.
-    pub value: Option<Value>,
-}
-
-/// The door.
-#[derive(Debug, Clone)]
-pub struct Handle {
-    queue: mpsc::Sender<(Request, oneshot::Sender<Outcome>)>,
-}
-
-impl Handle {
-    /// Carries out one request; returns at the latest shortly after its deadline.
-    pub async fn execute(&self, request: Request) -> Outcome {
-        let (reply, answer) = oneshot::channel();
-        if self.queue.send((request, reply)).await.is_err() {
-            return Outcome::failed(Verdict::Refused, "the gateway is stopping");
-        }
-        answer.await.unwrap_or_else(|_| Outcome::failed(Verdict::Unknown, "the gateway is stopping"))
-    }
-}
-
-impl Outcome {
-    /// An outcome without points.
-    pub fn failed(verdict: Verdict, message: impl Into<String>) -> Self {
-        Self { verdict, message: message.into(), points: Vec::new(), output: String::new() }
-    }
-}
 /// Commands carried out at once; more are refused.
 const RUNNING: usize = 64;
 /// Outcomes remembered, oldest forgotten first.
@@ -334,12 +204,6 @@ impl Router {
     }
 }
 
-/// Every command leaves one line, whoever asked and however it ended.
-pub fn audit(command_id: &str, device: &str, action: &Action, outcome: &Outcome, took: Duration) {
-    let (verdict, message, ms) = (outcome.verdict, outcome.message.as_str(), took.as_millis() as u64);
-    tracing::info!(target: "audit", command_id, device, %action, %verdict, message, ms, "a command ended");
-}
-
 async fn carry_out(request: Request, door: mpsc::Sender<Dispatch>) -> Outcome {
     let left = Duration::from_nanos(request.deadline_boot_ns.saturating_sub(clock::boot_ns())) + GRACE;
     let (reply, answer) = oneshot::channel();
@@ -356,7 +220,10 @@ async fn carry_out(request: Request, door: mpsc::Sender<Dispatch>) -> Outcome {
 
 #[cfg(test)]
 mod tests {
+    use sagoo_edge_proto::sample::Value;
+
     use super::*;
+    use crate::commands::Action;
 
     fn setup() -> (Handle, mpsc::Receiver<Dispatch>, tempfile::TempDir) {
         let dir = tempfile::tempdir().unwrap();
