@@ -186,6 +186,25 @@ fn the_control_socket_is_found_whatever_else_is_wrong() {
 }
 
 #[test]
+fn more_devices_than_one_gateway_carries_are_refused_at_the_first_too_many() {
+    let mut text =
+        "gateway = { product_key = \"p\", device_key = \"g\" }\nsagoo = { broker = \"mqtts://b\" }\n\
+        connection.c = { driver = \"modbus\" }\nmodel.m.points.x = {}\n"
+            .to_owned();
+    for number in 0..=550 {
+        let keys = format!("product_key = \"q\", device_key = \"d{number:03}\"");
+        text +=
+            &format!("device.d{number:03} = {{ connection = \"c\", model = \"m\", sagoo = {{ {keys} }} }}\n");
+    }
+    let dir = write_all(&[("gateway.toml", &text)]);
+    let loaded = load(dir.path());
+    let found: Vec<String> = loaded.problems.iter().map(ToString::to_string).collect();
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].contains(":555:") && found[0].contains("551 devices"), "{found:?}");
+    assert!(loaded.config.is_none());
+}
+
+#[test]
 fn a_missing_file_names_its_path() {
     let dir = tempfile::tempdir().unwrap();
     let loaded = load(&dir.path().join("nowhere"));

@@ -363,6 +363,22 @@ mod tests {
         assert_eq!(book.floor(3), 2);
     }
 
+    /// As many devices as a configuration may have, with the longest names and years of samples.
+    #[test]
+    fn the_account_of_the_largest_site_fits_the_cursor() {
+        let mut book = Book::default();
+        for number in 0..=550 {
+            let device: Arc<str> = format!("{number:064}").into();
+            book.suppressed(&device, 1 << 34);
+            let account = book.account(&device);
+            account.position = 1 << 34;
+            account.ledger.acknowledged = 1 << 34;
+            account.ledger.evicted = 1 << 34;
+        }
+        let bytes = book.detail().len();
+        assert!(bytes <= sagoo_edge_buffer::MAX_DETAIL, "{bytes} bytes");
+    }
+
     #[test]
     fn a_position_above_the_records_is_not_believed() {
         let device: Arc<str> = "a".into();

@@ -240,10 +240,9 @@ impl Writer {
         }
         self.first = first;
         let lost = self.book.evicted(first - 1);
-        for (device, samples) in &lost {
-            tracing::error!(%device, samples, "buffer is full: oldest samples dropped; raise buffer.max_size or restore the link");
-        }
-        if !lost.is_empty() {
+        if let Some((device, _)) = lost.iter().max_by_key(|(_, samples)| samples) {
+            let (devices, samples) = (lost.len(), lost.iter().map(|(_, samples)| samples).sum::<u64>());
+            tracing::error!(%device, devices, samples, "buffer is full: oldest samples dropped; raise buffer.max_size or restore the link");
             // at once, so that a kill does not forget the loss
             self.write_cursor();
         }

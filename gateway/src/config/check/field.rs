@@ -33,6 +33,9 @@ struct Model {
     rules: BTreeMap<String, Rules>,
 }
 
+/// How far each device's rows are settled has to fit the buffer's cursor (64 KiB) beside its name.
+const MAX_DEVICES: usize = 550;
+
 /// Reads all three; `own` is the gateway itself, whose device key is taken.
 pub(super) fn field(tree: &Table, own: (&Identity, Span), report: &mut Report) -> Field {
     let connection_tables = group(tree, "connection", report);
@@ -57,6 +60,10 @@ pub(super) fn field(tree: &Table, own: (&Identity, Span), report: &mut Report) -
     };
     let mut used = BTreeSet::new();
     let mut keys = vec![(own.0.device_key.to_string(), own.1)];
+    if let Some((_, first_too_many)) = device_tables.get(MAX_DEVICES) {
+        let message = format!("{} devices, and one gateway carries {MAX_DEVICES}", device_tables.len());
+        report.error(first_too_many.key, message).hint("give some of them a gateway of their own");
+    }
     for (name, entry) in &device_tables {
         if let Some(device) = device(name, entry, &known, &mut used, &mut keys, report) {
             field.devices.insert((*name).clone(), device);
