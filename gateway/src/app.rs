@@ -84,7 +84,7 @@ pub async fn run(config: Config, sources: Sources, stop: CancellationToken) -> a
     tracing::info!(
         version = VERSION,
         gateway = %config.gateway.identity.device_key,
-        profile = ?config.sagoo.profile,
+        profile = config.sagoo.profile.word(),
         connections = config.connections.len(),
         devices = config.devices.len(),
         "gateway starts"

@@ -71,7 +71,7 @@ pub(super) fn typed_value(typed: &str, as_text: bool) -> Result<Json, String> {
 
 pub(super) fn text(outcome: &OutcomeReply, colours: bool) -> String {
     if outcome.points.is_empty() {
-        let verdict = tone(outcome.verdict).paint(word(outcome.verdict), colours);
+        let verdict = tone(outcome.verdict).paint(outcome.verdict.word(), colours);
         let message = print::harmless(&outcome.message);
         let between = if message.is_empty() { "" } else { ": " };
         return format!("{verdict}{between}{message}\n");
@@ -80,7 +80,7 @@ pub(super) fn text(outcome: &OutcomeReply, colours: bool) -> String {
         vec![
             Cell::text(&point.point),
             Cell::number(point.value.as_ref().map(human::value).unwrap_or_default()).tone(Tone::Strong),
-            Cell::text(word(point.verdict)).tone(tone(point.verdict)),
+            Cell::text(point.verdict.word()).tone(tone(point.verdict)),
             Cell::text(&point.message),
         ]
     });
@@ -90,16 +90,6 @@ pub(super) fn text(outcome: &OutcomeReply, colours: bool) -> String {
         out += &format!("{}\n", print::harmless(&outcome.message));
     }
     out
-}
-
-fn word(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Applied => "applied",
-        Verdict::Differs => "differs",
-        Verdict::Refused => "refused",
-        Verdict::Unknown => "unknown",
-        Verdict::Expired => "expired",
-    }
 }
 
 fn tone(verdict: Verdict) -> Tone {

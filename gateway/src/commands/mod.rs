@@ -82,15 +82,16 @@ pub enum Verdict {
     Expired,
 }
 
-impl fmt::Display for Verdict {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Verdict {
+    /// The contract's word.
+    pub fn word(self) -> &'static str {
+        match self {
             Self::Applied => "applied",
             Self::Differs => "differs",
             Self::Refused => "refused",
             Self::Unknown => "unknown",
             Self::Expired => "expired",
-        })
+        }
     }
 }
 
@@ -145,6 +146,6 @@ impl Outcome {
 }
 /// Every command leaves one line, whoever asked and however it ended.
 pub fn audit(command_id: &str, device: &str, action: &Action, outcome: &Outcome, took: Duration) {
-    let (verdict, message, ms) = (outcome.verdict, outcome.message.as_str(), took.as_millis() as u64);
-    tracing::info!(target: "audit", command_id, device, %action, %verdict, message, ms, "a command ended");
+    let (verdict, message, ms) = (outcome.verdict.word(), outcome.message.as_str(), took.as_millis() as u64);
+    tracing::info!(target: "audit", command_id, device, %action, verdict, message, ms, "a command ended");
 }

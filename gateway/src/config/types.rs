@@ -124,6 +124,16 @@ pub enum Profile {
     Enterprise,
 }
 
+impl Profile {
+    /// As it is configured.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Community => "community",
+            Self::Enterprise => "enterprise",
+        }
+    }
+}
+
 /// Store and forward.
 #[derive(Debug, Clone)]
 pub struct BufferConfig {

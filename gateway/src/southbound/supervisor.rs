@@ -29,6 +29,8 @@ const MIN_BACKOFF: Duration = Duration::from_millis(500);
 const MAX_BACKOFF: Duration = Duration::from_secs(30);
 /// A driver that ran this long starts with the first pause again.
 const HEALTHY: Duration = Duration::from_secs(60);
+/// How often a driver that never gets to work, always for the same reason, is reported.
+const SAY_AGAIN: Duration = Duration::from_secs(300);
 /// A process that ended sooner never got to work.
 const NEVER_RAN: Duration = Duration::from_secs(1);
 /// Handshake and first health check.
@@ -78,6 +80,7 @@ impl Supervisor {
     /// Runs until it is told to stop.
     pub async fn run(mut self, stop: CancellationToken) -> anyhow::Result<()> {
         let mut backoff = MIN_BACKOFF;
+        let mut said = Instant::now();
         while !stop.is_cancelled() {
             let began = Instant::now();
             let (state, why) = match launch(&self.config.drivers, &self.id) {
@@ -93,7 +96,18 @@ impl Supervisor {
             }
             let pause = backoff.mul_f64(0.5 + fastrand::f64() / 2.0);
             backoff = (backoff * 2).min(MAX_BACKOFF);
-            self.down(state, why, began.elapsed() > NEVER_RAN, pause);
+            let news = began.elapsed() > NEVER_RAN || self.status.borrow().last_error != why;
+            if news || said.elapsed() > SAY_AGAIN {
+                said = Instant::now();
+                let retry_in_ms = pause.as_millis() as u64;
+                tracing::error!(driver = %self.id, error = %why, retry_in_ms, "driver is down");
+            }
+            self.show(|status| {
+                status.state = state.to_owned();
+                status.pid = None;
+                status.restarts += u32::from(state == "restarting");
+                status.last_error = why;
+            });
             tokio::select! {
                 () = self.refuse_commands() => {}
                 () = sleep(pause) => {}
@@ -105,21 +119,6 @@ impl Supervisor {
             status.pid = None;
         });
         Ok(())
-    }
-
-    /// Says why; where nothing changes until somebody acts, once per reason. `ran`: it had a process.
-    fn down(&self, state: &str, why: String, ran: bool, pause: Duration) {
-        let again = !ran && self.status.borrow().last_error == why;
-        if !again {
-            let retry_in_ms = pause.as_millis() as u64;
-            tracing::error!(driver = %self.id, error = %why, retry_in_ms, "driver is down");
-        }
-        self.show(|status| {
-            status.state = state.to_owned();
-            status.pid = None;
-            status.restarts += u32::from(state == "restarting");
-            status.last_error = why;
-        });
     }
 
     /// One process from start to end; why it ended.

@@ -134,16 +134,26 @@ pub(crate) fn written(
             } else {
                 QualityCode::QualityUncertain
             };
-            PointResult {
-                point: points[*place].name.clone(),
-                status: status.into(),
-                message,
-                value: value.map(Into::into),
-                quality: quality.into(),
-            }
+            point_result(&points[*place], status, message, value, quality)
         })
         .collect();
     with_points(id, results)
+}
+
+fn point_result(
+    point: &Point,
+    status: Status,
+    message: String,
+    value: Option<Value>,
+    quality: QualityCode,
+) -> PointResult {
+    PointResult {
+        point: point.name.clone(),
+        status: status.into(),
+        message,
+        value: value.map(Into::into),
+        quality: quality.into(),
+    }
 }
 
 /// The result of a read: the last reading of each point asked for; a silent device leaves it unknown.
@@ -168,13 +178,7 @@ pub(crate) fn read(
                 None => (missing.0, missing.1.clone(), None),
             };
             let quality = if value.is_some() { QualityCode::QualityGood } else { QualityCode::QualityBad };
-            PointResult {
-                point: points[*place].name.clone(),
-                status: status.into(),
-                message,
-                value: value.map(Into::into),
-                quality: quality.into(),
-            }
+            point_result(&points[*place], status, message, value, quality)
         })
         .collect();
     with_points(id, results)

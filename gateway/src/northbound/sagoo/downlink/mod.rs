@@ -217,7 +217,7 @@ impl Job {
         let value = serde_json::json!({
             "id": self.id,
             "device": &*self.device,
-            "verdict": verdict_name(outcome.verdict),
+            "verdict": outcome.verdict.word(),
             "message": message,
         });
         Announcement::now("commandFailed", &value)
@@ -244,16 +244,6 @@ fn answer(id: &str, applied: bool, outcome: &Outcome) -> String {
         Verdict::Refused => 460,
         _ => 400,
     };
-    let message = if outcome.message.is_empty() { verdict_name(outcome.verdict) } else { &outcome.message };
+    let message = if outcome.message.is_empty() { outcome.verdict.word() } else { &outcome.message };
     build::service_reply(id, code, if code == 200 { "success" } else { message }, &outcome.output)
-}
-
-fn verdict_name(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Applied => "applied",
-        Verdict::Differs => "differs",
-        Verdict::Refused => "refused",
-        Verdict::Unknown => "unknown",
-        Verdict::Expired => "expired",
-    }
 }

@@ -102,7 +102,7 @@ fn a_set_that_was_not_applied_at_every_point_is_never_replied_to() {
     for outcome in outcomes.chain([applied(&[Verdict::Applied, Verdict::Differs])]) {
         let value = stored(told(&job, &outcome));
         assert_eq!((&value["id"], &value["device"]), (&"a".into(), &"meter".into()));
-        assert_eq!(value["verdict"], verdict_name(outcome.verdict));
+        assert_eq!(value["verdict"], outcome.verdict.word());
     }
 }
 
