@@ -42,6 +42,12 @@ pub const PLUGIN_UNIX_SOCKET_GROUP: &str = "PLUGIN_UNIX_SOCKET_GROUP";
 /// Every variable of go-plugin starts so; a host never lets inherited ones through.
 pub const PLUGIN_ENV_PREFIX: &str = "PLUGIN_";
 
+/// Milliseconds a driver goes on without its gateway before it ends itself. A gateway that can take
+/// drivers over again sets it; without it a driver ends soon after its gateway.
+pub const ORPHAN_GRACE_MS: &str = "SAGOO_EDGE_ORPHAN_GRACE_MS";
+/// The ability, in `Describe`, of a driver that a new gateway may take over.
+pub const ABILITY_REATTACH: &str = "reattach";
+
 /// The `PROTOCOL` field of a gRPC plugin.
 pub const PROTOCOL_GRPC: &str = "grpc";
 /// The `PROTOCOL` field of an old net/rpc plugin, and what a line without the field means.

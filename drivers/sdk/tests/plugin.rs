@@ -167,7 +167,8 @@ impl Session {
     }
 
     async fn configure(&mut self, settings: &str) -> wire::Configured {
-        let configure = Configure { generation: 9, configuration: Some(one_device(settings)) };
+        let configure =
+            Configure { generation: 9, configuration: Some(one_device(settings)), hold: Vec::new() };
         self.send(host_message::Message::Configure(configure)).await;
         self.wait_for(|message| match message {
             Message::Configured(configured) => Some(configured),

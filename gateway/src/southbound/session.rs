@@ -127,7 +127,8 @@ pub async fn run(
         setup: &setup,
     };
     let mut storing = pin!(store(arriving, setup.pipeline.clone(), session.down.clone()));
-    let configure = wire::Configure { generation: 1, configuration: Some(setup.configuration.clone()) };
+    let configure =
+        wire::Configure { generation: 1, configuration: Some(setup.configuration.clone()), hold: Vec::new() };
     let _ = session.down.send(host(Down::Configure(configure))).await;
     let ended = tokio::select! {
         ended = session.talk(&mut up, dispatched, stop) => ended,

@@ -30,6 +30,20 @@ pub struct CheckResponse {
     pub problems: ::prost::alloc::vec::Vec<Problem>,
     #[prost(message, repeated, tag = "2")]
     pub plans: ::prost::alloc::vec::Vec<DevicePlan>,
+    /// absent: the driver does not say, and its network is not limited
+    #[prost(message, optional, tag = "3")]
+    pub rights: ::core::option::Option<Rights>,
+}
+/// What the configuration makes the driver do outside its own folder and /dev. It gets no more than
+/// this; a configuration that needs more needs a new process.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Rights {
+    /// ports of devices
+    #[prost(uint32, repeated, tag = "1")]
+    pub connect_tcp: ::prost::alloc::vec::Vec<u32>,
+    /// ports devices dial in to
+    #[prost(uint32, repeated, tag = "2")]
+    pub listen_tcp: ::prost::alloc::vec::Vec<u32>,
 }
 /// The driver's part of the TOML, each table as JSON text.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -175,12 +189,16 @@ pub struct Hello {
     pub boot_id: ::prost::alloc::string::String,
 }
 /// Replaces the whole configuration. Devices whose settings did not change notice nothing.
+/// A connection on hold is configured and keeps its schedule's place, but its line stays closed, and is
+/// closed if it was open; the next Configure without it in `hold` opens it.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Configure {
     #[prost(uint64, tag = "1")]
     pub generation: u64,
     #[prost(message, optional, tag = "2")]
     pub configuration: ::core::option::Option<Configuration>,
+    #[prost(string, repeated, tag = "3")]
+    pub hold: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Configured {
@@ -481,13 +499,15 @@ pub struct KvValue {
     #[prost(bytes = "vec", optional, tag = "1")]
     pub value: ::core::option::Option<::prost::alloc::vec::Vec<u8>>,
 }
-/// Gives lines up at a frame boundary, so that another process may open them.
+/// Gives lines up at a frame boundary, so that another process may open them. They stay closed until
+/// the next Configure that does not hold them.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Release {
     /// empty: all
     #[prost(string, repeated, tag = "1")]
     pub connections: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
+/// The lines are closed, and every sample read on them is in a Batch sent before this.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Released {
     #[prost(string, repeated, tag = "1")]
@@ -513,6 +533,10 @@ pub struct Heartbeat {
     pub unacked: u64,
     #[prost(message, repeated, tag = "5")]
     pub devices: ::prost::alloc::vec::Vec<DeviceState>,
+    /// How long work that is due has not been done, the worst line; 0: all lines are on time, or on hold.
+    /// A driver that answers but stands still shows here.
+    #[prost(uint64, tag = "6")]
+    pub overdue_ms: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DeviceState {

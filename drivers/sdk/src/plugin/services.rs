@@ -120,7 +120,7 @@ impl<D: Driver> DriverService for Contract<D> {
         problems.append(&mut checked.problems);
         let plans = wire::plans(&checked);
         let problems = problems.into_iter().map(Into::into).collect();
-        Ok(Response::new(CheckResponse { problems, plans }))
+        Ok(Response::new(CheckResponse { problems, plans, rights: None }))
     }
 
     async fn session(

@@ -214,7 +214,7 @@ impl<D: Driver> Session<D> {
     }
 
     fn configure(&mut self, configure: Configure) {
-        let Configure { generation, configuration } = configure;
+        let Configure { generation, configuration, hold: _ } = configure;
         let (tables, mut problems) = wire::configuration(configuration.unwrap_or_default());
         let checked = self.driver.check(&tables);
         problems.extend(checked.problems);

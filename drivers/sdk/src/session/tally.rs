@@ -71,6 +71,7 @@ impl Tally {
             })
             .collect();
         Heartbeat {
+            overdue_ms: 0,
             polls: self.polls,
             samples: self.samples,
             dropped: self.dropped,

@@ -135,7 +135,7 @@ impl TestHost {
     pub async fn configure(&mut self, tables: &Configuration) -> Vec<Problem> {
         self.generation += 1;
         let configuration = Some(wire::configuration_message(tables));
-        let configure = Configure { generation: self.generation, configuration };
+        let configure = Configure { generation: self.generation, configuration, hold: Vec::new() };
         self.send(host_message::Message::Configure(configure)).await;
         let generation = self.generation;
         let wanted = |message| match message {
