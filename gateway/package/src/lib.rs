@@ -1,0 +1,1 @@
+//! Driver packages: archive, manifest, signature, and where they are installed.
