@@ -171,7 +171,7 @@ impl Address {
         }
     }
 
-    fn parse(network: &str, address: &str) -> Result<Self, HandshakeError> {
+    pub(crate) fn parse(network: &str, address: &str) -> Result<Self, HandshakeError> {
         let unusable = || HandshakeError::Address(shown(address));
         match network {
             "unix" if address.is_empty() => Err(unusable()),
@@ -305,19 +305,54 @@ mod tests {
 
     #[test]
     fn the_plugin_takes_the_highest_version_both_speak() {
-        let cases: [(Option<&str>, &[u32], u32); 9] = [
+        // The first eight are as a Go plugin of versions 2 and 3 was seen to choose.
+        let cases: &[(Option<&str>, &[u32], u32)] = &[
             (None, &[2, 3], 2),
-            (Some(""), &[2, 3], 2),
             (Some("1"), &[2, 3], 2),
             (Some("7"), &[2, 3], 2),
             (Some("2"), &[2, 3], 2),
-            (Some("2,3"), &[3, 2], 3),
+            (Some("3"), &[2, 3], 3),
+            (Some("2,3"), &[2, 3], 3),
             (Some("3,2"), &[2, 3], 3),
             (Some("x,3"), &[2, 3], 3),
+            // In no order, several of which neither is the other's highest.
+            (Some("2,3"), &[3, 2], 3),
+            (Some("5,1,3,9"), &[1, 3, 4, 7], 3),
+            (Some("1,2,3"), &[1], 1),
+            (Some("3,3,2,2"), &[2, 2, 3, 3], 3),
+            (Some("0,1"), &[0], 0),
+            // Items that are no numbers to Go are none to us, and cost only themselves.
+            (Some(""), &[2, 3], 2),
+            (Some(","), &[2, 3], 2),
+            (Some("2,3,"), &[2, 3], 3),
+            (Some("2, 3"), &[2, 3], 2),
+            (Some("2;3"), &[2, 3], 2),
+            (Some("3.0"), &[2, 3], 2),
+            (Some("+3,03"), &[2, 3], 3),
+            (Some("-3,2"), &[2, 3], 2),
+            (Some("4294967299,99999999999999999999"), &[2, 3], 2),
+            (Some("4294967295"), &[2, u32::MAX], u32::MAX),
+            // A plugin that has none.
             (Some("1"), &[], 0),
         ];
         for (host, plugin, chosen) in cases {
-            assert_eq!(negotiate(host, plugin), chosen, "{host:?} against {plugin:?}");
+            assert_eq!(negotiate(*host, plugin), *chosen, "{host:?} against {plugin:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_choice_is_the_plugins_and_the_hosts_if_there_is_one(
+            host in proptest::collection::vec(0u32..12, 0..8),
+            plugin in proptest::collection::vec(0u32..12, 1..8),
+        ) {
+            let list = host.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
+            let chosen = negotiate(Some(&list), &plugin);
+            prop_assert!(plugin.contains(&chosen));
+            match plugin.iter().filter(|version| host.contains(version)).max() {
+                Some(highest) => prop_assert_eq!(chosen, *highest),
+                None => prop_assert_eq!(Some(&chosen), plugin.iter().min()),
+            }
         }
     }
 

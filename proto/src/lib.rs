@@ -6,8 +6,10 @@
 //! - [`clock`]: the boot-time clock both sides stamp and compare with;
 //! - [`handshake`]: the cookie, the environment and the one line a plugin prints;
 //! - [`mtls`]: AutoMTLS, one throw-away certificate per process, pinned by the other side;
-//! - [`plugin`]: go-plugin's own services, generated from `plugin/plugin.proto`.
+//! - [`plugin`]: go-plugin's own services, generated from `plugin/plugin.proto`;
+//! - [`broker`]: further connections between a host and its plugin, by number, either way.
 
+pub mod broker;
 pub mod clock;
 pub mod handshake;
 pub mod mtls;

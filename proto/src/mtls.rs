@@ -7,6 +7,7 @@
 //! without a clock battery may believe it is 1970.
 
 use std::fmt;
+use std::io;
 use std::sync::Arc;
 
 use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose};
@@ -17,7 +18,7 @@ use rustls::server::NoServerSessionStorage;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, Error as TlsError,
+    CertificateError, ClientConfig, CommonState, DigitallySignedStruct, DistinguishedName, Error as TlsError,
     ServerConfig, SignatureScheme,
 };
 use rustls_pki_types::pem::PemObject;
@@ -46,12 +47,20 @@ pub enum MtlsError {
         /// What the PEM reader found.
         source: rustls_pki_types::pem::Error,
     },
+    /// What was written down is not an identity.
+    #[error("the stored certificate and key are not PEM: {source}; start the driver anew")]
+    Stored {
+        /// What the PEM reader found.
+        source: rustls_pki_types::pem::Error,
+    },
 }
 
-/// One side's certificate and key. The key never leaves this process.
+/// One side's certificate and key. The key never leaves this process, unless its owner writes it
+/// down ([`Identity::key_pem`]) to be able to come back as the same peer.
 pub struct Identity {
     certified: Arc<CertifiedKey>,
     pem: String,
+    key_pem: String,
 }
 
 impl Identity {
@@ -75,12 +84,26 @@ impl Identity {
         let cert = params.self_signed(key)?;
         let private = PrivateKeyDer::Pkcs8(key.serialize_der().into());
         let certified = CertifiedKey::from_der(vec![cert.der().clone()], private, &provider())?;
-        Ok(Self { certified: Arc::new(certified), pem: cert.pem() })
+        Ok(Self { certified: Arc::new(certified), pem: cert.pem(), key_pem: key.serialize_pem() })
+    }
+
+    /// An identity that was written down. Fails on anything else, and on a key of another certificate.
+    pub fn from_pem(cert_pem: &str, key_pem: &str) -> Result<Self, MtlsError> {
+        let stored = |source| MtlsError::Stored { source };
+        let cert = CertificateDer::from_pem_slice(cert_pem.as_bytes()).map_err(stored)?;
+        let key = PrivateKeyDer::from_pem_slice(key_pem.as_bytes()).map_err(stored)?;
+        let certified = CertifiedKey::from_der(vec![cert], key, &provider())?;
+        Ok(Self { certified: Arc::new(certified), pem: cert_pem.to_owned(), key_pem: key_pem.to_owned() })
     }
 
     /// The certificate as PEM text, for [`PLUGIN_CLIENT_CERT`](crate::handshake::PLUGIN_CLIENT_CERT).
     pub fn cert_pem(&self) -> &str {
         &self.pem
+    }
+
+    /// The key as PEM text (PKCS #8). Whoever has it is this peer: for a file of its owner alone.
+    pub fn key_pem(&self) -> &str {
+        &self.key_pem
     }
 
     /// The certificate as DER, for the handshake line.
@@ -129,6 +152,33 @@ pub fn server_config(identity: &Identity, peer_der: &[u8]) -> Arc<ServerConfig> 
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     Arc::new(config)
+}
+
+/// A caller's own TLS for the side that connects, bound to HTTP/2. Its server's certificate must be
+/// good for the name [`SERVER_NAME`], unless the caller's verifier does not ask.
+pub fn own_client_config(config: &ClientConfig) -> Arc<ClientConfig> {
+    let mut config = config.clone();
+    config.alpn_protocols = vec![ALPN.to_vec()];
+    Arc::new(config)
+}
+
+/// A caller's own TLS for the side that listens, bound to HTTP/2.
+pub fn own_server_config(config: &ServerConfig) -> Arc<ServerConfig> {
+    let mut config = config.clone();
+    config.alpn_protocols = vec![ALPN.to_vec()];
+    Arc::new(config)
+}
+
+/// Whether a connection that is through its handshake may carry gRPC. A peer that does not take part
+/// in the agreement passes the handshake, so this has to be asked.
+pub fn require_h2(connection: &CommonState) -> io::Result<()> {
+    if connection.alpn_protocol() == Some(ALPN) {
+        return Ok(());
+    }
+    Err(io::Error::new(
+        io::ErrorKind::InvalidData,
+        "the peer did not agree on HTTP/2 in its TLS handshake; it must offer the protocol h2 (ALPN)",
+    ))
 }
 
 /// Named, not the process default: two providers in one binary make the default ambiguous, and
@@ -253,13 +303,27 @@ impl ClientCertVerifier for Pin {
 
 #[cfg(test)]
 mod tests {
-    use rcgen::BasicConstraints;
-    use rustls::{ClientConnection, ProtocolVersion, ServerConnection};
+    use rcgen::{BasicConstraints, Issuer};
+    use rustls::server::WebPkiClientVerifier;
+    use rustls::version::{TLS12, TLS13};
+    use rustls::{
+        ClientConnection, ProtocolVersion, RootCertStore, ServerConnection, SupportedProtocolVersion,
+    };
 
     use super::*;
 
     /// Runs a handshake in memory; the error is of the side that refused first.
     fn meet(client: Arc<ClientConfig>, server: Arc<ServerConfig>) -> Result<ProtocolVersion, TlsError> {
+        let (client, server) = handshaken(client, server)?;
+        assert_eq!(client.alpn_protocol(), Some(ALPN));
+        assert_eq!(server.alpn_protocol(), Some(ALPN));
+        Ok(client.protocol_version().unwrap())
+    }
+
+    fn handshaken(
+        client: Arc<ClientConfig>,
+        server: Arc<ServerConfig>,
+    ) -> Result<(ClientConnection, ServerConnection), TlsError> {
         let name = ServerName::try_from(SERVER_NAME).unwrap();
         let mut client = ClientConnection::new(client, name).unwrap();
         let mut server = ServerConnection::new(server).unwrap();
@@ -275,15 +339,13 @@ mod tests {
             client.read_tls(&mut wire.as_slice()).unwrap();
             client.process_new_packets()?;
         }
-        assert_eq!(client.alpn_protocol(), Some(ALPN));
-        assert_eq!(server.alpn_protocol(), Some(ALPN));
-        Ok(client.protocol_version().unwrap())
+        Ok((client, server))
     }
 
     /// Presents the first one's certificate, holds the second one's key.
     fn impostor(shown: &Identity, held: &Identity) -> Identity {
         let certified = CertifiedKey::new(shown.certified.cert.clone(), Arc::clone(&held.certified.key));
-        Identity { certified: Arc::new(certified), pem: shown.pem.clone() }
+        Identity { certified: Arc::new(certified), pem: shown.pem.clone(), key_pem: held.key_pem.clone() }
     }
 
     fn two() -> (Identity, Identity) {
@@ -292,7 +354,7 @@ mod tests {
 
     fn only_tls12(config: &ServerConfig, verifier: Arc<Pin>, identity: &Identity) -> Arc<ServerConfig> {
         let mut old = ServerConfig::builder_with_provider(provider())
-            .with_protocol_versions(&[&rustls::version::TLS12])
+            .with_protocol_versions(&[&TLS12])
             .unwrap()
             .with_client_cert_verifier(verifier)
             .with_cert_resolver(identity.resolver());
@@ -366,10 +428,124 @@ mod tests {
         meet(client_config(&go, ours.cert_der()), server_config(&ours, go.cert_der())).unwrap();
     }
 
+    /// A CA of a caller's own, and what it signs.
+    struct Ca {
+        issuer: Issuer<'static, KeyPair>,
+        roots: Arc<RootCertStore>,
+    }
+
+    impl Ca {
+        fn new() -> Self {
+            let mut params = CertificateParams::new([]).unwrap();
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+            let key = KeyPair::generate().unwrap();
+            let mut roots = RootCertStore::empty();
+            roots.add(params.self_signed(&key).unwrap().der().clone()).unwrap();
+            Self { issuer: Issuer::new(params, key), roots: Arc::new(roots) }
+        }
+
+        /// A certificate, and its key or that of somebody else.
+        fn leaf(&self, name: &str, own_key: bool) -> Arc<SingleCertAndKey> {
+            let key = KeyPair::generate().unwrap();
+            let params = CertificateParams::new([name.to_owned()]).unwrap();
+            let cert = params.signed_by(&key, &self.issuer).unwrap();
+            let held = if own_key { key } else { KeyPair::generate().unwrap() };
+            let held = PrivateKeyDer::Pkcs8(held.serialize_der().into());
+            let held = provider().key_provider.load_private_key(held).unwrap();
+            Arc::new(SingleCertAndKey::from(CertifiedKey::new(vec![cert.der().clone()], held)))
+        }
+
+        fn client(&self, own: Arc<SingleCertAndKey>) -> ClientConfig {
+            ClientConfig::builder_with_provider(provider())
+                .with_safe_default_protocol_versions()
+                .unwrap()
+                .with_root_certificates(self.roots.clone())
+                .with_client_cert_resolver(own)
+        }
+
+        fn server(
+            &self,
+            own: Arc<SingleCertAndKey>,
+            versions: &[&'static SupportedProtocolVersion],
+        ) -> ServerConfig {
+            let clients = WebPkiClientVerifier::builder_with_provider(self.roots.clone(), provider());
+            ServerConfig::builder_with_provider(provider())
+                .with_protocol_versions(versions)
+                .unwrap()
+                .with_client_cert_verifier(clients.build().unwrap())
+                .with_cert_resolver(own)
+        }
+    }
+
+    const VERSIONS: [&[&SupportedProtocolVersion]; 2] = [&[&TLS13], &[&TLS12]];
+
+    #[test]
+    fn tls_of_the_callers_own_is_bound_to_http2_and_otherwise_as_it_was() {
+        let ca = Ca::new();
+        for versions in VERSIONS {
+            let client = own_client_config(&ca.client(ca.leaf("host", true)));
+            let server = own_server_config(&ca.server(ca.leaf(SERVER_NAME, true), versions));
+            assert_eq!(meet(client, server).unwrap(), versions[0].version);
+        }
+        let client = own_client_config(&ca.client(ca.leaf("host", true)));
+        let server = own_server_config(&ca.server(ca.leaf("elsewhere", true), VERSIONS[0]));
+        let refused = meet(client.clone(), server);
+        assert!(
+            matches!(
+                refused,
+                Err(TlsError::InvalidCertificate(CertificateError::NotValidForNameContext { .. }))
+            ),
+            "{refused:?}"
+        );
+        let other = Ca::new();
+        let server = own_server_config(&other.server(other.leaf(SERVER_NAME, true), VERSIONS[0]));
+        let refused = meet(client, server);
+        assert!(matches!(refused, Err(TlsError::InvalidCertificate(_))), "{refused:?}");
+    }
+
+    #[test]
+    fn a_good_certificate_of_the_callers_own_without_its_key_is_refused_by_either_side() {
+        let ca = Ca::new();
+        for versions in VERSIONS {
+            for (host_is_true, plugin_is_true) in [(true, false), (false, true)] {
+                let client = own_client_config(&ca.client(ca.leaf("host", host_is_true)));
+                let server = ca.server(ca.leaf(SERVER_NAME, plugin_is_true), versions);
+                let refused = meet(client, own_server_config(&server));
+                assert_eq!(refused, Err(CertificateError::BadSignature.into()), "{versions:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_peer_that_does_not_agree_on_http2_is_noticed() {
+        let ca = Ca::new();
+        let mut old = ca.server(ca.leaf(SERVER_NAME, true), VERSIONS[0]);
+        let client = own_client_config(&ca.client(ca.leaf("host", true)));
+        let silent = handshaken(client.clone(), Arc::new(old.clone())).unwrap();
+        assert!(require_h2(&silent.0).unwrap_err().to_string().contains("h2"));
+        let agreed = handshaken(client.clone(), own_server_config(&old)).unwrap();
+        require_h2(&agreed.0).unwrap();
+        require_h2(&agreed.1).unwrap();
+        old.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let refused = handshaken(client, Arc::new(old)).map(drop);
+        assert_eq!(refused, Err(TlsError::NoApplicationProtocol));
+    }
+
     #[test]
     fn the_certificate_survives_the_environment() {
         let identity = Identity::generate().unwrap();
         assert_eq!(cert_from_pem(identity.cert_pem()).unwrap(), identity.cert_der());
         assert!(matches!(cert_from_pem("no certificate"), Err(MtlsError::Pem { .. })));
+    }
+
+    #[test]
+    fn an_identity_that_was_written_down_is_the_same_peer_again() {
+        let (host, plugin) = two();
+        let again = Identity::from_pem(host.cert_pem(), host.key_pem()).unwrap();
+        let server = server_config(&plugin, host.cert_der());
+        meet(client_config(&again, plugin.cert_der()), server).unwrap();
+        assert!(matches!(Identity::from_pem(host.cert_pem(), "no key"), Err(MtlsError::Stored { .. })));
+        assert!(matches!(Identity::from_pem("", host.key_pem()), Err(MtlsError::Stored { .. })));
+        assert!(matches!(Identity::from_pem(host.cert_pem(), plugin.key_pem()), Err(MtlsError::Key(_))));
     }
 }
