@@ -20,19 +20,19 @@ usage: deploy/check.sh [--long] [STAGE...]
 
 Runs the whole gate, or only the stages named. Works from any folder, without a terminal.
 
-  install   what is missing: compiler, pinned Rust, mosquitto, pymodbus, cargo-deny. Always runs
+  install   what is missing: compiler, pinned Rust, Go, mosquitto, pymodbus, cargo-deny. Always runs
             first and takes no time once all is there. Packages need root or a sudo that asks for
             nothing; without, it prints the one line to type. All else stays inside target/.
   format    cargo fmt --check, and bash -n on the scripts
   clippy    every target, warnings are errors
-  build     every target
+  build     every target, and the Go programs of tests/interop that the plugin tests talk to
   layout    the arrows between the rooms (tests/cases/layout.rs)
   test      every test, end to end included; a test that is skipped fails the stage
   deny      licences, bans, sources; advisories where the network allows
   demo      deploy/demo.sh --seconds $DEMO_SECONDS: passes only if no sample was lost
 
-  --long    adds the stage long: all properties again with $LONG_CASES cases each, and the speed of the
-            buffer beside a plain file
+  --long    adds the stage long: all properties again with $LONG_CASES cases each, the speed of the
+            buffer beside a plain file, and what the plugin boundary costs (target/bench/results.json)
   --help    this
 
 The log of each stage is kept in target/check/STAGE.log.
@@ -44,6 +44,7 @@ TEXT
 stage_install() {
   wanted format clippy build layout test demo deny long && ensure_compiler
   ensure_rust
+  ! wanted build test long || ensure_go
   ! wanted test long || ensure_peers
   ! wanted deny || ensure_cargo_deny
   cargo --version
@@ -59,7 +60,11 @@ stage_clippy() { cargo clippy --locked --workspace --all-targets -- -D warnings;
 
 # Before the tests, because `cargo test` builds no other package's programs, and those are what the
 # end-to-end tests start.
-stage_build() { cargo build --locked --workspace --all-targets; }
+stage_build() {
+  ensure_go # its paths; what is missing was installed before
+  build_go_peers
+  cargo build --locked --workspace --all-targets
+}
 
 # With the whole workspace, so that the features are those of the build before it and nothing is built twice.
 stage_layout() { cargo test --locked --workspace --test e2e layout; }
@@ -75,6 +80,9 @@ stage_long() {
   PROPTEST_CASES=$LONG_CASES PROPTEST_MAX_GLOBAL_REJECTS=$((LONG_CASES * 4)) run_tests long --exclude e2e
   # the buffer beside a plain append-and-fsync file, in figures
   cargo run --locked --release -p sagoo-edge-buffer --example throughput -- "$target"
+  # the plugin boundary, starts, take-overs and hot updates, in figures; kept in target/bench/results.json
+  cargo build --locked --release -p bench -p sagoo-edge -p driver-modbus
+  "$target/release/bench" all
 }
 
 # Every test of the workspace; more arguments narrow the targets. Leaves a count as the stage's note.

@@ -96,6 +96,62 @@ ensure_peers() {
   fi
 }
 
+# The version that tests/interop/go/go.mod asks for.
+pinned_go() { sed -n 's/^go //p' "$root/tests/interop/go/go.mod"; }
+
+# Is the go that is found first this version or a later one?
+go_is() {
+  have go && printf '%s\n' "$1" "$(cd / && go env GOVERSION | sed 's/^go//')" | sort -C -V
+}
+
+# Go, for the peers of the plugin tests. Whatever go is there fetches the pinned one, as a module,
+# if it is too old itself.
+ensure_go() {
+  local pinned
+  pinned=$(pinned_go)
+  # all that Go fetches and builds stays in target/, where it can be removed again
+  export GOPATH="$target/go" GOCACHE="$target/go/build" GOFLAGS=-modcacherw
+  PATH="$target/tools/go/bin:$PATH:/usr/local/go/bin"
+  go_is "$pinned" && return
+  have go || install_packages golang-go
+  go_is "$pinned" && return
+  fetch_go "$pinned" || true # what is missing then is said below
+  go_is "$pinned" || die "Go $pinned or later is needed and could not be fetched. Install it from https://go.dev/dl," \
+    "put its bin folder first in PATH, then run this again."
+}
+
+fetch_go() { # version
+  local arch module found
+  case "$(uname -m)" in
+    x86_64) arch=amd64 ;;
+    aarch64) arch=arm64 ;;
+    armv*) arch=armv6l ;;
+    *) return ;;
+  esac
+  module="golang.org/toolchain@v0.0.1-go$1.linux-$arch"
+  say "fetching Go $1 into target/tools/go"
+  # from a folder without a go.mod, which would ask for the version that is to be fetched
+  found=$(cd "$target" && GO111MODULE=on go mod download -json "$module" | sed -n 's/^\t"Dir": "\(.*\)",\{0,1\}$/\1/p')
+  [ -d "$found" ] || return
+  rm -rf "$target/tools/go"
+  mkdir -p "$target/tools"
+  cp -r "$found" "$target/tools/go"
+  # modules are stored without the right to run them
+  chmod -R u+w "$target/tools/go"
+  chmod u+x "$target/tools/go/bin/"* "$target/tools/go/pkg/tool/linux_${arch%v6l}/"*
+  hash -r
+}
+
+# The Go host and the Go plugin that the plugin tests talk to. Go itself sees what has changed.
+build_go_peers() {
+  local peers="$root/tests/interop/go" unformatted
+  unformatted=$(gofmt -l "$peers")
+  [ -z "$unformatted" ] || die "not formatted, run gofmt -w on them: $unformatted"
+  mkdir -p "$target/interop"
+  (cd "$peers" && go vet ./... && go build -trimpath -o "$target/interop/go-host" ./host &&
+    go build -trimpath -o "$target/interop/go-plugin" ./plugin)
+}
+
 # Built once, without optimisation: it runs for a second and builds in one minute instead of five.
 ensure_cargo_deny() {
   local tools="$target/tools"

@@ -5,10 +5,10 @@
 
 use sagoo_driver_sdk::{
     Checked, CheckedConnection, CheckedDevice, Configuration, Description, DeviceTable, Driver, Offline,
-    PlannedRequest, Point, Poll,
+    PlannedRequest, Point, Poll, Rights,
 };
 
-use crate::config::{self, Connection, Device, PlannedPoll};
+use crate::config::{self, Connection, Device, PlannedPoll, Transport};
 use crate::line::{self, ModbusLine};
 use crate::model::{self, ReadModel};
 use crate::plan::Block;
@@ -53,6 +53,11 @@ impl Driver for Modbus {
         }
         tell_lost_devices(configuration, &mut report);
         Checked { problems: report.problems, connections }
+    }
+
+    fn rights(&self, connection: &Connection) -> Option<Rights> {
+        let Transport::Tcp(endpoint) = &connection.transport;
+        Some(Rights { connect_tcp: vec![endpoint.port], listen_tcp: Vec::new() })
     }
 
     fn line(&self, connection: &Connection) -> ModbusLine {

@@ -4,6 +4,8 @@
 //! author owns bytes. `check` touches no device; a `Line` is used by one task at a time.
 
 use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use sagoo_edge_proto::clock;
@@ -23,7 +25,8 @@ pub struct Description {
     pub title: &'static str,
     /// JSON Schema of the settings this driver understands.
     pub config_schema: &'static str,
-    /// Words like `write`, `invoke`, `scan`.
+    /// What its lines can do: `write`, `invoke`, `scan`. What every driver can do by the SDK
+    /// (`reattach`: go on under a new gateway) is added by the SDK.
     pub abilities: &'static [&'static str],
 }
 
@@ -67,6 +70,15 @@ pub struct DeviceTable {
     pub model: String,
     /// The table; `points` overrides the model's points key by key.
     pub settings: Json,
+}
+
+/// TCP ports a connection needs.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Rights {
+    /// Ports of devices that the driver connects to.
+    pub connect_tcp: Vec<u16>,
+    /// Ports that devices dial in to.
+    pub listen_tcp: Vec<u16>,
 }
 
 /// A mistake in the settings, with its place as a TOML path.
@@ -174,6 +186,17 @@ impl Default for Offline {
 #[derive(Debug, Default)]
 pub struct Readings {
     pub(crate) readings: Vec<Reading>,
+    steps: Steps,
+}
+
+/// Counts readings while they are made, for those who watch that they are. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Steps(Arc<AtomicUsize>);
+
+impl Steps {
+    pub(crate) fn made(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 /// One point, read.
@@ -188,6 +211,10 @@ pub struct Reading {
 }
 
 impl Readings {
+    pub(crate) fn counted(steps: &Steps) -> Self {
+        Self { readings: Vec::new(), steps: steps.clone() }
+    }
+
     /// A good value, read now.
     pub fn good(&mut self, point: usize, value: Value) {
         self.good_at(point, value, clock::boot_ns());
@@ -197,12 +224,17 @@ impl Readings {
     /// that is infinite or not a number is no value, and is kept as a bad reading that says so.
     pub fn good_at(&mut self, point: usize, value: Value, boot_ns: u64) {
         let value = if is_number(&value) { Ok(value) } else { Err("not a number".to_owned()) };
-        self.readings.push(Reading { point, value, boot_ns });
+        self.push(Reading { point, value, boot_ns });
     }
 
     /// No value, and why; the device itself answered.
     pub fn bad(&mut self, point: usize, reason: impl Into<String>) {
-        self.readings.push(Reading { point, value: Err(reason.into()), boot_ns: clock::boot_ns() });
+        self.push(Reading { point, value: Err(reason.into()), boot_ns: clock::boot_ns() });
+    }
+
+    fn push(&mut self, reading: Reading) {
+        self.readings.push(reading);
+        self.steps.0.store(self.readings.len(), Ordering::Relaxed);
     }
 
     /// What was read so far.
@@ -291,12 +323,20 @@ pub trait Driver: Send + Sync + Sized + 'static {
     /// Settings → what can run, and every mistake. Pure: touches no device and no file.
     fn check(&self, configuration: &Configuration) -> Checked<Self>;
 
+    /// What a connection makes the driver reach beyond its own folder and `/dev`. The gateway lets
+    /// the process reach the rights of all its connections and nothing else; with `None` the driver
+    /// does not say, and its network is not limited.
+    fn rights(&self, _connection: &Self::Connection) -> Option<Rights> {
+        None
+    }
+
     /// A line that is not open yet; the first request opens it.
     fn line(&self, connection: &Self::Connection) -> Self::Line;
 }
 
 /// One wire or socket, used by one task. Every method keeps its own timeouts; the SDK adds none
-/// but the command's deadline, and never cancels a request half-way.
+/// but the command's deadline, and never cancels a request half-way. Only a line that stands still,
+/// with a request that brings nothing for a minute, is dropped and made anew.
 pub trait Line: Send + 'static {
     /// Checked settings of a device.
     type Device: Send + Sync;

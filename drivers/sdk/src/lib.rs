@@ -19,18 +19,21 @@
 //! - `connection`: the task that owns a line and follows the schedule;
 //! - `session`: the rules between gateway and driver, with `commands`, `numbers`, `batcher` and
 //!   `outbox` as its pure parts, and `wire` between messages and types;
-//! - `plugin`: the process: handshake, socket, TLS, services, log, signals.
+//! - `serve` and `contract`: a driver as a plugin, with the services of the contract;
+//! - [`plugin`]: go-plugin's plugin side, for anything: handshake, socket, TLS, output, log, signals.
 
 mod batcher;
 mod commands;
 mod connection;
+mod contract;
 pub mod driver;
 pub mod host;
 mod near;
 mod numbers;
 mod outbox;
-mod plugin;
+pub mod plugin;
 mod schedule;
+mod serve;
 mod session;
 pub mod testing;
 mod wire;
@@ -38,6 +41,7 @@ mod wire;
 pub use driver::*;
 pub use host::{Host, HostError};
 pub use near::did_you_mean;
-pub use plugin::serve;
 pub use serde_json;
+pub use serve::serve;
+pub use tonic;
 pub use tracing;

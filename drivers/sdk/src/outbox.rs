@@ -4,16 +4,25 @@
 //! [`KEPT_BATCHES`] and [`KEPT_BYTES`]; what does not fit is given back to be counted, never lost
 //! in silence. Full means: the oldest batch that is not on its way yet is dropped (one on its way
 //! may well be stored, and would be counted twice); when all are on their way, the oldest of them.
+//!
+//! The bounds hold ten minutes of 1 000 points/s as meters send them (a test says so): a gateway
+//! may be away that long and nothing is lost.
 
 use std::collections::VecDeque;
 
 use prost::Message;
 use sagoo_edge_proto::driver::{Batch, DeviceSamples};
 
-/// Most batches kept for a gateway that does not acknowledge.
-pub(crate) const KEPT_BATCHES: usize = 4_096;
-/// Most bytes kept, as they are on the wire.
-pub(crate) const KEPT_BYTES: usize = 4 * 1024 * 1024;
+/// Most batches kept for a gateway that does not acknowledge: more than ten minutes of one every
+/// [`BATCH_WAIT`](crate::batcher::BATCH_WAIT).
+pub(crate) const KEPT_BATCHES: usize = 32_768;
+/// Most bytes kept, bookkeeping included.
+pub(crate) const KEPT_BYTES: usize = 16 * 1024 * 1024;
+/// What a batch costs besides its bytes: its place in the queue and its allocation.
+const BATCH_COST: usize = 64;
+/// The newest batches stay as they are, in case they go at once, as they nearly always do. Older
+/// ones are packed as on the wire, which takes a fraction of the memory.
+const UNPACKED: usize = 16;
 
 /// Un-acknowledged batches in order, and how far this session has sent them.
 #[derive(Debug)]
@@ -29,8 +38,15 @@ pub(crate) struct Outbox {
 
 #[derive(Debug)]
 struct Kept {
-    batch: Batch,
+    seq: u64,
+    form: Form,
     bytes: usize,
+}
+
+#[derive(Debug)]
+enum Form {
+    Open(Batch),
+    Packed(Box<[u8]>),
 }
 
 /// Samples of a device that were given up.
@@ -55,9 +71,12 @@ impl Outbox {
     pub(crate) fn push(&mut self, generation: u64, devices: Vec<DeviceSamples>) -> Vec<Dropped> {
         self.last_seq += 1;
         let batch = Batch { seq: self.last_seq, generation, devices };
-        let bytes = batch.encoded_len();
+        let bytes = batch.encoded_len() + BATCH_COST;
         self.bytes += bytes;
-        self.kept.push_back(Kept { batch, bytes });
+        self.kept.push_back(Kept { seq: self.last_seq, form: Form::Open(batch), bytes });
+        if let Some(place) = self.kept.len().checked_sub(UNPACKED + 1) {
+            self.kept[place].pack();
+        }
         let mut dropped = Vec::new();
         while self.kept.len() > 1 && (self.kept.len() > self.most_batches || self.bytes > self.most_bytes) {
             // The newest, which was just put at the end, always stays.
@@ -65,12 +84,8 @@ impl Outbox {
             self.sent -= usize::from(place < self.sent);
             if let Some(gone) = self.kept.remove(place) {
                 self.bytes -= gone.bytes;
-                dropped.extend(
-                    gone.batch
-                        .devices
-                        .iter()
-                        .map(|one| Dropped { device: one.device, samples: one.count.into() }),
-                );
+                let counts = |one: &DeviceSamples| Dropped { device: one.device, samples: one.count.into() };
+                dropped.extend(gone.batch().devices.iter().map(counts));
             }
         }
         dropped
@@ -79,11 +94,15 @@ impl Outbox {
     /// The gateway wrote everything up to `seq`.
     pub(crate) fn acknowledge(&mut self, seq: u64) {
         // Only what was sent in this session can be meant; anything else is a confused peer.
-        while self.sent > 0 && self.kept.front().is_some_and(|kept| kept.batch.seq <= seq) {
+        while self.sent > 0 && self.kept.front().is_some_and(|kept| kept.seq <= seq) {
             self.sent -= 1;
             if let Some(done) = self.kept.pop_front() {
                 self.bytes -= done.bytes;
             }
+        }
+        if self.kept.is_empty() {
+            // What a long loss needed is given back.
+            self.kept.shrink_to(UNPACKED);
         }
     }
 
@@ -93,8 +112,18 @@ impl Outbox {
     }
 
     /// The next batch this session has not sent yet.
-    pub(crate) fn peek(&self) -> Option<&Batch> {
-        self.kept.get(self.sent).map(|kept| &kept.batch)
+    pub(crate) fn peek(&self) -> Option<Batch> {
+        self.kept.get(self.sent).map(Kept::batch)
+    }
+
+    /// Number of the batch given by [`Outbox::peek`].
+    pub(crate) fn next_seq(&self) -> Option<u64> {
+        self.kept.get(self.sent).map(|kept| kept.seq)
+    }
+
+    /// Number of the newest batch; 0 before the first.
+    pub(crate) fn last_seq(&self) -> u64 {
+        self.last_seq
     }
 
     /// The batch given by [`Outbox::peek`] is on its way.
@@ -108,9 +137,25 @@ impl Outbox {
     }
 }
 
+impl Kept {
+    fn pack(&mut self) {
+        if let Form::Open(batch) = &self.form {
+            self.form = Form::Packed(batch.encode_to_vec().into_boxed_slice());
+        }
+    }
+
+    fn batch(&self) -> Batch {
+        match &self.form {
+            Form::Open(batch) => batch.clone(),
+            Form::Packed(bytes) => Batch::decode(&**bytes).expect("packed by us"),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use sagoo_edge_proto::sample::{self, Quality, Sample, Value};
 
     use super::*;
 
@@ -166,6 +211,65 @@ mod tests {
         assert_eq!(outbox.len(), 1);
     }
 
+    /// The promise in this file's head, with devices as they are: polled one by one, some numbers
+    /// of 32 bits, some of 64, and 50 batches in each second.
+    #[test]
+    fn ten_minutes_of_a_thousand_points_per_second_fit() {
+        for (devices, points) in [(10, 100), (50, 20), (250, 4)] {
+            let mut outbox = Outbox::default();
+            let mut boot_ns = 3_600_000_000_000_u64;
+            let per_batch = (devices / 50).max(1);
+            for second in 0..600 {
+                let devices: Vec<_> = (0..devices).collect();
+                for together in devices.chunks(per_batch) {
+                    boot_ns += 1_000_000_000 / 50;
+                    let batch =
+                        together.iter().map(|device| measured(*device as u32, points, second, boot_ns));
+                    assert_eq!(outbox.push(1, batch.collect()), [], "second {second} of {devices:?}");
+                }
+            }
+            let memory = size_of::<Kept>() * outbox.kept.capacity()
+                + outbox.kept.iter().map(Kept::heap_bytes).sum::<usize>();
+            println!(
+                "{devices} × {points}: {} batches, {} KiB on the wire, {} KiB in memory",
+                outbox.len(),
+                outbox.bytes / 1024,
+                memory / 1024
+            );
+            assert!(memory <= KEPT_BYTES, "{memory} bytes");
+            let samples: u64 =
+                outbox.kept.iter().flat_map(|kept| kept.batch().devices).map(|d| u64::from(d.count)).sum();
+            assert_eq!(samples, 600_000);
+        }
+    }
+
+    impl Kept {
+        fn heap_bytes(&self) -> usize {
+            match &self.form {
+                Form::Packed(bytes) => bytes.len(),
+                // An open one has a column for each kind and what they grew to.
+                Form::Open(batch) => 4 * batch.encoded_len() + 512 * batch.devices.len(),
+            }
+        }
+    }
+
+    fn measured(device: u32, points: u32, second: u64, boot_ns: u64) -> DeviceSamples {
+        let samples: Vec<Sample> = (0..points)
+            .map(|point| Sample {
+                point,
+                value: Some(match point % 4 {
+                    0 => Value::Float(230.1 + (second as f64) / 7.0),
+                    1 => Value::Uint(1_000_000 + second * 17),
+                    2 => Value::Int(-(i64::from(point)) * 100),
+                    _ => Value::Float(0.5),
+                }),
+                quality: Quality::Good,
+                boot_ns,
+            })
+            .collect();
+        sample::pack(device, &samples, Some(1_800_000_000_000))
+    }
+
     proptest! {
         /// Against a model: every sample is acknowledged, kept or counted as dropped.
         #[test]
@@ -174,7 +278,7 @@ mod tests {
             let (mut made, mut dropped) = (0u64, 0u64);
             let mut acknowledged = 0u64;
             let count = |outbox: &Outbox| -> u64 {
-                outbox.kept.iter().flat_map(|k| &k.batch.devices).map(|d| u64::from(d.count)).sum()
+                outbox.kept.iter().flat_map(|k| k.batch().devices).map(|d| u64::from(d.count)).sum()
             };
             for (step, n) in steps {
                 match step {
@@ -193,7 +297,7 @@ mod tests {
                 prop_assert_eq!(made, dropped + acknowledged + count(&outbox));
                 prop_assert!(outbox.len() <= 8 && outbox.sent <= outbox.len());
                 prop_assert_eq!(outbox.bytes, outbox.kept.iter().map(|k| k.bytes).sum::<usize>());
-                let seqs: Vec<u64> = outbox.kept.iter().map(|k| k.batch.seq).collect();
+                let seqs: Vec<u64> = outbox.kept.iter().map(|k| k.seq).collect();
                 prop_assert!(seqs.windows(2).all(|w| w[0] < w[1]));
             }
         }

@@ -3,6 +3,8 @@
 //! Always true: settings that are not a JSON object become a [`Problem`] with their place, never a
 //! guess; the tables around them still reach the driver's `check`.
 
+use std::collections::BTreeSet;
+
 use sagoo_edge_proto::driver as wire;
 use serde_json::Value as Json;
 
@@ -124,6 +126,21 @@ pub(crate) fn plans<D: Driver>(checked: &Checked<D>) -> Vec<wire::DevicePlan> {
         .collect()
 }
 
+/// What all connections together need; `None` when the driver does not say it of each of them.
+pub(crate) fn rights<D: Driver>(driver: &D, checked: &Checked<D>) -> Option<wire::Rights> {
+    if checked.connections.is_empty() {
+        return None;
+    }
+    let (mut connect, mut listen) = (BTreeSet::new(), BTreeSet::new());
+    for connection in &checked.connections {
+        let rights = driver.rights(&connection.settings)?;
+        connect.extend(rights.connect_tcp.into_iter().map(u32::from));
+        listen.extend(rights.listen_tcp.into_iter().map(u32::from));
+    }
+    let (connect_tcp, listen_tcp) = (connect.into_iter().collect(), listen.into_iter().collect());
+    Some(wire::Rights { connect_tcp, listen_tcp })
+}
+
 fn planned(poll: &Poll, request: &PlannedRequest) -> wire::PlannedRequest {
     wire::PlannedRequest {
         poll: poll.name.clone(),
@@ -137,7 +154,28 @@ fn planned(poll: &Poll, request: &PlannedRequest) -> wire::PlannedRequest {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+    use crate::session::fake::{Fake, World};
+    use crate::testing::tables;
+
+    fn rights_of(connections: Json) -> Option<wire::Rights> {
+        let driver = Fake(World::new());
+        rights(&driver, &driver.check(&tables(json!({ "connection": connections }))))
+    }
+
+    #[test]
+    fn rights_are_those_of_all_connections_each_port_once() {
+        let told = rights_of(json!({ "a": { "port": 502 }, "b": { "port": 102 }, "c": { "port": 502 } }));
+        assert_eq!(told, Some(wire::Rights { connect_tcp: vec![102, 502], listen_tcp: Vec::new() }));
+    }
+
+    #[test]
+    fn one_connection_that_does_not_say_leaves_the_whole_unsaid() {
+        assert_eq!(rights_of(json!({ "a": { "port": 502 }, "b": {} })), None);
+        assert_eq!(rights_of(json!({})), None);
+    }
 
     #[test]
     fn a_table_that_is_no_object_is_a_problem_with_its_place() {

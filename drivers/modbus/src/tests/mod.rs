@@ -26,6 +26,12 @@ fn connection(port: u16, timeout: Duration) -> Connection {
     Connection { transport, timeout, turnaround: Duration::ZERO }
 }
 
+#[test]
+fn a_connection_needs_the_port_of_its_device_and_no_other() {
+    let rights = Modbus.rights(&connection(1502, PATIENT)).unwrap();
+    assert_eq!((rights.connect_tcp, rights.listen_tcp), (vec![1502], Vec::new()));
+}
+
 /// TOML as the gateway hands it over: without what is the gateway's own.
 fn configuration(toml: &str) -> Configuration {
     let file: Json = toml::from_str(toml).unwrap();

@@ -1,25 +1,27 @@
 //! The task that owns one line: it follows the schedule, and commands go first.
 //!
-//! Always true: one request is on the line at a time and none is cut off half-way; what is wanted
-//! (devices, run, released, stopped) is taken over between two requests, and so are commands; a
-//! command that the session expired while it waited is not started, and the line is told the
-//! deadline of one that is. Due polls get their turn after [`COMMANDS_IN_A_ROW`] commands. Bad samples of a poll that goes on failing are sent at its first
-//! failure and every [`schedule::REMIND_BAD`](crate::schedule::REMIND_BAD).
+//! Always true: one request is on the line at a time, and none is cut off half-way unless its line
+//! stands still ([`guard`]); what is wanted (devices, run, held, released, stopped) is taken over
+//! between two requests, and so are commands. Due polls get their turn after [`COMMANDS_IN_A_ROW`]
+//! commands.
 
+mod guard;
+mod jobs;
 mod orders;
+mod polls;
 
 use std::sync::Arc;
 
-use sagoo_edge_proto::clock;
-use sagoo_edge_proto::driver::{CommandResult, Status};
-use sagoo_edge_proto::sample::{Quality, Sample};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
-use tracing::{debug, info, warn};
+use tracing::{error, info};
 
+use self::guard::Guard;
+#[cfg(test)]
+pub(crate) use self::guard::STANDSTILL;
+pub(crate) use self::guard::{Owed, overdue};
 pub(crate) use self::orders::{Assigned, Claim, Job, Mode, Report, Setup, Wanted};
-use crate::commands::{self, Work, result};
-use crate::driver::{Driver, Line, LineError, Readings};
+use crate::driver::{Driver, Line};
 use crate::schedule::{NewUnit, Next, Schedule};
 
 /// Most commands waiting for one line; one more is refused.
@@ -27,16 +29,24 @@ pub(crate) const COMMANDS_WAITING: usize = 64;
 /// Commands executed before a due poll gets its turn.
 pub(crate) const COMMANDS_IN_A_ROW: u32 = 8;
 
+/// What is said of a device on a connection that is on hold.
+pub(crate) const ON_HOLD: &str = "on hold";
+/// What is said of a device before its first poll.
+pub(crate) const NOT_READ_YET: &str = "not read yet";
+
 /// Runs until the session wants it stopped.
 pub(crate) async fn run<D: Driver>(setup: Setup<D>) {
-    let Setup { name, line, mut wanted, jobs, reports, after, gone } = setup;
+    let Setup { name, driver, settings, mut wanted, jobs, reports, owed, after, gone } = setup;
     if let Some(after) = after {
         after.cancelled().await;
     }
     let first = wanted.borrow_and_update().devices.clone();
     let mut task = Task::<D> {
         name,
-        line,
+        line: driver.line(&settings),
+        driver,
+        settings,
+        guard: Guard::new(owed),
         jobs,
         reports,
         devices: Arc::default(),
@@ -47,7 +57,7 @@ pub(crate) async fn run<D: Driver>(setup: Setup<D>) {
     };
     task.take_devices(first);
     task.follow(&mut wanted).await;
-    task.line.close().await;
+    task.close().await;
     task.refuse_waiting().await;
     let _ = task.reports.send(Report::Released(task.name.clone())).await;
     drop(gone);
@@ -55,7 +65,10 @@ pub(crate) async fn run<D: Driver>(setup: Setup<D>) {
 
 struct Task<D: Driver> {
     name: String,
+    driver: Arc<D>,
+    settings: D::Connection,
     line: D::Line,
+    guard: Guard,
     jobs: mpsc::Receiver<Job>,
     reports: mpsc::Sender<Report>,
     devices: Arc<Vec<Assigned<D>>>,
@@ -86,19 +99,10 @@ impl<D: Driver> Task<D> {
                 (wanted.devices.clone(), wanted.mode)
             };
             self.take_devices(devices);
-            match (mode, wants) {
-                (_, Mode::Stopped) => return,
-                (Mode::Run, Mode::Released) => {
-                    self.line.close().await;
-                    let _ = self.reports.send(Report::Released(self.name.clone())).await;
-                    info!(connection = self.name, "line released");
-                }
-                (Mode::Released, Mode::Run) => self.schedule.resume(Instant::now()),
-                (Mode::Released, Mode::Released) if news => {
-                    let _ = self.reports.send(Report::Released(self.name.clone())).await;
-                }
-                (Mode::Released, Mode::Released) | (Mode::Run, Mode::Run) | (Mode::Stopped, _) => {}
+            if wants == Mode::Stopped {
+                return;
             }
+            self.change(mode, wants, news).await;
             mode = wants;
             news = false;
             let turn = in_a_row >= COMMANDS_IN_A_ROW;
@@ -119,6 +123,28 @@ impl<D: Driver> Task<D> {
         }
     }
 
+    /// From one mode to the next; `news`: somebody asked, even if nothing changes.
+    async fn change(&mut self, from: Mode, to: Mode, news: bool) {
+        if from == Mode::Run && to != Mode::Run {
+            self.close().await;
+            info!(connection = self.name, "line given up");
+        }
+        match to {
+            Mode::Run if from != Mode::Run => {
+                info!(connection = self.name, "line is used again");
+                self.schedule.resume(Instant::now());
+                if from == Mode::Held {
+                    self.tell_closed(NOT_READ_YET).await;
+                }
+            }
+            Mode::Held => self.tell_closed(ON_HOLD).await,
+            Mode::Released if from != Mode::Released || news => {
+                self.report(Report::Released(self.name.clone())).await;
+            }
+            Mode::Run | Mode::Released | Mode::Stopped => {}
+        }
+    }
+
     /// Waits for a change, a command or a due poll, in this order; `turn`: a due poll goes first.
     async fn wake(&mut self, mode: Mode, turn: bool, wanted: &mut watch::Receiver<Wanted<D>>) -> Woke {
         let due = match self.schedule.next(Instant::now()) {
@@ -132,7 +158,7 @@ impl<D: Driver> Task<D> {
             biased;
             changed = wanted.changed() => if changed.is_ok() { Woke::Wanted } else { Woke::Gone },
             Some(job) = self.jobs.recv() => Woke::Job(job),
-            () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => Woke::Due,
+            () = reached(due.unwrap_or_else(Instant::now)), if due.is_some() => Woke::Due,
         }
     }
 
@@ -162,159 +188,22 @@ impl<D: Driver> Task<D> {
         self.states = states;
     }
 
-    async fn serve_next(&mut self) {
-        match self.schedule.next(Instant::now()) {
-            Next::Poll(unit, poll) => self.poll(unit, poll).await,
-            Next::LineDown(unit, poll) => {
-                let now = Instant::now();
-                let gone = self.schedule.line_failed(unit, poll, now);
-                let reason = self.line_reason.clone();
-                self.failed(unit, poll, now, Readings::default(), &reason, gone, 0).await;
-            }
-            Next::Wait(_) | Next::Idle => {}
+    /// Gives the line up. One that does not come back from it is left to itself.
+    async fn close(&mut self) {
+        if self.guard.watch(Instant::now(), None, self.line.close()).await.is_none() {
+            self.start_anew("closing it");
         }
     }
 
-    async fn poll(&mut self, unit: usize, poll: usize) {
-        let mut out = Readings::default();
-        let assigned = self.devices[unit].clone();
-        let outcome = self.line.poll(&assigned.device.settings, poll, &mut out).await;
-        let now = Instant::now();
-        match outcome {
-            Ok(()) => {
-                if self.schedule.succeeded(unit, poll, now) {
-                    info!(connection = self.name, device = assigned.device.name, "device is back");
-                }
-                let samples = samples(&assigned, out);
-                self.report(Report::Read { device: assigned.number, samples, polls: 1 }).await;
-                self.tell_state(unit, true, "").await;
-            }
-            Err(LineError::Silent(reason)) => {
-                let gone = self.schedule.silent(unit, poll, now);
-                self.failed(unit, poll, now, out, &reason, gone, 1).await;
-            }
-            Err(LineError::Broken(reason)) => {
-                debug!(connection = self.name, error = reason, "line broke");
-                self.line.close().await;
-                self.line_reason = reason.clone();
-                let gone = self.schedule.broken(unit, poll, now);
-                self.failed(unit, poll, now, out, &reason, gone, 1).await;
-            }
-        }
-        self.tell_skipped();
-    }
-
-    /// A failed poll: what was read counts, the rest of its points turn bad; when the device went
-    /// offline by it, the points of its other polls as well.
-    #[allow(clippy::too_many_arguments, reason = "one failed poll has this many facts")]
-    async fn failed(
-        &mut self,
-        unit: usize,
-        poll: usize,
-        now: Instant,
-        out: Readings,
-        reason: &str,
-        gone: bool,
-        polls: u64,
-    ) {
-        let assigned = self.devices[unit].clone();
-        let device = &assigned.device;
-        let mut samples = samples(&assigned, out);
-        let stamp = clock::boot_ns();
-        for (place, other) in device.polls.iter().enumerate() {
-            if (place != poll && !gone) || !self.schedule.bad_is_news(unit, place, now) {
-                continue;
-            }
-            for number in other.points.iter().filter_map(|point| assigned.points.get(*point)) {
-                if samples.iter().all(|sample| sample.point != *number) {
-                    let quality = Quality::Bad(reason.to_owned());
-                    samples.push(Sample { point: *number, value: None, quality, boot_ns: stamp });
-                }
-            }
-        }
-        if gone {
-            warn!(connection = self.name, device = device.name, error = reason, "device is offline");
-        }
-        let number = assigned.number;
-        if polls > 0 || !samples.is_empty() {
-            self.report(Report::Read { device: number, samples, polls }).await;
-        }
-        if !self.schedule.online(unit) {
-            self.tell_state(unit, false, reason).await;
-        }
-    }
-
-    async fn tell_state(&mut self, unit: usize, online: bool, reason: &str) {
-        let known = &mut self.states[unit];
-        if known.as_ref().is_some_and(|(was, why)| *was == online && why == reason) {
-            return;
-        }
-        *known = Some((online, reason.to_owned()));
-        let device = self.devices[unit].number;
-        self.report(Report::State { device, online, reason: reason.to_owned() }).await;
-    }
-
-    /// Skipped slots are told when their number has doubled: an overloaded line says so, not more.
-    fn tell_skipped(&mut self) {
-        let skipped = self.schedule.skipped();
-        if skipped > self.skipped.saturating_mul(2) {
-            warn!(connection = self.name, skipped, "line is busier than its polls allow, slots are skipped");
-            self.skipped = skipped;
-        }
-    }
-
-    async fn execute(&mut self, job: Job, mode: Mode) {
-        let done = self.work(&job, mode).await;
-        debug!(connection = self.name, command_id = job.id, status = ?done.status(), "command finished");
-        self.report(Report::Done(done)).await;
-    }
-
-    async fn work(&mut self, job: &Job, mode: Mode) -> CommandResult {
-        let refused = |message: String| result(&job.id, Status::Refused, message);
-        if mode != Mode::Run {
-            return refused(format!("connection {:?} is released", self.name));
-        }
-        let Some(assigned) = self.devices.iter().find(|one| one.device.name == job.device).cloned() else {
-            let known = self.devices.iter().map(|one| one.device.name.as_str());
-            return refused(commands::unknown("device", &job.device, known));
-        };
-        let device = &assigned.device;
-        let work = match commands::resolve(&job.id, job.action.clone(), &device.points) {
-            Ok(work) => work,
-            Err(refused) => return refused,
-        };
-        if job.deadline.passed() {
-            return result(&job.id, Status::Expired, "its deadline passed while it waited".to_owned());
-        }
-        match work {
-            Work::Write(values) => {
-                let outcomes = self.line.write(&device.settings, &values, job.deadline).await;
-                commands::written(&job.id, &device.points, &values, outcomes)
-            }
-            Work::Read(points) => {
-                let mut out = Readings::default();
-                let error = self.line.read(&device.settings, &points, &mut out).await.err();
-                if matches!(error, Some(LineError::Broken(_))) {
-                    self.line.close().await;
-                }
-                commands::read(&job.id, &device.points, &points, out, error)
-            }
-            Work::Invoke(function, input) => {
-                let outcome = self.line.invoke(&device.settings, &function, &input, job.deadline).await;
-                commands::invoked(&job.id, outcome)
-            }
-        }
-    }
-
-    async fn refuse_waiting(&mut self) {
-        self.jobs.close();
-        while let Some(job) = self.jobs.recv().await {
-            if !job.claim.take() {
-                continue;
-            }
-            let message = format!("connection {:?} was stopped before the command's turn", self.name);
-            self.report(Report::Done(result(&job.id, Status::Refused, message))).await;
-        }
+    /// The line stood still: what it was is forgotten, and the next request opens a new one.
+    fn start_anew(&mut self, doing: &str) {
+        error!(
+            connection = self.name,
+            doing,
+            standstill = ?guard::STANDSTILL,
+            "the driver did not come back from its line, which is cut off and started anew"
+        );
+        self.line = self.driver.line(&self.settings);
     }
 
     async fn report(&mut self, report: Report) {
@@ -323,20 +212,10 @@ impl<D: Driver> Task<D> {
     }
 }
 
-/// Readings under the driver's numbers → samples under the wire's.
-fn samples<D: Driver>(assigned: &Assigned<D>, out: Readings) -> Vec<Sample> {
-    let mut samples = Vec::with_capacity(out.readings.len());
-    for reading in out.readings {
-        let Some(number) = assigned.points.get(reading.point) else {
-            let device = &assigned.device.name;
-            warn!(device, point = reading.point, "the driver read a point that the device does not have");
-            continue;
-        };
-        let (value, quality) = match reading.value {
-            Ok(value) => (Some(value), Quality::Good),
-            Err(reason) => (None, Quality::Bad(reason)),
-        };
-        samples.push(Sample { point: *number, value, quality, boot_ns: reading.boot_ns });
+/// Comes back at this moment; at once when it has passed, where a timer would wait for its next
+/// millisecond and a line could not do a thousand polls in a second.
+async fn reached(moment: Instant) {
+    if moment > Instant::now() {
+        sleep_until(moment).await;
     }
-    samples
 }

@@ -12,6 +12,7 @@ use sagoo_edge_proto::sample::Sample;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use super::guard::Owed;
 use crate::driver::{CheckedDevice, Deadline, Driver};
 
 /// What the session wants of a connection. The latest counts.
@@ -25,7 +26,9 @@ pub(crate) struct Wanted<D: Driver> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mode {
     Run,
-    /// Given up at a frame boundary until told otherwise.
+    /// Closed until told otherwise; nobody has to be told that it is.
+    Held,
+    /// Given up at a frame boundary until told otherwise, and said to be.
     Released,
     /// Given up for good.
     Stopped,
@@ -87,10 +90,14 @@ pub(crate) enum Report {
 /// Everything the task is given.
 pub(crate) struct Setup<D: Driver> {
     pub(crate) name: String,
-    pub(crate) line: D::Line,
+    /// Makes the line, and makes it anew when it stood still.
+    pub(crate) driver: Arc<D>,
+    pub(crate) settings: D::Connection,
     pub(crate) wanted: watch::Receiver<Wanted<D>>,
     pub(crate) jobs: mpsc::Receiver<Job>,
     pub(crate) reports: mpsc::Sender<Report>,
+    /// Where the session sees what the line owes.
+    pub(crate) owed: watch::Sender<Owed>,
     /// The task that used this line before; nothing is opened until it is gone.
     pub(crate) after: Option<CancellationToken>,
     /// Tells the next one that this task is gone, however it ended.

@@ -5,10 +5,10 @@
 //! ```
 //! Always true: `@level`, `@message` and `@timestamp` are strings (a Go host panics otherwise), the
 //! time has exactly six fractional digits, a line is at most [`LINE_BYTES`] long, and nothing here
-//! panics or fails when nobody reads stderr any more.
+//! waits, panics or fails when nobody reads stderr.
 
 use std::fmt::{self, Write as _};
-use std::io::Write as _;
+use std::io;
 use std::panic;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -22,22 +22,31 @@ use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-/// Environment variable with the level (`debug`) or levels (`driver_modbus=trace,info`).
-pub(crate) const LEVEL_KEY: &str = "SAGOO_LOG";
+use super::stderr::{FLUSH_LIMIT, Lines};
+
 /// Longest line; hosts read lines into 64 KiB.
 pub(crate) const LINE_BYTES: usize = 60 * 1024;
 /// Longest single text in a line; a longer one is cut and says so.
 const TEXT_BYTES: usize = 8 * 1024;
-/// The level without [`LEVEL_KEY`].
+/// The level when nothing else is wanted.
 const DEFAULT_LEVEL: Level = Level::INFO;
 /// Libraries whose talk helps nobody who debugs a driver.
 const QUIET: [&str; 5] = ["h2", "hyper", "rustls", "tonic", "tower"];
 
-/// Sends everything logged to stderr. A subscriber the author installed before stays.
-pub(crate) fn install() {
-    let wanted = std::env::var(LEVEL_KEY).unwrap_or_default();
-    let layer = HclogLayer.with_filter(targets(&wanted));
+/// Sends everything logged to stderr, from the level (`debug`) or levels (`driver_modbus=trace,info`)
+/// that are `wanted`. A subscriber the author installed before stays.
+pub(crate) fn install(wanted: &str) -> io::Result<Lines> {
+    let lines = Lines::start(io::stderr(), dropped_lines)?;
+    let layer = HclogLayer { lines: lines.clone() }.with_filter(targets(wanted));
     let _ = tracing_subscriber::registry().with(layer).try_init();
+    Ok(lines)
+}
+
+fn dropped_lines(dropped: u64) -> String {
+    let mut line = Line::new(Level::WARN, module_path!());
+    line.add("@message", "log lines were dropped while nobody read them".to_owned());
+    line.add("dropped", dropped.to_string());
+    line.text()
 }
 
 fn targets(wanted: &str) -> Targets {
@@ -53,17 +62,19 @@ fn targets(wanted: &str) -> Targets {
     })
 }
 
-/// Makes every panic one error line, and tells the process to end: a driver that panicked holds
-/// state nobody can vouch for, and the supervisor starts a fresh one.
-pub(crate) fn report_panics(panicked: CancellationToken) {
+/// Makes every panic one error line, and tells the process to end: a plugin that panicked holds
+/// state nobody can vouch for, and its host starts a fresh one.
+pub(crate) fn report_panics(lines: Lines, panicked: CancellationToken) {
     panic::set_hook(Box::new(move |info| {
         let text = info.payload_as_str().unwrap_or("no message");
         let mut line = Line::new(Level::ERROR, "panic");
-        line.add("@message", format!("driver panicked: {text}"));
+        line.add("@message", format!("panicked: {text}"));
         if let Some(place) = info.location() {
             line.add("place", place.to_string());
         }
-        line.write();
+        lines.say(line.text());
+        // The process may not live to write it later.
+        lines.flush(FLUSH_LIMIT);
         panicked.cancel();
     }));
 }
@@ -71,7 +82,9 @@ pub(crate) fn report_panics(panicked: CancellationToken) {
 /// Fields of a span, kept for the lines within it.
 struct SpanFields(Vec<(String, String)>);
 
-struct HclogLayer;
+struct HclogLayer {
+    lines: Lines,
+}
 
 impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for HclogLayer {
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
@@ -101,7 +114,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for HclogLayer {
         let mut fields = Fields::default();
         event.record(&mut fields);
         fields.0.into_iter().for_each(|(key, value)| line.add(&key, value));
-        line.write();
+        self.lines.say(line.text());
     }
 }
 
@@ -173,11 +186,6 @@ impl Line {
         }
         text.push('\n');
         text
-    }
-
-    fn write(self) {
-        // Not `eprintln!`: it panics when the host is gone.
-        let _ = std::io::stderr().lock().write_all(self.text().as_bytes());
     }
 }
 

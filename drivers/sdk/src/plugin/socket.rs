@@ -14,6 +14,8 @@ use tracing::warn;
 
 /// Bytes of a path that fit a unix address, its final zero left out; the smaller of Linux and macOS.
 const PATH_BYTES: usize = 103;
+/// The longest name of a socket, brokered ones included.
+const NAME_BYTES: usize = 16;
 /// The directory that is always short enough.
 const SHORT_DIR: &str = "/tmp";
 
@@ -67,9 +69,10 @@ impl Socket {
         let (path, dir) = if private {
             (base.join(name), None)
         } else {
-            (base.join(&name).join("driver"), Some(base.join(name)))
+            (base.join(&name).join("main"), Some(base.join(name)))
         };
-        let fits = Address::Unix(path.clone()).fits_the_line() && path.as_os_str().len() <= PATH_BYTES;
+        let around = path.parent().map_or(0, |dir| dir.as_os_str().len());
+        let fits = Address::Unix(path.clone()).fits_the_line() && around + 1 + NAME_BYTES <= PATH_BYTES;
         if !fits {
             let error =
                 io::Error::new(io::ErrorKind::InvalidFilename, "too long, or with characters no host reads");
@@ -91,13 +94,19 @@ impl Remove {
     pub(crate) fn address(&self) -> Address {
         Address::Unix(self.path.clone())
     }
+
+    /// Where further sockets go.
+    pub(crate) fn dir(&self) -> PathBuf {
+        self.path.parent().map(Path::to_owned).unwrap_or_default()
+    }
 }
 
 impl Drop for Remove {
     fn drop(&mut self) {
         let _ = fs::remove_file(&self.path);
         if let Some(dir) = &self.dir {
-            let _ = fs::remove_dir(dir);
+            // A brokered socket may still be there; it goes with its directory.
+            let _ = fs::remove_dir_all(dir);
         }
     }
 }

@@ -10,7 +10,7 @@ use tokio::time::sleep;
 
 use crate::driver::{
     Checked, CheckedConnection, CheckedDevice, Configuration, Deadline, Description, Driver, Line, LineError,
-    Offline, Outcome, Point, Poll, Problem, Readings, Value,
+    Offline, Outcome, Point, Poll, Problem, Readings, Rights, Value,
 };
 use crate::host::Host;
 
@@ -23,6 +23,7 @@ pub(crate) struct World {
     log: Mutex<Vec<String>>,
     silent: Mutex<HashSet<String>>,
     broken: Mutex<bool>,
+    stuck: Mutex<HashSet<String>>,
     /// A write takes one permit.
     pub(crate) writes: Semaphore,
     pub(crate) host: OnceLock<Host>,
@@ -34,6 +35,7 @@ impl World {
             log: Mutex::default(),
             silent: Mutex::default(),
             broken: Mutex::default(),
+            stuck: Mutex::default(),
             writes: Semaphore::new(Semaphore::MAX_PERMITS),
             host: OnceLock::new(),
         })
@@ -43,9 +45,24 @@ impl World {
         self.log.lock().unwrap().iter().filter(|line| line.starts_with(what)).count()
     }
 
+    /// What happened, only these.
+    pub(crate) fn order(&self, wanted: &[&str]) -> Vec<String> {
+        self.log.lock().unwrap().iter().filter(|line| wanted.contains(&line.as_str())).cloned().collect()
+    }
+
     pub(crate) fn silence(&self, device: &str, silent: bool) {
         let mut devices = self.silent.lock().unwrap();
         if silent {
+            devices.insert(device.to_owned())
+        } else {
+            devices.remove(device)
+        };
+    }
+
+    /// From its next request on the line does not come back from this device, or from `close`.
+    pub(crate) fn stick(&self, device: &str, stuck: bool) {
+        let mut devices = self.stuck.lock().unwrap();
+        if stuck {
             devices.insert(device.to_owned())
         } else {
             devices.remove(device)
@@ -61,8 +78,9 @@ impl World {
     }
 }
 
-/// Connection settings are any JSON; a device has `period_ms` (1 000), `points` (`["a", "b"]`), a
-/// writable point `w`, and `panics`.
+/// Connection settings are any JSON, with a `port` it says that it connects there; a device has
+/// `period_ms` (1 000), `points` (`["a", "b"]`), a writable point `w`, `step_ms` between two
+/// readings (0), and `panics`.
 #[derive(Debug)]
 pub(crate) struct Fake(pub(crate) Arc<World>);
 
@@ -89,7 +107,8 @@ impl Driver for Fake {
     }
 
     fn attach(&self, host: Host) {
-        self.0.host.set(host).unwrap();
+        // Two drivers may share a world.
+        let _ = self.0.host.set(host);
     }
 
     fn check(&self, configuration: &Configuration) -> Checked<Self> {
@@ -120,6 +139,11 @@ impl Driver for Fake {
             })
             .collect();
         Checked { problems, connections }
+    }
+
+    fn rights(&self, connection: &Json) -> Option<Rights> {
+        let port = connection.get("port")?.as_u64().unwrap() as u16;
+        Some(Rights { connect_tcp: vec![port], listen_tcp: Vec::new() })
     }
 
     fn line(&self, _connection: &Json) -> FakeLine {
@@ -163,6 +187,10 @@ impl FakeLine {
             self.world.note("open".to_owned());
         }
         assert!(device.settings.get("panics").is_none(), "this device panics");
+        let stuck = self.world.stuck.lock().unwrap().contains(&device.name);
+        if stuck {
+            std::future::pending::<()>().await;
+        }
         let silent = self.world.silent.lock().unwrap().contains(&device.name);
         if silent {
             sleep(SILENCE).await;
@@ -179,7 +207,11 @@ impl Line for FakeLine {
         self.world.note(format!("poll {}", device.name));
         self.ready(device).await?;
         self.reads += 1;
+        let step = device.settings.get("step_ms").and_then(Json::as_u64).unwrap_or_default();
         for point in 0..device.points {
+            if step > 0 {
+                sleep(Duration::from_millis(step)).await;
+            }
             out.good(point, Value::Uint(self.reads));
         }
         Ok(())
@@ -213,6 +245,10 @@ impl Line for FakeLine {
     }
 
     async fn close(&mut self) {
+        let stuck = self.world.stuck.lock().unwrap().contains("close");
+        if stuck {
+            std::future::pending::<()>().await;
+        }
         if std::mem::take(&mut self.open) {
             self.world.note("close".to_owned());
         }

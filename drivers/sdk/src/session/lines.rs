@@ -6,22 +6,24 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use sagoo_edge_proto::driver::{CommandResult, DeviceNumbers, Status};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::commands::{self, result};
-use crate::connection::{self, Assigned, COMMANDS_WAITING, Job, Mode, Report, Setup, Wanted};
+use crate::connection::{self, Assigned, COMMANDS_WAITING, Job, Mode, Owed, Report, Setup, Wanted};
 use crate::driver::{CheckedConnection, CheckedDevice, Driver};
 use crate::numbers::Numbers;
 
 pub(crate) struct Lines<D: Driver> {
     running: HashMap<String, Running<D>>,
     /// Connections on their way out, until they are gone.
-    leaving: HashMap<String, CancellationToken>,
+    leaving: HashMap<String, Leaving>,
     /// Device name → connection name.
     places: HashMap<String, String>,
     numbers: Numbers,
@@ -33,7 +35,13 @@ struct Running<D: Driver> {
     settings: D::Connection,
     wanted: watch::Sender<Wanted<D>>,
     jobs: mpsc::Sender<Job>,
+    leaving: Leaving,
+}
+
+/// What is left of a connection that is stopped.
+struct Leaving {
     gone: CancellationToken,
+    owed: watch::Receiver<Owed>,
 }
 
 impl<D: Driver> Lines<D> {
@@ -48,8 +56,14 @@ impl<D: Driver> Lines<D> {
         }
     }
 
-    /// Makes `connections` the ones that run; gives back the numbers of every device.
-    pub(crate) fn apply(&mut self, driver: &D, connections: Vec<CheckedConnection<D>>) -> Vec<DeviceNumbers> {
+    /// Makes `connections` the ones that run, those in `hold` closed; gives back the numbers of every
+    /// device.
+    pub(crate) fn apply(
+        &mut self,
+        driver: &Arc<D>,
+        connections: Vec<CheckedConnection<D>>,
+        hold: &[String],
+    ) -> Vec<DeviceNumbers> {
         let names: Vec<&str> = connections.iter().map(|connection| connection.name.as_str()).collect();
         let left: Vec<String> =
             self.running.keys().filter(|name| !names.contains(&name.as_str())).cloned().collect();
@@ -62,11 +76,13 @@ impl<D: Driver> Lines<D> {
             let CheckedConnection { name, settings, devices } = connection;
             let devices = self.assign(&name, devices, &mut listings);
             let devices = Arc::new(devices);
+            let mode = if hold.contains(&name) { Mode::Held } else { Mode::Run };
+            let wanted = Wanted { devices, mode };
             match self.running.get(&name) {
                 Some(running) if running.settings == settings => {
-                    running.wanted.send_replace(Wanted { devices, mode: Mode::Run });
+                    running.wanted.send_replace(wanted);
                 }
-                _ => self.start(driver, name, settings, devices),
+                _ => self.start(driver, name, settings, wanted),
             }
         }
         listings
@@ -96,30 +112,34 @@ impl<D: Driver> Lines<D> {
         assigned
     }
 
-    fn start(&mut self, driver: &D, name: String, settings: D::Connection, devices: Arc<Vec<Assigned<D>>>) {
+    fn start(&mut self, driver: &Arc<D>, name: String, settings: D::Connection, wanted: Wanted<D>) {
         self.stop(&name);
-        self.leaving.retain(|_, gone| !gone.is_cancelled());
-        let (wanted, wants) = watch::channel(Wanted { devices, mode: Mode::Run });
+        self.leaving.retain(|_, leaving| !leaving.gone.is_cancelled());
+        let (wanted, wants) = watch::channel(wanted);
         let (jobs, waiting) = mpsc::channel(COMMANDS_WAITING);
+        let (owes, owed) = watch::channel(None);
         let gone = CancellationToken::new();
         let setup = Setup::<D> {
             name: name.clone(),
-            line: driver.line(&settings),
+            driver: driver.clone(),
+            settings: settings.clone(),
             wanted: wants,
             jobs: waiting,
             reports: self.reports.clone(),
-            after: self.leaving.get(&name).cloned(),
+            owed: owes,
+            after: self.leaving.get(&name).map(|leaving| leaving.gone.clone()),
             gone: gone.clone().drop_guard(),
         };
         info!(connection = name, "connection starts");
         self.tasks.spawn(connection::run(setup));
-        self.running.insert(name, Running { settings, wanted, jobs, gone });
+        let leaving = Leaving { gone, owed };
+        self.running.insert(name, Running { settings, wanted, jobs, leaving });
     }
 
     fn stop(&mut self, name: &str) {
         if let Some(running) = self.running.remove(name) {
             running.want(Mode::Stopped);
-            self.leaving.insert(name.to_owned(), running.gone);
+            self.leaving.insert(name.to_owned(), running.leaving);
         }
     }
 
@@ -133,12 +153,22 @@ impl<D: Driver> Lines<D> {
 
     /// Wants these lines given up; gives back those that will say so, the others are not held.
     pub(crate) fn release(&self, connections: &[String]) -> Vec<String> {
-        let held = connections.iter().filter(|name| self.running.contains_key(*name));
-        let held: Vec<String> = held.cloned().collect();
-        for name in &held {
-            self.running[name].want(Mode::Released);
+        let is_held = |name: &&String| {
+            let leaves = self.leaving.get(*name).is_some_and(|leaving| !leaving.gone.is_cancelled());
+            leaves || self.running.contains_key(*name)
+        };
+        let held: Vec<String> = connections.iter().filter(is_held).cloned().collect();
+        for running in held.iter().filter_map(|name| self.running.get(name)) {
+            running.want(Mode::Released);
         }
         held
+    }
+
+    /// How long the worst line has owed what is due.
+    pub(crate) fn overdue(&self, now: Instant) -> Duration {
+        let running = self.running.values().map(|running| &running.leaving);
+        let owed = running.chain(self.leaving.values()).map(|line| *line.owed.borrow());
+        owed.map(|owed| connection::overdue(owed, now)).max().unwrap_or_default()
     }
 
     pub(crate) fn names(&self) -> Vec<String> {

@@ -11,10 +11,11 @@
 
 mod calls;
 #[cfg(test)]
-mod fake;
+pub(crate) mod fake;
 mod lines;
 mod link;
 mod release;
+mod sending;
 mod stop;
 mod tally;
 mod waiting;
@@ -24,8 +25,7 @@ use std::time::Duration;
 
 use sagoo_edge_proto::clock;
 use sagoo_edge_proto::driver::{
-    Command, Configure, Configured, DeviceSamples, DriverMessage, Hello, HostMessage, Status,
-    driver_message::Message, host_message,
+    Command, Configure, Configured, Hello, HostMessage, Status, driver_message::Message, host_message,
 };
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
@@ -39,7 +39,7 @@ use self::link::{Link, next_message, room};
 use self::release::Releases;
 use self::tally::Tally;
 use self::waiting::WaitingCommands;
-use crate::batcher::{BATCH_WAIT, Batcher, Now};
+use crate::batcher::{BATCH_WAIT, Batcher};
 use crate::commands::{Known, Memory, result};
 use crate::connection::{Claim, Job, Report};
 use crate::driver::{Deadline, Driver};
@@ -55,11 +55,21 @@ pub(crate) const STOP_GRACE: Duration = Duration::from_secs(3);
 pub(crate) const DRAIN_GRACE: Duration = Duration::from_secs(1);
 /// How long lines may take when the process is to end now.
 pub(crate) const END_GRACE: Duration = Duration::from_millis(400);
-/// How long the process waits for a gateway that was lost. Shorter by [`END_GRACE`] than the 5 s in
-/// which a supervisor may count on the lines being free.
+/// How long the process waits for a gateway that was lost, when no other was announced. Shorter by
+/// [`END_GRACE`] than the 5 s in which a supervisor may count on the lines being free.
 pub(crate) const ORPHAN_GRACE: Duration = Duration::from_millis(4_500);
 /// Reports of the lines waiting for the session.
 const REPORTS: usize = 256;
+
+/// How long to go on without a gateway.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Patience {
+    /// [`ORPHAN_GRACE`] after a loss; the process ends with its host anyway.
+    GatewayIsAll,
+    /// A new gateway may take over, even one after a host that died early: so long, from the start
+    /// or from the last session.
+    AnotherMayCome(Duration),
+}
 
 /// Why a session task ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,6 +84,7 @@ pub(crate) enum Ended {
 
 struct Session<D: Driver> {
     driver: Arc<D>,
+    patience: Patience,
     instance: [u8; 16],
     link: Option<Link>,
     lines: Lines<D>,
@@ -95,12 +106,13 @@ struct Session<D: Driver> {
 pub(crate) async fn run<D: Driver>(
     driver: Arc<D>,
     mut opens: mpsc::Receiver<Open>,
+    patience: Patience,
     end: CancellationToken,
 ) -> Ended {
     let (host, mut asks) = Host::new();
     driver.attach(host);
     let (reports, mut told) = mpsc::channel(REPORTS);
-    let mut session = Session::new(driver, reports);
+    let mut session = Session::new(driver, patience, reports);
     let ended = loop {
         session.pump();
         session.finish_stop();
@@ -137,11 +149,12 @@ pub(crate) async fn run<D: Driver>(
 }
 
 impl<D: Driver> Session<D> {
-    fn new(driver: Arc<D>, reports: mpsc::Sender<Report>) -> Self {
+    fn new(driver: Arc<D>, patience: Patience, reports: mpsc::Sender<Report>) -> Self {
         let mut instance = [0; 16];
         getrandom::fill(&mut instance).expect("the kernel gives random bytes");
-        Self {
+        let mut session = Self {
             driver,
+            patience,
             instance,
             link: None,
             lines: Lines::new(reports),
@@ -157,7 +170,9 @@ impl<D: Driver> Session<D> {
             heartbeat_at: None,
             orphan_at: None,
             stop_at: None,
-        }
+        };
+        session.wait_for_another();
+        session
     }
 
     fn open(&mut self, open: Open) {
@@ -179,8 +194,25 @@ impl<D: Driver> Session<D> {
     fn lost(&mut self) {
         self.drop_link();
         if self.stop_at.is_none() {
-            warn!(grace = ?ORPHAN_GRACE, "the gateway is gone");
-            self.orphan_at = Some(Instant::now() + ORPHAN_GRACE);
+            let grace = match self.patience {
+                Patience::GatewayIsAll => {
+                    warn!(grace = ?ORPHAN_GRACE, "the gateway is gone");
+                    ORPHAN_GRACE
+                }
+                Patience::AnotherMayCome(grace) => {
+                    info!(?grace, "the gateway is gone, polls go on until another comes");
+                    grace
+                }
+            };
+            info!(?grace, "the gateway is gone");
+            self.orphan_at = Some(Instant::now() + grace);
+        }
+    }
+
+    /// Nobody has a session, and perhaps nobody will: then this is not to go on for ever.
+    fn wait_for_another(&mut self) {
+        if let Patience::AnotherMayCome(grace) = self.patience {
+            self.orphan_at = Some(Instant::now() + grace);
         }
     }
 
@@ -201,8 +233,8 @@ impl<D: Driver> Session<D> {
                 let asked =
                     if release.connections.is_empty() { self.lines.names() } else { release.connections };
                 let held = self.lines.release(&asked);
-                let released = self.releases.begin(asked, held);
-                self.say(released.map(Message::Released));
+                self.flush();
+                self.releases.begin(asked, held, self.outbox.last_seq());
             }
             Some(host_message::Message::Stop(_)) => {
                 info!("stopping");
@@ -214,7 +246,7 @@ impl<D: Driver> Session<D> {
     }
 
     fn configure(&mut self, configure: Configure) {
-        let Configure { generation, configuration, hold: _ } = configure;
+        let Configure { generation, configuration, hold } = configure;
         let (tables, mut problems) = wire::configuration(configuration.unwrap_or_default());
         let checked = self.driver.check(&tables);
         problems.extend(checked.problems);
@@ -223,9 +255,15 @@ impl<D: Driver> Session<D> {
         self.generation = generation;
         self.stop_at = None;
         self.releases.forget();
-        let devices = self.lines.apply(&self.driver, checked.connections);
+        let devices = self.lines.apply(&self.driver, checked.connections, &hold);
         self.tally.configure(devices.iter().map(|device| device.number).collect());
-        info!(generation, devices = devices.len(), problems = problems.len(), "configured");
+        info!(
+            generation,
+            devices = devices.len(),
+            problems = problems.len(),
+            held = hold.len(),
+            "configured"
+        );
         let problems = problems.into_iter().map(Into::into).collect();
         self.say(Some(Message::Configured(Configured { generation, problems, devices })));
         if let Some(link) = &mut self.link {
@@ -258,7 +296,7 @@ impl<D: Driver> Session<D> {
         match report {
             Report::Read { device, samples, polls } => {
                 self.tally.read(device, polls, samples.len() as u64);
-                for full in self.batcher.add(device, samples, now()) {
+                for full in self.batcher.add(device, samples, sending::now()) {
                     self.keep(full);
                 }
                 if self.batcher.is_empty() {
@@ -280,9 +318,9 @@ impl<D: Driver> Session<D> {
                 }
             }
             Report::Released(connection) => {
-                for released in self.releases.released(&connection) {
-                    self.say(Some(Message::Released(released)));
-                }
+                // Whoever opens the line next must find all that was read on it stored before.
+                self.flush();
+                self.releases.released(&connection, self.outbox.last_seq());
             }
         }
     }
@@ -290,64 +328,6 @@ impl<D: Driver> Session<D> {
     fn ask(&mut self, asked: Asked) {
         let call = self.calls.ask(asked, self.link.is_some());
         self.say(call.map(Message::HostCall));
-    }
-
-    /// Puts a message that is not a batch on its way, when a gateway is there to read it.
-    fn say(&mut self, message: Option<Message>) {
-        if let (Some(link), Some(message)) = (&mut self.link, message) {
-            link.control.push_back(message);
-        }
-    }
-
-    fn flush(&mut self) {
-        self.flush_at = None;
-        if let Some(devices) = self.batcher.take(now()) {
-            self.keep(devices);
-        }
-    }
-
-    fn keep(&mut self, devices: Vec<DeviceSamples>) {
-        let dropped = self.outbox.push(self.generation, devices);
-        if !dropped.is_empty() {
-            debug!("a batch was dropped, the gateway does not keep up");
-        }
-        self.tally.dropped(&dropped);
-    }
-
-    /// Sends what the transport takes: answers, then the heartbeat, then batches.
-    fn pump(&mut self) {
-        while let Some(link) = &mut self.link {
-            if !link.has_room() {
-                return;
-            }
-            let message = if let Some(message) = link.control.pop_front() {
-                message
-            } else if std::mem::take(&mut link.heartbeat_due) {
-                Message::Heartbeat(self.tally.heartbeat(self.outbox.len()))
-            } else if let Some(batch) = self.outbox.peek().filter(|_| link.configured) {
-                let batch = batch.clone();
-                self.outbox.advance();
-                Message::Batch(batch)
-            } else {
-                return;
-            };
-            if !link.send(message) {
-                self.lost();
-            }
-        }
-    }
-
-    /// Whether something waits for the transport.
-    fn backlog(&self) -> bool {
-        self.link.as_ref().is_some_and(|link| {
-            !link.control.is_empty()
-                || link.heartbeat_due
-                || (link.configured && self.outbox.peek().is_some())
-        })
-    }
-
-    fn wants_room(&self) -> Option<mpsc::Sender<DriverMessage>> {
-        self.link.as_ref().filter(|_| self.backlog()).map(Link::outbound)
     }
 
     fn wake_at(&self) -> Option<Instant> {
@@ -377,6 +357,7 @@ impl<D: Driver> Session<D> {
                 // The gateway does not read what it asked for.
                 self.stop_at = None;
                 self.drop_link();
+                self.wait_for_another();
             } else {
                 warn!("lines did not stop in time and are cut off");
                 self.cut_off();
@@ -385,10 +366,6 @@ impl<D: Driver> Session<D> {
         }
         due(self.orphan_at)
     }
-}
-
-fn now() -> Now {
-    Now { boot_ns: clock::boot_ns(), wall_ms: clock::trusted_wall_ms() }
 }
 
 #[cfg(test)]

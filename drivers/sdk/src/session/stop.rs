@@ -34,6 +34,7 @@ impl<D: Driver> Session<D> {
             info!("stopped");
             self.stop_at = None;
             self.drop_link();
+            self.wait_for_another();
         }
     }
 

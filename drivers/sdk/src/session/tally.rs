@@ -2,8 +2,11 @@
 //!
 //! Always true: counters only rise while the process lives, and the totals count devices that left.
 
+use std::time::Duration;
+
 use sagoo_edge_proto::driver::{DeviceState, Heartbeat};
 
+use crate::connection::NOT_READ_YET;
 use crate::outbox::Dropped;
 
 #[derive(Debug, Default)]
@@ -32,7 +35,7 @@ impl Tally {
             if !self.present.contains(number) {
                 let counts = self.device(*number);
                 counts.online = false;
-                counts.reason = "not read yet".to_owned();
+                counts.reason = NOT_READ_YET.to_owned();
             }
         }
         self.present = present;
@@ -57,7 +60,7 @@ impl Tally {
         }
     }
 
-    pub(crate) fn heartbeat(&self, unacked: usize) -> Heartbeat {
+    pub(crate) fn heartbeat(&self, unacked: usize, overdue: Duration) -> Heartbeat {
         let devices = self
             .present
             .iter()
@@ -71,7 +74,7 @@ impl Tally {
             })
             .collect();
         Heartbeat {
-            overdue_ms: 0,
+            overdue_ms: u64::try_from(overdue.as_millis()).unwrap_or(u64::MAX),
             polls: self.polls,
             samples: self.samples,
             dropped: self.dropped,

@@ -23,6 +23,9 @@
 //! # }
 //! ```
 
+#[cfg(test)]
+mod inside;
+mod platform;
 mod tables;
 
 use std::collections::{HashMap, VecDeque};
@@ -31,9 +34,8 @@ use std::time::Duration;
 
 use sagoo_edge_proto::clock;
 use sagoo_edge_proto::driver::{
-    Ack, Batch, Configure, Context, DeviceNumbers, DriverMessage, Hello, HostCall, HostMessage, HostReply,
-    Identity, Invoke, KvValue, PointValue, Read, Release, Stop, Write, command::Action,
-    driver_message::Message, host_call::Call, host_message, host_reply::Reply,
+    Ack, Batch, Configure, DeviceNumbers, DriverMessage, Hello, HostMessage, Invoke, PointValue, Read,
+    Release, Stop, Write, command::Action, driver_message::Message, host_message,
 };
 pub use sagoo_edge_proto::driver::{Command, CommandResult, Configured, Heartbeat, PointResult, Status};
 use sagoo_edge_proto::sample::{self, Quality, Value};
@@ -43,9 +45,10 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use self::platform::Platform;
 pub use self::tables::tables;
 use crate::driver::{Configuration, Driver, Problem};
-use crate::session::{self, Ended, INBOUND, OUTBOUND, Open};
+use crate::session::{self, Ended, INBOUND, OUTBOUND, Open, Patience};
 use crate::wire;
 
 /// Longest wait for anything.
@@ -66,8 +69,7 @@ pub struct TestHost {
     commands: u64,
     numbers: HashMap<u32, DeviceNumbers>,
     samples: VecDeque<Arrived>,
-    kept: HashMap<String, Vec<u8>>,
-    secrets: HashMap<String, Vec<u8>>,
+    platform: Platform,
 }
 
 /// A sample as the gateway gets it, with names.
@@ -90,9 +92,13 @@ pub struct Arrived {
 impl TestHost {
     /// Starts the driver and opens a session.
     pub async fn new<D: Driver>(driver: D) -> Self {
+        Self::start(driver, Patience::GatewayIsAll).await
+    }
+
+    pub(crate) async fn start<D: Driver>(driver: D, patience: Patience) -> Self {
         let (sessions, opens) = mpsc::channel(4);
         let end = CancellationToken::new();
-        let driver = tokio::spawn(session::run(Arc::new(driver), opens, end.clone()));
+        let driver = tokio::spawn(session::run(Arc::new(driver), opens, patience, end.clone()));
         let (to_driver, _) = mpsc::channel(1);
         let (_, from_driver) = mpsc::channel(1);
         let mut host = Self {
@@ -106,8 +112,7 @@ impl TestHost {
             commands: 0,
             numbers: HashMap::new(),
             samples: VecDeque::new(),
-            kept: HashMap::new(),
-            secrets: HashMap::new(),
+            platform: Platform::default(),
         };
         host.reopen().await;
         host
@@ -133,9 +138,15 @@ impl TestHost {
 
     /// Sends a configuration; gives back what could not be applied.
     pub async fn configure(&mut self, tables: &Configuration) -> Vec<Problem> {
+        self.configure_holding(tables, &[]).await
+    }
+
+    /// Sends a configuration in which the lines of these connections stay closed.
+    pub async fn configure_holding(&mut self, tables: &Configuration, hold: &[&str]) -> Vec<Problem> {
         self.generation += 1;
         let configuration = Some(wire::configuration_message(tables));
-        let configure = Configure { generation: self.generation, configuration, hold: Vec::new() };
+        let hold = hold.iter().map(|name| (*name).to_owned()).collect();
+        let configure = Configure { generation: self.generation, configuration, hold };
         self.send(host_message::Message::Configure(configure)).await;
         let generation = self.generation;
         let wanted = |message| match message {
@@ -263,7 +274,7 @@ impl TestHost {
 
     /// Gives the driver a secret to ask for.
     pub fn secret(&mut self, name: &str, secret: &[u8]) {
-        self.secrets.insert(name.to_owned(), secret.to_vec());
+        self.platform.secrets.insert(name.to_owned(), secret.to_vec());
     }
 
     /// A command with a fresh id and [`COMMAND_TIMEOUT`].
@@ -321,7 +332,7 @@ impl TestHost {
                 }
             }
             Message::HostCall(call) => {
-                let reply = self.answer(call.clone());
+                let reply = self.platform.answer(call.clone());
                 self.send(host_message::Message::HostReply(reply)).await;
             }
             Message::Hello(_)
@@ -347,53 +358,5 @@ impl TestHost {
                 });
             }
         }
-    }
-
-    fn answer(&mut self, call: HostCall) -> HostReply {
-        let reply = match call.call {
-            Some(Call::Context(_)) => Ok(Some(Reply::Context(Context {
-                gateway: Some(Identity {
-                    product_key: "test".to_owned(),
-                    device_key: "test-gateway".to_owned(),
-                }),
-                devices: Vec::new(),
-                board: "test".to_owned(),
-                clock_trusted: true,
-            }))),
-            Some(Call::KvGet(get)) => {
-                Ok(Some(Reply::Kv(KvValue { value: self.kept.get(&get.key).cloned() })))
-            }
-            Some(Call::KvPut(put)) => {
-                self.kept.insert(put.key, put.value);
-                Ok(None)
-            }
-            Some(Call::KvDelete(delete)) => {
-                self.kept.remove(&delete.key);
-                Ok(None)
-            }
-            Some(Call::Secret(get)) => self
-                .secrets
-                .get(&get.name)
-                .map(|secret| Some(Reply::Secret(secret.clone())))
-                .ok_or_else(|| format!("no secret {:?}", get.name)),
-            None => Err("an empty call".to_owned()),
-        };
-        match reply {
-            Ok(reply) => HostReply { id: call.id, error: String::new(), reply },
-            Err(error) => HostReply { id: call.id, error, reply: None },
-        }
-    }
-
-    /// From now on this host opens its sessions with the driver of another.
-    #[cfg(test)]
-    pub(crate) fn share(&mut self, other: &Self) {
-        self.sessions = other.sessions.clone();
-    }
-
-    #[cfg(test)]
-    pub(crate) async fn ended(self) -> Ended {
-        let Self { driver, to_driver, from_driver, .. } = self;
-        drop((to_driver, from_driver));
-        driver.await.expect("a session does not panic")
     }
 }

@@ -6,12 +6,16 @@ use sagoo_edge_proto::sample::{Quality, Value};
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
+mod handover;
+mod loss;
+mod standstill;
+
 use super::fake::{Fake, SILENCE, World};
 use super::*;
 use crate::driver::Configuration;
 use crate::host::HostError;
 use crate::outbox::KEPT_BATCHES;
-use crate::testing::{Command, Status, TestHost, tables};
+use crate::testing::{Arrived, Command, Status, TestHost, tables};
 
 fn one_device() -> Configuration {
     tables(json!({

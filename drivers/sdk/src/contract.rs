@@ -1,0 +1,98 @@
+//! The services of the contract with the gateway, `sagoo.driver.v1.Driver`.
+//!
+//! Always true: nothing here decides anything, it carries messages between the gateway's streams,
+//! the author's driver and the session.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use sagoo_edge_proto::driver::driver_server::Driver as DriverService;
+use sagoo_edge_proto::driver::{
+    CheckRequest, CheckResponse, DescribeRequest, DescribeResponse, DriverMessage, HostMessage, ScanRequest,
+    ScanResponse,
+};
+use sagoo_edge_proto::handshake::ABILITY_REATTACH;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_stream::{Stream, StreamExt as _};
+use tonic::{Request, Response, Status, Streaming};
+use tracing::debug;
+
+use crate::driver::Driver;
+use crate::session::{INBOUND, OUTBOUND, Open};
+use crate::wire;
+
+type Outgoing<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+/// The contract with the gateway.
+pub(crate) struct Contract<D: Driver> {
+    pub(crate) driver: Arc<D>,
+    pub(crate) sessions: mpsc::Sender<Open>,
+}
+
+#[tonic::async_trait]
+impl<D: Driver> DriverService for Contract<D> {
+    type SessionStream = Outgoing<DriverMessage>;
+    type ScanStream = Outgoing<ScanResponse>;
+
+    async fn describe(
+        &self,
+        _request: Request<DescribeRequest>,
+    ) -> Result<Response<DescribeResponse>, Status> {
+        let mut description: DescribeResponse = self.driver.describe().into();
+        // Not the author's doing: the session keeps what was read, whichever gateway comes.
+        if !description.abilities.iter().any(|ability| ability == ABILITY_REATTACH) {
+            description.abilities.push(ABILITY_REATTACH.to_owned());
+        }
+        Ok(Response::new(description))
+    }
+
+    async fn check(&self, request: Request<CheckRequest>) -> Result<Response<CheckResponse>, Status> {
+        let configuration = request.into_inner().configuration.unwrap_or_default();
+        let (tables, mut problems) = wire::configuration(configuration);
+        let mut checked = self.driver.check(&tables);
+        problems.append(&mut checked.problems);
+        let plans = wire::plans(&checked);
+        let rights = wire::rights(&*self.driver, &checked);
+        let problems = problems.into_iter().map(Into::into).collect();
+        Ok(Response::new(CheckResponse { problems, plans, rights }))
+    }
+
+    async fn session(
+        &self,
+        request: Request<Streaming<HostMessage>>,
+    ) -> Result<Response<Self::SessionStream>, Status> {
+        let mut messages = request.into_inner();
+        let (outbound, stream) = mpsc::channel(OUTBOUND);
+        let (forward, inbound) = mpsc::channel(INBOUND);
+        let open = Open { outbound, inbound };
+        self.sessions.send(open).await.map_err(|_| Status::unavailable("the driver is ending"))?;
+        tokio::spawn(async move {
+            loop {
+                let message = tokio::select! {
+                    // The session was superseded or has ended.
+                    () = forward.closed() => return,
+                    message = messages.message() => message,
+                };
+                match message {
+                    Ok(Some(message)) => {
+                        if forward.send(message).await.is_err() {
+                            return;
+                        }
+                    }
+                    Ok(None) => return,
+                    Err(status) => {
+                        debug!(error = %status, "the session's stream broke");
+                        return;
+                    }
+                }
+            }
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(stream).map(Ok))))
+    }
+
+    async fn scan(&self, _request: Request<ScanRequest>) -> Result<Response<Self::ScanStream>, Status> {
+        let name = self.driver.describe().name;
+        Err(Status::unimplemented(format!("driver {name} cannot look for devices")))
+    }
+}
