@@ -1,26 +1,37 @@
 //! The other side of this crate's tests: a small plugin, with bad habits on request (its first
 //! argument). It is made from the protocol alone and knows nothing of the driver SDK.
 
+#[path = "peer/alone.rs"]
+mod alone;
+#[path = "peer/probe.rs"]
+mod probe;
+#[path = "peer/talk.rs"]
+mod talk;
+#[path = "peer/tls.rs"]
+mod tls;
+
 use std::env;
 use std::error::Error;
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::pin::Pin;
-use std::process::{Command, exit};
+use std::process::Command;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use sagoo_edge_proto::handshake::{Address, CORE_VERSION, Handshake, PLUGIN_CLIENT_CERT, PROTOCOL_GRPC};
-use sagoo_edge_proto::mtls::{self, Identity};
+use rustix::process::{Signal, getpid, kill_process};
+use sagoo_edge_proto::handshake::{
+    Address, CORE_VERSION, Handshake, PLUGIN_PROTOCOL_VERSIONS, PROTOCOL_GRPC, negotiate,
+};
 use sagoo_edge_proto::plugin::Empty;
 use sagoo_edge_proto::plugin::grpc_controller_server::{GrpcController, GrpcControllerServer};
-use sagoo_edge_proto::plugin::grpc_stdio_server::{GrpcStdio, GrpcStdioServer};
-use sagoo_edge_proto::plugin::{StdioData, stdio_data::Channel};
+use sagoo_edge_proto::plugin::grpc_stdio_server::GrpcStdioServer;
+use talk::Stdio;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::mpsc;
+use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
-use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream, UnixListenerStream};
+use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
 use tokio_stream::{Stream, StreamExt as _};
 use tonic::transport::Server;
 use tonic::transport::server::Connected;
@@ -32,20 +43,16 @@ const FLOOD_BYTES: usize = 10 << 20;
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let habit = env::args().nth(1).unwrap_or_default();
+    let number = env::args().nth(2).filter(|_| habit != "probe");
+    let bytes = number.map_or(Ok(FLOOD_BYTES), |bytes| bytes.parse())?;
     match habit.as_str() {
-        "flood" => flood(&mut io::stderr())?,
+        "flood" => talk::flood(&mut io::stderr(), bytes)?,
         "grandchildren" => grandchildren()?,
+        "silent" => alone::say_nothing(),
+        "probe" => probe::all(),
         _ => {}
     }
-    let (identity, tls) = match env::var(PLUGIN_CLIENT_CERT) {
-        Ok(pem) => {
-            let spoken = Identity::generate()?;
-            let config = mtls::server_config(&spoken, &mtls::cert_from_pem(&pem)?);
-            let shown = if habit == "impostor" { Identity::generate()? } else { spoken };
-            (Some(shown), Some(TlsAcceptor::from(config)))
-        }
-        Err(_) => (None, None),
-    };
+    let (server_cert, tls) = tls::of(&habit)?;
     let (address, incoming): (Address, Incoming) = match habit.as_str() {
         "tcp" => {
             let listener = TcpListener::bind("127.0.0.1:0").await?;
@@ -58,25 +65,45 @@ async fn main() -> Result<(), Box<dyn Error>> {
     };
     let handshake = Handshake {
         core: CORE_VERSION,
-        app: 1,
+        app: negotiate(env::var(PLUGIN_PROTOCOL_VERSIONS).ok().as_deref(), &versions()?),
         address,
         protocol: PROTOCOL_GRPC.into(),
-        server_cert: identity.map(|identity| identity.cert_der().to_vec()),
+        server_cert,
         multiplex: None,
     };
     let mut stdout = io::stdout();
     writeln!(stdout, "{handshake}")?;
-    if habit == "flood" {
-        flood(&mut stdout)?;
+    match habit.as_str() {
+        "frozen" => kill_process(getpid(), Signal::STOP)?,
+        "panic" => {
+            let panicked = std::thread::spawn(|| panic!("out of cheese\nand out of crackers")).join();
+            panicked.expect_err("it does");
+        }
+        "count" => alone::count()?,
+        "terminal" => probe::read_terminal()?,
+        "flood" => talk::flood(&mut stdout, bytes)?,
+        "flood-of-lines" => {
+            talk::flood_of_lines(&mut stdout, bytes)?;
+            talk::flood_of_lines(&mut io::stderr(), bytes)?;
+        }
+        "noise" => {
+            let noise = |stream| talk::noise(stream, bytes as u32).collect::<Vec<u8>>();
+            stdout.write_all(&noise(0))?;
+            stdout.flush()?;
+            io::stderr().write_all(&noise(1))?;
+        }
+        _ => {}
+    }
+    if habit.starts_with("flood") || habit.starts_with("giant") {
         eprintln!("flood is over");
     }
-    serve(&habit, incoming, tls).await
+    serve(&habit, bytes, incoming, tls).await
 }
 
-fn flood(out: &mut impl io::Write) -> io::Result<()> {
-    let block = vec![b'x'; 1 << 20];
-    (0..FLOOD_BYTES / block.len()).try_for_each(|_| out.write_all(&block))?;
-    out.write_all(b"\n")
+/// The versions it speaks: those of `PEER_VERSIONS`, or 1.
+fn versions() -> Result<Vec<u32>, Box<dyn Error>> {
+    let Ok(list) = env::var("PEER_VERSIONS") else { return Ok(vec![1]) };
+    Ok(list.split(',').map(str::parse).collect::<Result<_, _>>()?)
 }
 
 /// One that stays in our group, one that leaves it; both keep our pipes open.
@@ -88,64 +115,47 @@ fn grandchildren() -> io::Result<()> {
     Ok(())
 }
 
-async fn serve(habit: &str, incoming: Incoming, tls: Option<TlsAcceptor>) -> Result<(), Box<dyn Error>> {
+async fn serve(
+    habit: &str,
+    bytes: usize,
+    incoming: Incoming,
+    tls: Option<TlsAcceptor>,
+) -> Result<(), Box<dyn Error>> {
     let (reporter, health) = tonic_health::server::health_reporter();
     let status = if habit == "sick" { ServingStatus::NotServing } else { ServingStatus::Serving };
     reporter.set_service_status("plugin", status).await;
-    let (stop, mut stopped) = mpsc::channel(1);
-    let controller =
-        (habit != "uncontrolled").then(|| GrpcControllerServer::new(Controller { stop: stop.clone() }));
-    let stdio = GrpcStdioServer::new(Stdio { crash: habit == "crash" });
+    let (stop, stopping) = watch::channel(false);
+    let mut stopped = stopping.clone();
+    let controller = Controller { stop: stop.clone(), deaf: habit == "deaf" };
+    let controller = (habit != "uncontrolled").then(|| GrpcControllerServer::new(controller));
+    let stdio = Stdio { habit: habit.to_owned(), bytes: bytes as u32, stopping };
+    let giant_health = (habit == "giant-health").then_some(talk::Giant::<true>);
+    let giant_stdio = (habit == "giant-stdio").then_some(talk::Giant::<false>);
     let connections = incoming.then(move |raw| encrypted(raw, tls.clone()));
     Server::builder()
-        .add_service(health)
-        .add_service(stdio)
+        .add_optional_service(giant_health.is_none().then_some(health))
+        .add_optional_service(giant_stdio.is_none().then(|| GrpcStdioServer::new(stdio)))
+        .add_optional_service(giant_health)
+        .add_optional_service(giant_stdio)
         .add_optional_service(controller)
         .serve_with_incoming_shutdown(connections, async move {
-            stopped.recv().await;
+            let _ = stopped.wait_for(|stopping| *stopping).await;
         })
         .await?;
     Ok(())
 }
 
 struct Controller {
-    stop: mpsc::Sender<()>,
+    stop: watch::Sender<bool>,
+    /// Hears what it is asked, and goes on.
+    deaf: bool,
 }
 
 #[tonic::async_trait]
 impl GrpcController for Controller {
     async fn shutdown(&self, _: Request<Empty>) -> Result<Response<Empty>, Status> {
-        self.stop.try_send(()).map_err(|_| Status::aborted("stopping already"))?;
+        self.stop.send_replace(!self.deaf);
         Ok(Response::new(Empty {}))
-    }
-}
-
-struct Stdio {
-    crash: bool,
-}
-
-#[tonic::async_trait]
-impl GrpcStdio for Stdio {
-    type StreamStdioStream = ReceiverStream<Result<StdioData, Status>>;
-
-    async fn stream_stdio(&self, _: Request<()>) -> Result<Response<Self::StreamStdioStream>, Status> {
-        if self.crash {
-            eprintln!("panic: out of cheese");
-            exit(3);
-        }
-        eprintln!(r#"{{"@level":"warn","@message":"from the log","@timestamp":"-","bus":1}}"#);
-        let (sender, stream) = mpsc::channel(4);
-        tokio::spawn(async move {
-            for piece in ["half a line, ", "and the rest\n"] {
-                let data = StdioData { channel: Channel::Stdout.into(), data: piece.into() };
-                if sender.send(Ok(data)).await.is_err() {
-                    return;
-                }
-            }
-            // Open until the host hangs up.
-            sender.closed().await;
-        });
-        Ok(Response::new(ReceiverStream::new(stream)))
     }
 }
 

@@ -37,6 +37,9 @@ pub(crate) fn variables(
     set(handshake::PLUGIN_MIN_PORT, PORTS.0.to_string().as_ref());
     set(handshake::PLUGIN_MAX_PORT, PORTS.1.to_string().as_ref());
     set(handshake::PLUGIN_PROTOCOL_VERSIONS, versions.join(",").as_ref());
+    if launch.multiplex {
+        set(handshake::PLUGIN_MULTIPLEX_GRPC, "true".as_ref());
+    }
     if let Some(pem) = host_cert_pem {
         set(handshake::PLUGIN_CLIENT_CERT, pem.as_ref());
     }
@@ -54,7 +57,6 @@ fn is_go_plugins(key: &OsStr) -> bool {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
-    use std::time::Duration;
 
     use super::*;
 
@@ -65,9 +67,6 @@ mod tests {
     #[test]
     fn only_the_allowed_the_asked_for_and_our_own_reach_a_plugin() {
         let launch = Launch {
-            name: "modbus".into(),
-            program: "/bin/true".into(),
-            args: vec![],
             env: vec![
                 pair("RUST_BACKTRACE", "1"),
                 pair("LANG", "C"),
@@ -76,9 +75,7 @@ mod tests {
             ],
             cookie: ("COOKIE".into(), "value".into()),
             app_versions: vec![1, 3],
-            auto_mtls: true,
-            start_timeout: Duration::from_secs(1),
-            run_dir: None,
+            ..Launch::new("modbus", "/bin/true")
         };
         let inherited = [
             pair("PATH", "/bin"),

@@ -10,7 +10,7 @@ use std::time::Duration;
 use sagoo_edge_proto::handshake::HandshakeError;
 use sagoo_edge_proto::mtls::MtlsError;
 
-use crate::Exit;
+use crate::{ChecksumError, Exit, KeepError};
 
 /// Lines of stderr an error repeats; all that were kept are in [`StartError::last_lines`].
 const SHOWN_LINES: usize = 3;
@@ -54,19 +54,33 @@ pub enum StartFailure {
     Missing,
     /// The program is there, the one that runs it is not.
     #[error(
-        "program found, but not the interpreter or loader it asks for; \
+        "program found, but not the interpreter or loader it asks for: the file is {what}; \
          install that, or a build of the driver for this system"
     )]
-    Interpreter,
+    Interpreter {
+        /// What the file is.
+        what: String,
+    },
     /// The file may not be run.
-    #[error("program is not executable by this user; run chmod 0755 on it, and check the mount for noexec")]
-    NotExecutable,
+    #[error(
+        "program is not executable by this user: the file is {what}, {rights}; \
+         run chmod 0755 on it, and check the mount for noexec"
+    )]
+    NotExecutable {
+        /// What the file is.
+        what: String,
+        /// Who may do what with it.
+        rights: String,
+    },
     /// The file is no program of this machine.
     #[error(
-        "file is not a program for this machine; install the driver's build for {}",
+        "file is not a program for this machine: it is {what}; install the driver's build for {}",
         std::env::consts::ARCH
     )]
-    NotAProgram,
+    NotAProgram {
+        /// What the file is.
+        what: String,
+    },
     /// The system would not start it.
     #[error("cannot start the program: {0}; see what the system is short of, then try again")]
     Spawn(#[source] io::Error),
@@ -78,6 +92,15 @@ pub enum StartFailure {
         /// Why not.
         source: io::Error,
     },
+    /// The program is not what it must be.
+    #[error(transparent)]
+    Checksum(#[from] ChecksumError),
+    /// No record for a plugin that is to be kept.
+    #[error("cannot keep the driver for a later gateway: {0}")]
+    Keep(#[from] KeepError),
+    /// Kept and multiplexed at once.
+    #[error("a multiplexed plugin cannot be reattached, as in go-plugin; start it without one of the two")]
+    KeepMultiplexed,
     /// No certificate for the connection.
     #[error(transparent)]
     Identity(#[from] MtlsError),
@@ -88,9 +111,7 @@ pub enum StartFailure {
     )]
     WrongCookie,
     /// It ended before it was ready.
-    #[error(
-        "program ended ({exit}) {stage}; if it is a driver, correct what it complains of, otherwise install one"
-    )]
+    #[error("program ended ({exit}) {stage}; {}", after_the_end(*exit))]
     Ended {
         /// How.
         exit: Exit,
@@ -118,13 +139,14 @@ pub enum StartFailure {
     Handshake(#[from] HandshakeError),
     /// It speaks another version of the contract.
     #[error(
-        "driver speaks application version {plugin}, this gateway {host:?}; \
-         update the older of the two"
+        "driver speaks application version {plugin}, this gateway {}; {}",
+        listed(host),
+        to_update(*plugin, host)
     )]
     Version {
-        /// The plugin's.
+        /// The plugin's; of several the lowest, as no plugin announces more.
         plugin: u32,
-        /// Ours.
+        /// Ours, in order.
         host: Vec<u32>,
     },
     /// It does not speak gRPC.
@@ -145,19 +167,41 @@ pub enum StartFailure {
          or remove its TLSProvider"
     )]
     UnaskedCertificate,
+    /// It cannot put all connections into one.
+    #[error(
+        "driver does not support multiplexing, which is on for it; update its plugin library \
+         (go-plugin 1.6 or later), or turn multiplexing off for this driver"
+    )]
+    NoMultiplex,
+    /// Its answer about multiplexing is neither yes nor no.
+    #[error(
+        "driver answers {0:?} to whether it multiplexes; it must say true or false in the handshake's seventh field"
+    )]
+    MultiplexAnswer(String),
     /// It listens for the whole network.
     #[error("driver listens on {0}, open to others; it must listen on a unix socket or a loopback address")]
     NotLoopback(SocketAddr),
+    /// Its socket is not where it may make sockets.
+    #[error(
+        "driver announces the socket {path}, which is not in its own directory {dir}; \
+         it must make its socket in the directory the variable TMPDIR names"
+    )]
+    Elsewhere {
+        /// The socket.
+        path: PathBuf,
+        /// The directory.
+        dir: PathBuf,
+    },
     /// The address it announced does not answer, or not as it should.
     #[error(
         "cannot connect to the driver at {address}: {}; it must listen before it prints the handshake",
-        chain(source)
+        chain(&**source)
     )]
     Connect {
         /// The address.
         address: String,
         /// Why not.
-        source: tonic::transport::Error,
+        source: Box<dyn Error + Send + Sync>,
     },
     /// It is connected and not well.
     #[error(transparent)]
@@ -174,8 +218,43 @@ impl StartFailure {
                 | Self::Protocol(_)
                 | Self::NoCertificate
                 | Self::UnaskedCertificate
+                | Self::NoMultiplex
+                | Self::MultiplexAnswer(_)
                 | Self::NotLoopback(_)
+                | Self::Elsewhere { .. }
         )
+    }
+}
+
+/// What to do about a program that ended too early.
+fn after_the_end(exit: Exit) -> &'static str {
+    match (exit.code, exit.signal) {
+        (Some(0), _) => {
+            "it is not a driver, or one that gave up without saying so; \
+             run it by hand to see, and install a driver otherwise"
+        }
+        (None, Some(9)) => "somebody killed it; see whether the system is out of memory",
+        _ => "if it is a driver, correct what it complains of, otherwise install one",
+    }
+}
+
+fn listed(versions: &[u32]) -> String {
+    let versions: Vec<String> = versions.iter().map(u32::to_string).collect();
+    match versions.as_slice() {
+        [] => "none".to_owned(),
+        [one] => one.clone(),
+        [first @ .., last] => format!("{} and {last}", first.join(", ")),
+    }
+}
+
+/// Which of the two is to be updated.
+fn to_update(plugin: u32, host: &[u32]) -> &'static str {
+    let newer = host.iter().all(|version| *version < plugin);
+    let older = host.iter().all(|version| *version > plugin);
+    match (newer, older) {
+        (true, false) => "update the gateway, or install an older version of the driver",
+        (false, true) => "update the driver, or go back to an older gateway",
+        _ => "install a version of the driver that speaks one of these",
     }
 }
 
@@ -194,7 +273,7 @@ pub enum HealthError {
 }
 
 /// An error with all that caused it, on one line, without repeating what is already said.
-fn chain(error: &(dyn Error + 'static)) -> String {
+pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
     let mut text = match error.downcast_ref::<tonic::Status>() {
         Some(status) => format!("{:?}: {}", status.code(), status.message()),
         None => error.to_string(),

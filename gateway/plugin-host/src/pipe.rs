@@ -11,6 +11,8 @@ use rustix::io::Errno;
 use tokio::net::unix::pipe;
 use tokio_util::sync::CancellationToken;
 
+use crate::mirror::Copied;
+
 /// The longest line delivered whole; longer ones come in pieces of this size, as in go-plugin.
 pub(crate) const MAX_LINE_BYTES: usize = 64 << 10;
 /// Bytes taken from a pipe at once.
@@ -19,8 +21,14 @@ const READ_BYTES: usize = 16 << 10;
 const REST_BYTES: usize = 1 << 20;
 
 /// Gives everything that comes out of `pipe` to `each`, until its end, or until the plugin has
-/// `died` and what it had written by then is read.
-pub(crate) async fn drain(pipe: pipe::Receiver, died: &CancellationToken, mut each: impl FnMut(&[u8])) {
+/// `died` and what it had written by then is read. What `each` gives back goes to `copied`.
+pub(crate) async fn drain(
+    pipe: pipe::Receiver,
+    died: &CancellationToken,
+    copied: Copied,
+    mut each: impl for<'a> FnMut(&'a [u8]) -> &'a [u8],
+) {
+    let mut copied = copied.until_death(died);
     let mut buffer = vec![0; READ_BYTES];
     loop {
         tokio::select! {
@@ -29,7 +37,13 @@ pub(crate) async fn drain(pipe: pipe::Receiver, died: &CancellationToken, mut ea
             () = died.cancelled() => break,
             ready = pipe.readable() => match ready.and_then(|()| pipe.try_read(&mut buffer)) {
                 Ok(0) => return,
-                Ok(count) => each(&buffer[..count]),
+                Ok(count) => {
+                    hand_on(&buffer[..count], &mut copied, &mut each).await;
+                    if count == buffer.len() {
+                        // A flood is not to starve the other tasks of this thread.
+                        tokio::task::yield_now().await;
+                    }
+                }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                 Err(_) => return,
             },
@@ -42,11 +56,18 @@ pub(crate) async fn drain(pipe: pipe::Receiver, died: &CancellationToken, mut ea
             Ok(0) => return,
             Ok(count) => {
                 rest += count;
-                each(&buffer[..count]);
+                hand_on(&buffer[..count], &mut copied, &mut each).await;
             }
             Err(Errno::INTR) => {}
             Err(_) => return,
         }
+    }
+}
+
+async fn hand_on(bytes: &[u8], copied: &mut Copied, each: &mut impl for<'a> FnMut(&'a [u8]) -> &'a [u8]) {
+    let wanted = each(bytes);
+    if copied.is_wanted() {
+        copied.give(wanted.to_vec()).await;
     }
 }
 
@@ -55,8 +76,18 @@ pub(crate) async fn drain(pipe: pipe::Receiver, died: &CancellationToken, mut ea
 pub(crate) enum Piece<'a> {
     /// A whole line without its end.
     Line(&'a [u8]),
-    /// Part of a line longer than [`MAX_LINE_BYTES`].
-    Part(&'a [u8]),
+    /// The beginning of a line longer than [`MAX_LINE_BYTES`].
+    Head(&'a [u8]),
+    /// What follows of it.
+    More(&'a [u8]),
+}
+
+impl<'a> Piece<'a> {
+    pub(crate) fn bytes(&self) -> &'a [u8] {
+        match self {
+            Self::Line(bytes) | Self::Head(bytes) | Self::More(bytes) => bytes,
+        }
+    }
 }
 
 /// Cuts a stream of bytes into lines.
@@ -77,8 +108,8 @@ impl Lines {
             while self.held.len() + text.len() > MAX_LINE_BYTES {
                 let (now, later) = text.split_at(MAX_LINE_BYTES - self.held.len());
                 self.held.extend_from_slice(now);
+                each(if self.in_long_line { Piece::More(&self.held) } else { Piece::Head(&self.held) });
                 self.in_long_line = true;
-                each(Piece::Part(&self.held));
                 self.held.clear();
                 text = later;
             }
@@ -96,9 +127,15 @@ impl Lines {
         }
     }
 
+    /// Bytes of memory it takes.
+    #[cfg(test)]
+    pub(crate) fn held(&self) -> usize {
+        self.held.capacity()
+    }
+
     fn flush(&mut self, each: &mut impl FnMut(Piece<'_>)) {
         let text = self.held.strip_suffix(b"\r").unwrap_or(&self.held);
-        each(if self.in_long_line { Piece::Part(text) } else { Piece::Line(text) });
+        each(if self.in_long_line { Piece::More(text) } else { Piece::Line(text) });
         self.in_long_line = false;
         self.held.clear();
     }
@@ -115,7 +152,7 @@ mod tests {
         let mut out = Vec::new();
         let mut each = |piece: Piece<'_>| match piece {
             Piece::Line(text) => out.push((true, text.to_vec())),
-            Piece::Part(text) => out.push((false, text.to_vec())),
+            Piece::Head(text) | Piece::More(text) => out.push((false, text.to_vec())),
         };
         chunks.iter().for_each(|chunk| lines.push(chunk, &mut each));
         lines.finish(&mut each);

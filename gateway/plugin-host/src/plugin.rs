@@ -2,26 +2,39 @@
 //!
 //! Always true: [`Plugin::stop`] takes at most its [`Grace`] and [`KILL_LIMIT`], whatever the
 //! plugin does; a [`Plugin`] that is dropped instead is killed at once, with its whole group, and
-//! reaped in the background. Neither leaves a zombie or a socket file.
+//! reaped in the background. Neither leaves a zombie, a socket file or a record. Only
+//! [`Plugin::detach`] leaves it running.
 
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use sagoo_edge_proto::broker::Broker;
 use sagoo_edge_proto::plugin::Empty;
 use sagoo_edge_proto::plugin::grpc_controller_client::GrpcControllerClient;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
-use crate::launch::{self, KILL_LIMIT};
+use crate::broker::{Brokered, keep_open};
+use crate::connect::Wire;
+use crate::keep::{Facts, KeptDir};
 use crate::process::Process;
-use crate::{Exit, HealthError, Launch, StartError, stdio};
+use crate::reattach::{self, Reattach};
+use crate::start::{self, KILL_LIMIT};
+use crate::stdio::{self, Sinks};
+use crate::{Exit, HealthError, KeepError, Lack, Launch, Mirror, ReattachError, StartError};
 
 /// The name go-plugin's health service answers to.
 const HEALTH_SERVICE: &str = "plugin";
+
+/// How long what a stopping plugin printed is waited for.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// How long a plugin may take to stop before it is killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,27 +66,77 @@ pub struct Plugin {
     name: String,
     process: Process,
     channel: Channel,
+    broker: Brokered,
     app_version: u32,
-    /// Ends with this value.
+    lacks: Vec<Lack>,
+    kept: Option<Kept>,
+    /// Cancelled when it was asked to end.
+    stopping: CancellationToken,
+    /// The task that takes what it prints. Like the others it ends with this value.
+    printed: JoinSet<()>,
     tasks: JoinSet<()>,
+}
+
+/// The record of a kept plugin. A lock, because a note is set through a shared reference and must
+/// be in the record when that returns.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    pub(crate) dir: Arc<KeptDir>,
+    pub(crate) facts: Mutex<Facts>,
+}
+
+/// A plugin just found ready, from wherever it comes.
+pub(crate) struct Ready {
+    pub(crate) name: String,
+    pub(crate) process: Process,
+    pub(crate) wire: Wire,
+    pub(crate) app_version: u32,
+    pub(crate) lacks: Vec<Lack>,
+    pub(crate) kept: Option<Kept>,
 }
 
 impl Plugin {
     /// Starts a plugin and waits until it answers.
     pub async fn start(launch: Launch) -> Result<Self, StartError> {
-        launch::start(launch).await
+        start::start(launch).await
     }
 
-    pub(crate) fn new(name: String, process: Process, channel: Channel, app_version: u32) -> Self {
-        let mut tasks = JoinSet::new();
-        tasks.spawn(stdio::forward(name.clone(), channel.clone()));
-        Self { name, process, channel, app_version, tasks }
+    /// Takes a plugin over that an earlier host started with [`Launch::keep`] and left, by
+    /// [`Self::detach`] or by dying. `dir` is that [`Keep::dir`](crate::Keep).
+    pub async fn reattach(dir: &Path, how: Reattach) -> Result<Self, ReattachError> {
+        reattach::reattach(dir, how).await
+    }
+
+    pub(crate) fn new(ready: Ready, mirror: Mirror) -> Self {
+        let Ready { name, process, wire: Wire { channel, broker }, app_version, lacks, kept } = ready;
+        let (mut printed, mut tasks) = (JoinSet::new(), JoinSet::new());
+        let stopping = CancellationToken::new();
+        let sinks = Sinks { stdout: mirror.stdio_stdout, stderr: mirror.stdio_stderr };
+        printed.spawn(stdio::forward(name.clone(), channel.clone(), sinks, stopping.clone()));
+        tasks.spawn(keep_open(name.clone(), broker.clone(), channel.clone()));
+        Self {
+            name,
+            process,
+            channel,
+            broker: Brokered(broker),
+            app_version,
+            lacks,
+            kept,
+            stopping,
+            printed,
+            tasks,
+        }
     }
 
     /// The connection. Raise the limits of clients on it to [`MAX_MESSAGE_BYTES`](crate::MAX_MESSAGE_BYTES).
     /// While a clone of it is in use, the plugin may wait for that before it ends.
     pub fn channel(&self) -> Channel {
         self.channel.clone()
+    }
+
+    /// Further connections with the plugin, in either direction, by number. They end with it.
+    pub fn broker(&self) -> Broker {
+        self.broker.0.clone()
     }
 
     /// The application version the plugin chose, one of those it was offered.
@@ -101,6 +164,31 @@ impl Plugin {
         self.process.last_lines()
     }
 
+    /// What its confinement lacks on this system; empty if nothing, or if none was asked for.
+    pub fn lacks(&self) -> &[Lack] {
+        &self.lacks
+    }
+
+    /// What the caller noted in the record last; empty for a plugin that is not kept.
+    pub fn note(&self) -> String {
+        self.kept.as_ref().map_or_else(String::new, |kept| kept.facts().note.clone())
+    }
+
+    /// Replaces the note in the record. A plugin that is not kept has none.
+    pub fn set_note(&self, note: String) {
+        let Some(kept) = &self.kept else { return };
+        let mut facts = kept.facts();
+        facts.note = note;
+        if let Err(error) = kept.dir.write(&facts) {
+            tracing::warn!(driver = self.name, %error, "note about a plugin not written");
+        }
+    }
+
+    /// Leaves a kept plugin running, with its record, for another host. Any other is killed.
+    pub fn detach(self) {
+        self.process.let_go();
+    }
+
     /// Asks the plugin to end, waits, kills it if it does not.
     pub async fn stop(mut self, grace: Grace) -> Stopped {
         let mut client = GrpcControllerClient::new(self.channel.clone());
@@ -110,16 +198,33 @@ impl Plugin {
             _ = asked => {}
             _ = self.process.exit_within(grace.shutdown_rpc) => {}
         }
+        let end = Instant::now() + grace.exit;
+        self.stopping.cancel();
+        let _ = timeout(LAST_WORDS.min(grace.exit), self.printed.join_next()).await;
         // A plugin that stops gracefully waits for us to hang up.
+        self.printed.shutdown().await;
         self.tasks.shutdown().await;
-        let Self { name, process, channel, .. } = self;
-        drop((client, channel));
-        if let Some(exit) = process.exit_within(grace.exit).await {
+        let Self { name, process, channel, broker, .. } = self;
+        drop((client, channel, broker));
+        if let Some(exit) = process.exit_within(end.saturating_duration_since(Instant::now())).await {
             tracing::debug!(driver = name, %exit, "plugin stopped");
             return Stopped { exit: Some(exit), killed: false };
         }
         tracing::warn!(driver = name, pid = process.pid(), "plugin did not stop in time, killed");
         Stopped { exit: process.kill(KILL_LIMIT).await, killed: true }
+    }
+}
+
+impl Kept {
+    /// Its handshake is known, and it answers: from here on a later host can take it over.
+    pub(crate) fn ready(&mut self, handshake: String) -> Result<(), KeepError> {
+        let mut facts = self.facts();
+        facts.handshake = Some(handshake);
+        self.dir.write(&facts)
+    }
+
+    fn facts(&self) -> MutexGuard<'_, Facts> {
+        self.facts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,23 +1,44 @@
-//! What the plugin printed, mirrored over gRPC: into `tracing`, at debug.
+//! What the plugin printed, mirrored over gRPC: into `tracing`, at debug, and to whoever asked.
 //!
 //! Always true: the call runs in a task of its own and never on the way to a ready plugin, because
-//! a Go plugin answers it only with its first byte. A plugin without the service is a plugin.
+//! a Go plugin answers it only with its first byte. A plugin without the service is a plugin. What
+//! it printed before it agreed to stop is still taken, up to a silence of [`QUIET`].
+
+use std::time::Duration;
 
 use sagoo_edge_proto::plugin::StdioData;
 use sagoo_edge_proto::plugin::grpc_stdio_client::GrpcStdioClient;
 use sagoo_edge_proto::plugin::stdio_data::Channel as From;
+use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};
 
-use crate::MAX_MESSAGE_BYTES;
-use crate::log::{DRIVER, shown};
-use crate::pipe::{Lines, Piece};
+use crate::log::Printed;
+use crate::mirror::{Copied, Sink};
 
-/// Runs until the plugin ends the stream or the connection is gone.
-pub(crate) async fn forward(driver: String, channel: Channel) {
-    let mut client = GrpcStdioClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
-    let ended = match client.stream_stdio(()).await {
-        Ok(stream) => copy(&driver, stream.into_inner()).await,
+/// The most one piece may hold. Go's hold 1 KiB.
+const MAX_PIECE_BYTES: usize = 4 << 20;
+/// How long a plugin that is stopping may pause between its last words.
+const QUIET: Duration = Duration::from_millis(50);
+
+/// Who gets what is printed, byte for byte.
+pub(crate) struct Sinks {
+    pub(crate) stdout: Option<Sink>,
+    pub(crate) stderr: Option<Sink>,
+}
+
+/// Runs until the plugin ends the stream or the connection is gone, or, once it is `stopping`, until
+/// it says nothing more.
+pub(crate) async fn forward(driver: String, channel: Channel, sinks: Sinks, stopping: CancellationToken) {
+    let mut client = GrpcStdioClient::new(channel).max_decoding_message_size(MAX_PIECE_BYTES);
+    let calling = client.stream_stdio(());
+    let answer = tokio::select! {
+        biased;
+        answer = calling => answer,
+        () = until_quiet(&stopping) => return,
+    };
+    let ended = match answer {
+        Ok(stream) => copy(&driver, stream.into_inner(), sinks, &stopping).await,
         Err(status) => status,
     };
     match ended.code() {
@@ -26,27 +47,48 @@ pub(crate) async fn forward(driver: String, channel: Channel) {
     }
 }
 
-async fn copy(driver: &str, mut stream: Streaming<StdioData>) -> Status {
-    let (mut stdout, mut stderr) = (Lines::default(), Lines::default());
+async fn until_quiet(stopping: &CancellationToken) {
+    stopping.cancelled().await;
+    tokio::time::sleep(QUIET).await;
+}
+
+async fn copy(
+    driver: &str,
+    mut stream: Streaming<StdioData>,
+    sinks: Sinks,
+    stopping: &CancellationToken,
+) -> Status {
+    let mut stdout = Printed::new(driver.to_owned(), "stdout");
+    let mut stderr = Printed::new(driver.to_owned(), "stderr");
+    let mut stdout_copy = Copied::new(driver, "stdio stdout", sinks.stdout);
+    let mut stderr_copy = Copied::new(driver, "stdio stderr", sinks.stderr);
+    let mut unknown = 0u64;
     let ended = loop {
-        match stream.message().await {
+        let next = tokio::select! {
+            biased;
+            next = stream.message() => next,
+            () = until_quiet(stopping) => break Status::ok("nothing more while stopping"),
+        };
+        match next {
             Ok(Some(data)) => match data.channel() {
-                From::Stdout => stdout.push(&data.data, |piece| event(driver, "stdout", &piece)),
-                From::Stderr => stderr.push(&data.data, |piece| event(driver, "stderr", &piece)),
-                From::Invalid => {
-                    tracing::warn!(driver, channel = data.channel, "output of an unknown channel dropped");
+                From::Stdout => {
+                    stdout.push(&data.data);
+                    stdout_copy.give(data.data).await;
                 }
+                From::Stderr => {
+                    stderr.push(&data.data);
+                    stderr_copy.give(data.data).await;
+                }
+                From::Invalid => unknown += 1,
             },
             Ok(None) => break Status::ok("end of stream"),
             Err(status) => break status,
         }
     };
-    stdout.finish(|piece| event(driver, "stdout", &piece));
-    stderr.finish(|piece| event(driver, "stderr", &piece));
+    if unknown > 0 {
+        tracing::warn!(driver, pieces = unknown, "output of the plugin for an unknown channel dropped");
+    }
+    stdout.finish();
+    stderr.finish();
     ended
-}
-
-fn event(driver: &str, stream: &str, piece: &Piece<'_>) {
-    let (Piece::Line(text) | Piece::Part(text)) = piece;
-    tracing::debug!(target: DRIVER, driver, stream, "{}", shown(text));
 }

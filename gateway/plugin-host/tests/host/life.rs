@@ -51,13 +51,13 @@ async fn a_plugin_starts_answers_and_stops_cleanly_and_quickly() {
 #[tokio::test]
 async fn so_it_does_with_auto_mtls() {
     let dir = tempfile::tempdir().unwrap();
-    a_whole_life(Launch { auto_mtls: true, ..peer("", dir.path()) }).await;
+    a_whole_life(Launch { security: Security::AutoMtls, ..peer("", dir.path()) }).await;
 }
 
 #[tokio::test]
 async fn so_it_does_over_loopback_tcp() {
     let dir = tempfile::tempdir().unwrap();
-    a_whole_life(Launch { auto_mtls: true, ..peer("tcp", dir.path()) }).await;
+    a_whole_life(Launch { security: Security::AutoMtls, ..peer("tcp", dir.path()) }).await;
 }
 
 #[tokio::test]
@@ -167,5 +167,14 @@ fn the_end_of_the_runtime_is_the_end_of_the_plugin() {
         std::thread::yield_now();
     }
     drop(plugin);
+    assert_eq!(files_in(dir.path()), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn fifty_lives_leave_no_descriptor_process_or_file() {
+    let dir = tempfile::tempdir().unwrap();
+    // a host of its own: in this process other tests open and close descriptors all the time
+    let host = std::process::Command::new(example("lives")).arg(dir.path()).output().unwrap();
+    assert!(host.status.success(), "{}", String::from_utf8_lossy(&host.stderr));
     assert_eq!(files_in(dir.path()), Vec::<PathBuf>::new());
 }

@@ -2,27 +2,38 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may; clippy does not see that what tests share is one")]
 
+mod checksum;
+mod confine;
+mod cost;
+mod discover;
 mod failures;
 mod life;
 mod output;
+mod reattach;
+mod stdin;
+mod tls;
+mod versions;
 
 use std::env;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use sagoo_edge_plugin_host::{Launch, Plugin};
-use sagoo_edge_proto::handshake::{COOKIE_KEY, COOKIE_VALUE};
+use sagoo_edge_plugin_host::{Launch, Plugin, Security};
 
 /// Far above anything measured; a test that comes near it hangs.
 const LONG: Duration = Duration::from_secs(20);
 
 /// The small plugin of `examples/peer.rs`, with one of its habits.
 fn peer(habit: &str, run_dir: &Path) -> Launch {
+    launch(example("peer"), &[habit], run_dir)
+}
+
+fn example(name: &str) -> PathBuf {
     let tests = env::current_exe().expect("this is a program");
-    let program = tests.ancestors().nth(2).expect("target/debug/deps/test").join("examples/peer");
+    let program = tests.ancestors().nth(2).expect("target/debug/deps/test").join("examples").join(name);
     assert!(program.exists(), "build the examples too: cargo test without --test");
-    launch(program, &[habit], run_dir)
+    program
 }
 
 /// A program that is no plugin.
@@ -32,15 +43,11 @@ fn shell(script: &str, run_dir: &Path) -> Launch {
 
 fn launch(program: PathBuf, args: &[&str], run_dir: &Path) -> Launch {
     Launch {
-        name: "tester".into(),
-        program,
         args: args.iter().map(OsString::from).collect(),
-        env: vec![],
-        cookie: (COOKIE_KEY.into(), COOKIE_VALUE.into()),
-        app_versions: vec![1],
-        auto_mtls: false,
+        security: Security::Plain,
         start_timeout: LONG,
         run_dir: Some(run_dir.to_owned()),
+        ..Launch::new("tester", program)
     }
 }
 
