@@ -204,7 +204,6 @@ impl<D: Driver> Session<D> {
                     grace
                 }
             };
-            info!(?grace, "the gateway is gone");
             self.orphan_at = Some(Instant::now() + grace);
         }
     }
