@@ -87,7 +87,11 @@ ensure_peers() {
   local missing=() python="$target/venv/bin/python"
   have mosquitto || missing+=(mosquitto)
   have openssl || missing+=(openssl) # makes the certificates of the TLS tests
+  have minisign || missing+=(minisign) # signs and checks driver packages, beside ours
   python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
+  # the system's own Python runs drivers: what a driver in Python needs
+  /usr/bin/python3 -c 'import cryptography, google.protobuf, grpc' 2>/dev/null ||
+    missing+=(python3-grpcio python3-protobuf python3-cryptography)
   [ ${#missing[@]} = 0 ] || install_packages "${missing[@]}"
   if ! "$python" -c "import pymodbus; assert 'pymodbus==' + pymodbus.__version__ == '$PYMODBUS'" 2>/dev/null; then
     say "installing $PYMODBUS into ${python%/bin/python}"

@@ -1,85 +1,94 @@
-//! The only wiring: who holds whose door, in which order things start and stop.
+//! The gateway's process: a round by the first configuration, and one by each that follows.
 //!
-//! Always true: stopping goes upstream to downstream (drivers, northbound, buffer) and is bounded;
-//! a task that ends early ends the process, systemd brings it back.
+//! Always true: this file and those below it are the only wiring; what outlives a round (driver
+//! processes, the command line's door, small state) is held here; between two rounds the command line
+//! waits. A round that cannot start gives way to the one before it.
+//!
+//! ```text
+//! reload    read and check the files, the drivers too ─ a mistake: nothing happens
+//!           end the round, driver processes go on and keep what they read
+//!           start a round by the new configuration ─ it cannot start: by the old one again
+//! handover  end the round the same way, and the process with it
+//! ```
 
-use std::collections::{HashMap, HashSet};
-use std::future::Future;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, anyhow, bail};
-use tokio::sync::{mpsc, watch};
+use anyhow::{Context, anyhow};
+use sagoo_edge_proto::clock;
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
-use tokio::time::{interval, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::commands::{self, Dispatch, Routes};
-use crate::config::Sources;
-use crate::config::types::{Config, GatewayProperty};
+use crate::config::{Config, Sources};
 use crate::control;
-use crate::northbound::{self, DeviceOnPlatform};
-use crate::pipeline;
-use crate::row::{GATEWAY, Value};
-use crate::southbound::{check, configuration, supervisor};
-use crate::state;
-use crate::status::board::Board;
-use crate::status::{DriverStatus, NorthboundStatus, Status};
+use crate::control::message::{LeftRunning, ReloadReply, Reloaded};
+use crate::northbound::Said;
+use crate::southbound::fleet::Fleet;
+use crate::southbound::{Parting, configuration};
+use crate::status::LastReload;
 
-/// Commands waiting for one driver's session.
-const DISPATCHED: usize = 16;
-/// Everything together stops within 5 s: drivers, then northbound, then the buffer.
-const STOP_DRIVERS: Duration = Duration::from_millis(3200);
-const STOP_NORTHBOUND: Duration = Duration::from_millis(1100);
-const STOP_BUFFER: Duration = Duration::from_millis(300);
+use self::reload::Verdict;
+use self::round::{Desk, Limits, Outlives, Round, SmallState};
+use self::stage::Stage;
+
+mod reload;
+mod round;
+mod run_dir;
+mod stage;
 
 /// Version of this build.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// One group of tasks that stops together.
-#[derive(Default)]
-struct Stage {
-    tasks: JoinSet<anyhow::Result<()>>,
-    stop: CancellationToken,
+/// Everything together stops within 5 s: drivers, then northbound, then the buffer.
+const STOP: Limits = Limits {
+    commands: None,
+    drivers: Duration::from_millis(3200),
+    northbound: Duration::from_millis(1100),
+    buffer: Duration::from_millis(300),
+};
+/// Between two rounds there is time for a result that is on its way and for a slow disk; devices are
+/// read all the while.
+const SWITCH: Limits = Limits {
+    commands: Some(Duration::from_secs(2)),
+    drivers: Duration::from_millis(3200),
+    northbound: Duration::from_millis(1100),
+    buffer: Duration::from_secs(20),
+};
+/// The command line's door, at the very end.
+const STOP_REST: Duration = Duration::from_millis(300);
+/// Requests from the command line that wait while a round gives way to another; more wait at the door.
+const ASKS: usize = 4;
+
+/// What is asked of the process by signals.
+#[derive(Debug, Clone, Default)]
+pub struct Signals {
+    /// End, drivers too.
+    pub stop: CancellationToken,
+    /// Read the configuration again.
+    pub reload: Arc<Notify>,
 }
 
-impl Stage {
-    fn spawn(
-        &mut self,
-        what: impl Into<String>,
-        task: impl Future<Output = anyhow::Result<()>> + Send + 'static,
-    ) {
-        let (what, stop) = (what.into(), self.stop.clone());
-        self.tasks.spawn(async move {
-            let ended = task.await.with_context(|| what.clone());
-            match ended {
-                Ok(()) if !stop.is_cancelled() => Err(anyhow!("{what} ended early")),
-                ended => ended,
-            }
-        });
-    }
-
-    /// Resolves with the first task that ends without being asked.
-    async fn failed(&mut self) -> anyhow::Error {
-        match self.tasks.join_next().await {
-            Some(Ok(Err(error))) => error,
-            Some(Ok(Ok(()))) => anyhow!("a task ended early"),
-            Some(Err(panic)) => anyhow!("a task broke: {panic}"),
-            None => std::future::pending().await,
-        }
-    }
-
-    async fn end(mut self, within: Duration, what: &'static str) {
-        self.stop.cancel();
-        let ended = timeout(within, async { while self.tasks.join_next().await.is_some() {} }).await;
-        if ended.is_err() {
-            tracing::warn!(what, within_ms = within.as_millis() as u64, "did not stop in time, cut off");
-        }
-    }
+/// What is asked of the process by the command line.
+enum Ask {
+    Reload(oneshot::Sender<Result<ReloadReply, String>>),
+    Handover(oneshot::Sender<Result<Vec<LeftRunning>, String>>),
 }
 
-/// Runs the gateway until `stop` is asked for, then stops it.
-pub async fn run(config: Config, sources: Sources, stop: CancellationToken) -> anyhow::Result<()> {
+/// What the process does next.
+enum Next {
+    Stop,
+    Ask(Ask),
+    SignalledReload,
+    Looked(Verdict),
+    Failed(anyhow::Error),
+}
+
+/// Runs the gateway until it is told to end.
+pub async fn run(config: Config, sources: Sources, signals: Signals) -> anyhow::Result<()> {
     let began = Instant::now();
     tracing::info!(
         version = VERSION,
@@ -89,187 +98,274 @@ pub async fn run(config: Config, sources: Sources, stop: CancellationToken) -> a
         devices = config.devices.len(),
         "gateway starts"
     );
-    let config = Arc::new(config);
-    let (state, state_thread) = state::start(config.buffer.dir.join("state"));
-    let opening = config.clone();
-    let (pipeline, pipeline_thread) = tokio::task::spawn_blocking(move || pipeline::task::start(&opening))
-        .await
-        .context("opening the buffer")??;
-    let mut rooms = wire(config, sources, began, &pipeline, state);
-
-    let failed = tokio::select! {
-        () = stop.cancelled() => None,
-        error = rooms.south.failed() => Some(error),
-        error = rooms.north.failed() => Some(error),
-        error = rooms.middle.failed() => Some(error),
-    };
-    match &failed {
-        None => tracing::info!("gateway stops"),
-        Some(error) => tracing::error!(error = format!("{error:#}"), "gateway stops, something ended early"),
-    }
-    rooms.south.end(STOP_DRIVERS, "drivers").await;
-    rooms.north.end(STOP_NORTHBOUND, "northbound").await;
-    rooms.middle.end(STOP_BUFFER, "control").await;
-    let flushed = async {
-        pipeline.stop().await;
-        let threads = move || (pipeline_thread.join(), state_thread.join());
-        tokio::task::spawn_blocking(threads).await
-    };
-    if timeout(STOP_BUFFER, flushed).await.is_err() {
-        tracing::error!("buffer did not finish in time; what is written is safe, the last sync is not");
-    }
-    tracing::info!(uptime_s = began.elapsed().as_secs(), "gateway stopped");
-    match failed {
-        None => Ok(()),
-        Some(error) => bail!(error),
-    }
-}
-
-/// The tasks, in the order they stop.
-struct Rooms {
-    south: Stage,
-    north: Stage,
-    middle: Stage,
-}
-
-/// Gives every task the doors it needs, and starts it.
-fn wire(
-    config: Arc<Config>,
-    sources: Sources,
-    began: Instant,
-    pipeline: &pipeline::Handle,
-    state: state::Handle,
-) -> Rooms {
-    let (mut south, mut north, mut middle) = (Stage::default(), Stage::default(), Stage::default());
-    let (online, online_seen) = watch::channel(HashSet::new());
-    let (drivers, doors) = start_drivers(&mut south, &config, sources, pipeline, &state, &online);
-    let devices = config.devices.iter().filter_map(|(name, device)| {
-        let connection = config.connections.get(&device.connection)?;
-        Some((name.clone(), Arc::from(connection.driver.as_str())))
-    });
-    let routes = Routes { devices: devices.collect(), drivers: doors };
-    let (commands, router) = commands::router(routes, state);
-    middle.spawn("commands", router.run(middle.stop.clone()));
-
-    let (platform, platform_seen) = watch::channel(NorthboundStatus::default());
-    let setup = northbound::Setup {
-        config: config.sagoo.clone(),
-        gateway: config.gateway.clone(),
-        devices: on_platform(&config),
-        pipeline: pipeline.clone(),
-        commands: commands.clone(),
-        status: platform,
-        online: online_seen,
-        version: VERSION,
-    };
-    north.spawn("northbound", northbound::run(setup, north.stop.clone()));
-
-    let board = Board {
-        config: config.clone(),
-        began,
-        pipeline: pipeline.clone(),
-        drivers,
-        northbound: platform_seen,
-    };
-    let board = Arc::new(board);
-    let own = report_itself(config.clone(), board.clone(), pipeline.clone(), middle.stop.clone());
-    middle.spawn("own properties", own);
-    let door = control::Door::new(
-        move || {
-            let board = board.clone();
-            async move { board.status().await }
-        },
-        move |request| {
-            let commands = commands.clone();
-            async move { commands.execute(request).await }
-        },
-    );
-    middle.spawn("control", control::serve(config.control.clone(), door, middle.stop.clone()));
-    Rooms { south, north, middle }
-}
-
-type Doors = HashMap<Arc<str>, mpsc::Sender<Dispatch>>;
-
-/// One supervisor per driver the configuration names.
-fn start_drivers(
-    stage: &mut Stage,
-    config: &Arc<Config>,
-    sources: Sources,
-    pipeline: &pipeline::Handle,
-    state: &state::Handle,
-    online: &watch::Sender<HashSet<String>>,
-) -> (Vec<watch::Receiver<DriverStatus>>, Doors) {
-    let place: Arc<dyn Fn(&sagoo_edge_proto::driver::Problem) -> String + Send + Sync> =
-        Arc::new(move |problem| sources.problem(check::found(problem.clone())).to_string());
-    let mut shown = Vec::new();
-    let mut doors = Doors::new();
-    for id in configuration::drivers(config) {
-        let id: Arc<str> = id.into();
-        let (status, seen) = watch::channel(DriverStatus { id: id.to_string(), ..DriverStatus::default() });
-        let (door, dispatched) = mpsc::channel(DISPATCHED);
-        let supervisor = supervisor::Supervisor {
-            id: id.clone(),
-            config: config.clone(),
-            pipeline: pipeline.clone(),
-            state: state.clone(),
-            dispatched,
-            status,
-            online: online.clone(),
-            place: place.clone(),
-        };
-        shown.push(seen);
-        doors.insert(id.clone(), door);
-        stage.spawn(format!("driver {id}"), supervisor.run(stage.stop.clone()));
-    }
-    (shown, doors)
-}
-
-fn on_platform(config: &Config) -> Vec<DeviceOnPlatform> {
-    let devices = config.devices.iter().map(|(name, device)| DeviceOnPlatform {
-        name: name.as_str().into(),
-        identity: device.identity.clone(),
-        points: device.points.iter().map(|(name, point)| (point.key.clone(), name.clone())).collect(),
-    });
-    devices.collect()
-}
-
-/// Stores the gateway's own properties every `gateway.report`.
-async fn report_itself(
-    config: Arc<Config>,
-    board: Arc<Board>,
-    pipeline: pipeline::Handle,
-    stop: CancellationToken,
-) -> anyhow::Result<()> {
-    if config.gateway.properties.is_empty() {
-        stop.cancelled().await;
-        return Ok(());
-    }
-    let mut due = interval(config.gateway.report);
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return Ok(()),
-            _ = due.tick() => {}
+    let (ask, asked) = mpsc::channel(ASKS);
+    let (config, sources) = (Arc::new(config), Arc::new(sources));
+    let mut process = Process::open(config.clone(), began, ask).await?;
+    let round = Round::start(config, sources, &mut process.outlives).await?;
+    process.desk.send_replace(Some(round.desk.clone()));
+    let (round, parting, failed) = process.rounds(round, asked, &signals).await;
+    match (&failed, parting) {
+        (Some(error), _) => {
+            tracing::error!(error = format!("{error:#}"), "gateway stops, something ended early");
         }
-        let status = board.status().await;
-        let values = config.gateway.properties.iter();
-        let values = values.map(|(key, property)| (key.as_str().into(), own_value(*property, &status)));
-        if pipeline.own(values.collect()).await.is_err() {
+        (None, Parting::Stop) => tracing::info!("gateway stops"),
+        (None, Parting::Keep) => tracing::info!("gateway hands its drivers over"),
+    }
+    process.desk.send_replace(None);
+    if let Some(round) = round {
+        let limits = if parting == Parting::Keep { SWITCH } else { STOP };
+        // said where it happened; nothing is left to be done about it
+        let _ = round.end(|_| parting, limits).await;
+    }
+    process.close(parting).await;
+    tracing::info!(uptime_s = began.elapsed().as_secs(), "gateway stopped");
+    failed.map_or(Ok(()), Err)
+}
+
+/// What lives as long as the process.
+struct Process {
+    /// Ours, and nobody else's, until we end.
+    _run_dir: Option<File>,
+    outlives: Outlives,
+    /// Who answers the command line; nobody between two rounds.
+    desk: watch::Sender<Option<Desk>>,
+    last_reload: watch::Sender<Option<LastReload>>,
+    ask: mpsc::Sender<Ask>,
+    /// The command line's door, and where it is.
+    control: (PathBuf, Stage),
+    /// The door before it, while somebody there may wait for an answer.
+    old_control: Option<(PathBuf, Stage)>,
+}
+
+impl Process {
+    async fn open(config: Arc<Config>, began: Instant, ask: mpsc::Sender<Ask>) -> anyhow::Result<Self> {
+        let run_dir = run_dir::lock(&config.drivers.run_dir).await?;
+        let (last_reload, last_reload_seen) = watch::channel(None);
+        let outlives = Outlives {
+            began,
+            fleet: Fleet::open(&config.drivers),
+            state: SmallState::default(),
+            drivers: BTreeMap::new(),
+            last_reload: last_reload_seen,
+            said: watch::Sender::new(Said::by_somebody_until(began)),
+            version: VERSION,
+        };
+        let (desk, _) = watch::channel(None);
+        let mut process = Self {
+            _run_dir: run_dir,
+            outlives,
+            desk,
+            last_reload,
+            ask,
+            control: (PathBuf::new(), Stage::default()),
+            old_control: None,
+        };
+        process.open_control(&config).await?;
+        Ok(process)
+    }
+
+    /// Round after round, until the last one; it is left to be ended, if there is one.
+    async fn rounds(
+        &mut self,
+        mut round: Round,
+        mut asked: mpsc::Receiver<Ask>,
+        signals: &Signals,
+    ) -> (Option<Round>, Parting, Option<anyhow::Error>) {
+        let mut looking: JoinSet<Verdict> = JoinSet::new();
+        let mut waiting: Option<oneshot::Sender<Result<ReloadReply, String>>> = None;
+        loop {
+            let idle = looking.is_empty();
+            let next = tokio::select! {
+                () = signals.stop.cancelled() => Next::Stop,
+                error = round.failed() => Next::Failed(error),
+                error = self.control.1.failed() => Next::Failed(error),
+                Some(looked) = looking.join_next() => match looked {
+                    Ok(verdict) => Next::Looked(verdict),
+                    Err(panic) => Next::Failed(anyhow!("looking at the new configuration broke: {panic}")),
+                },
+                Some(ask) = asked.recv() => Next::Ask(ask),
+                () = signals.reload.notified(), if idle => Next::SignalledReload,
+            };
+            match next {
+                Next::Stop => return (Some(round), Parting::Stop, None),
+                // whoever starts us again takes the drivers over with all they have not been acknowledged
+                Next::Failed(error) => return (Some(round), Parting::Keep, Some(error)),
+                Next::Ask(Ask::Handover(reply)) => {
+                    let _ = reply.send(Ok(self.left_running()));
+                    return (Some(round), Parting::Keep, None);
+                }
+                Next::Ask(Ask::Reload(reply)) if !idle => {
+                    let _ =
+                        reply.send(Err("a reload is being checked: ask again when it is done".to_owned()));
+                }
+                Next::Ask(Ask::Reload(reply)) => {
+                    waiting = Some(reply);
+                    self.look(&mut looking, &round);
+                }
+                Next::SignalledReload => self.look(&mut looking, &round),
+                Next::Looked(verdict) => {
+                    let (next, reply) = match verdict {
+                        Verdict::Stay(reply) => (Ok(round), reply),
+                        Verdict::Run(new, reply) => self.switch(round, *new, reply).await,
+                    };
+                    self.tell(&reply);
+                    if let Some(asker) = waiting.take() {
+                        // it may have gone away
+                        let _ = asker.send(Ok(reply));
+                    }
+                    self.close_old_control().await;
+                    match next {
+                        Ok(next) => round = next,
+                        Err(error) => return (None, Parting::Keep, Some(error)),
+                    }
+                }
+            }
+        }
+    }
+
+    fn look(&self, looking: &mut JoinSet<Verdict>, round: &Round) {
+        let (dir, running) = (round.sources.dir().to_owned(), round.config.clone());
+        tracing::info!(dir = %dir.display(), "configuration is read again");
+        looking.spawn(async move { reload::look(&dir, &running).await });
+    }
+
+    /// Ends the round and starts the next one; if that cannot be, the same one again. An error means
+    /// that neither can.
+    async fn switch(
+        &mut self,
+        round: Round,
+        (config, sources): (Config, Sources),
+        reply: ReloadReply,
+    ) -> (anyhow::Result<Round>, ReloadReply) {
+        let (config, sources) = (Arc::new(config), Arc::new(sources));
+        let (old_config, old_sources) = (round.config.clone(), round.sources.clone());
+        let restored = |error: &anyhow::Error| ReloadReply {
+            result: Reloaded::Restored,
+            message: format!("the new configuration cannot be started ({error:#}); the old one runs again"),
+            ..reply.clone()
+        };
+        if let Err(error) = self.open_control(&config).await {
+            return (Ok(round), restored(&error));
+        }
+        self.desk.send_replace(None);
+        // what nobody needs any more gives up all it has read before it goes
+        let needed = configuration::drivers(&config);
+        let parting = |driver: &str| if needed.contains(driver) { Parting::Keep } else { Parting::Stop };
+        let ended = round.end(parting, SWITCH).await;
+        let started = match ended {
+            Ok(()) => Round::start(config, sources, &mut self.outlives).await,
+            Err(error) => Err(error),
+        };
+        let (next, reply) = match started {
+            Ok(round) => (Ok(round), reply),
+            Err(error) => {
+                let again = self.open_control(&old_config).await;
+                let next = match again {
+                    Ok(()) => Round::start(old_config, old_sources, &mut self.outlives).await,
+                    Err(error) => Err(error),
+                };
+                (next.context("starting the old configuration again"), restored(&error))
+            }
+        };
+        if let Ok(round) = &next {
+            self.desk.send_replace(Some(round.desk.clone()));
+        }
+        (next, reply)
+    }
+
+    /// Opens the command line's door where the configuration has it, unless it is open there already.
+    async fn open_control(&mut self, config: &Config) -> anyhow::Result<()> {
+        let path = &config.control.socket;
+        if *path == self.control.0 {
             return Ok(());
         }
+        let next = match self.old_control.take() {
+            Some(old) if old.0 == *path => old,
+            _ => {
+                let socket = control::open(&config.control).await?;
+                let mut stage = Stage::default();
+                stage.spawn("control", control::serve(socket, self.door(), stage.stop.clone()));
+                (path.clone(), stage)
+            }
+        };
+        self.old_control = Some(std::mem::replace(&mut self.control, next));
+        Ok(())
+    }
+
+    async fn close_old_control(&mut self) {
+        if let Some((_, stage)) = self.old_control.take() {
+            stage.end(STOP_REST, "control").await;
+        }
+    }
+
+    /// What the command line can ask, whichever round runs.
+    fn door(&self) -> control::Door {
+        let (status_desk, command_desk) = (self.desk.subscribe(), self.desk.subscribe());
+        let (reload, handover) = (self.ask.clone(), self.ask.clone());
+        control::Door {
+            status: Arc::new(move || {
+                let desk = status_desk.clone();
+                Box::pin(async move { at(desk).await.board.status().await })
+            }),
+            execute: Arc::new(move |request| {
+                let desk = command_desk.clone();
+                Box::pin(async move { at(desk).await.commands.execute(request).await })
+            }),
+            reload: Arc::new(move || Box::pin(put(reload.clone(), Ask::Reload))),
+            handover: Arc::new(move || Box::pin(put(handover.clone(), Ask::Handover))),
+        }
+    }
+
+    /// For the log and for status.
+    fn tell(&self, reply: &ReloadReply) {
+        let (outcome, changes) = (&reply.message, reply.changes.len());
+        match reply.result {
+            Reloaded::Applied | Reloaded::Unchanged => {
+                tracing::info!(outcome, changes, "configuration is reloaded");
+            }
+            Reloaded::Refused => tracing::error!(outcome, "the new configuration is refused"),
+            Reloaded::Restored => tracing::error!(outcome, "the new configuration is taken back"),
+        }
+        let (done, message) = (reply.result.is_done(), outcome.clone());
+        self.last_reload.send_replace(Some(LastReload {
+            done,
+            message,
+            since_s: 0,
+            boot_ns: clock::boot_ns(),
+        }));
+    }
+
+    fn left_running(&self) -> Vec<LeftRunning> {
+        let drivers = self.outlives.drivers.values().map(|status| status.borrow().clone());
+        drivers.filter_map(|driver| Some(LeftRunning { pid: driver.pid?, id: driver.id })).collect()
+    }
+
+    /// The last things: the small state is flushed, the command line hears its last answer.
+    async fn close(self, parting: Parting) {
+        if parting == Parting::Keep {
+            self.outlives.fleet.leave();
+        }
+        self.outlives.state.close().await;
+        self.control.1.end(STOP_REST, "control").await;
     }
 }
 
-fn own_value(property: GatewayProperty, status: &Status) -> Value {
-    let devices = || status.devices.iter().filter(|device| device.name != GATEWAY);
-    match property {
-        GatewayProperty::Version => Value::Text(status.version.clone()),
-        GatewayProperty::UptimeS => Value::Uint(status.uptime_s),
-        GatewayProperty::Devices => Value::Uint(devices().count() as u64),
-        GatewayProperty::DevicesOnline => {
-            Value::Uint(devices().filter(|device| device.online).count() as u64)
-        }
-        GatewayProperty::WaitingSamples => Value::Uint(status.totals.waiting),
-        GatewayProperty::BufferBytes => Value::Uint(status.buffer.bytes),
-        GatewayProperty::EvictedSamples => Value::Uint(status.totals.evicted),
+/// Whoever answers now, or as soon as the next round runs.
+async fn at(mut desk: watch::Receiver<Option<Desk>>) -> Desk {
+    match desk.wait_for(Option::is_some).await.map(|desk| desk.clone()) {
+        Ok(Some(desk)) => desk,
+        // the process ends; the door closes before anybody waits long
+        _ => std::future::pending().await,
     }
+}
+
+/// Puts a request to the process and waits for its answer.
+async fn put<T>(
+    process: mpsc::Sender<Ask>,
+    ask: impl FnOnce(oneshot::Sender<Result<T, String>>) -> Ask,
+) -> Result<T, String> {
+    let gone = || "the gateway is stopping".to_owned();
+    let (reply, answer) = oneshot::channel();
+    process.send(ask(reply)).await.map_err(|_| gone())?;
+    answer.await.map_err(|_| gone())?
 }

@@ -17,9 +17,9 @@ use std::process::ExitCode;
 
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
+use crate::app::Signals;
 use crate::cli::{Cli, Command, RunArgs};
 
 fn main() -> ExitCode {
@@ -34,6 +34,9 @@ fn main() -> ExitCode {
             Command::Status(args) => cli::status(args).await,
             Command::Read(args) => cli::read(args).await,
             Command::Write(args) => cli::write(args).await,
+            Command::Reload(args) => cli::reload(args).await,
+            Command::Handover(args) => cli::handover(args).await,
+            Command::Driver(args) => cli::driver(args, southbound::ask::describe).await,
         }
     });
     // a name that is still being looked up must not hold the process
@@ -50,7 +53,7 @@ async fn run(args: &RunArgs) -> ExitCode {
     for warning in &loaded.problems {
         tracing::warn!(problem = %warning, "configuration");
     }
-    match app::run(config, loaded.sources, asked_to_stop()).await {
+    match app::run(config, loaded.sources, signals()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(error = format!("{error:#}"), "gateway failed");
@@ -66,16 +69,23 @@ fn log() {
     tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(stderr).init();
 }
 
-/// Cancelled by SIGTERM or Ctrl-C.
-fn asked_to_stop() -> CancellationToken {
-    let stop = CancellationToken::new();
+/// SIGTERM or Ctrl-C: stop. SIGHUP: read the configuration again.
+fn signals() -> Signals {
+    let signals = Signals::default();
+    let (stop, reload) = (signals.stop.clone(), signals.reload.clone());
+    on_each(SignalKind::hangup(), move || reload.notify_one());
     for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
-        let mut signal = signal(kind).expect("signals can be listened to");
         let stop = stop.clone();
-        tokio::spawn(async move {
-            signal.recv().await;
-            stop.cancel();
-        });
+        on_each(kind, move || stop.cancel());
     }
-    stop
+    signals
+}
+
+fn on_each(kind: SignalKind, act: impl Fn() + Send + 'static) {
+    let mut signal = signal(kind).expect("signals can be listened to");
+    tokio::spawn(async move {
+        while signal.recv().await.is_some() {
+            act();
+        }
+    });
 }

@@ -1,15 +1,22 @@
 //! Every end-to-end case in one binary, so that the rig is linked once.
 //!
 //! Reading order: `path` is the main job both ways; `outages` and `crashes` take away what it stands
-//! on; `neighbours` keeps one bad thing one bad thing; `bad_input` and `security` are what outsiders
-//! bring; `stopping` is the end; `layout` holds the arrows between the packages, `readme` what is told to people.
+//! on; `reattach` is drivers that outlive their gateway, `reload` another configuration, `updates`
+//! another version, `supervision` drivers in trouble, `packages` whom the gateway lets run; `neighbours`
+//! keeps one bad thing one bad thing; `bad_input` and `security` are what outsiders bring; `stopping` is
+//! the end; `layout` holds the arrows between the packages, `readme` what is told to people.
 
 mod bad_input;
 mod crashes;
 mod layout;
 mod neighbours;
 mod outages;
+mod packages;
 mod path;
 mod readme;
+mod reattach;
+mod reload;
 mod security;
 mod stopping;
+mod supervision;
+mod updates;

@@ -18,6 +18,7 @@ import argparse
 import asyncio
 import json
 import sys
+import time
 
 import pymodbus
 from pymodbus.constants import ExcCodes
@@ -44,6 +45,8 @@ class Device:
         self.to_forget = None
         self.reads = 0
         self.covering = 0
+        self.last_read = None
+        self.widest = 0.0
         self.writes = []
         self.connections = 0
 
@@ -88,6 +91,7 @@ class Device:
         covered = [c for c in self.counters if address <= c < address + count]
         if covered:
             self.covering += 1
+            self.widest, self.last_read = self.gap(), time.monotonic()
         for register in covered:
             self.registers[register] = (self.registers[register] + 1) % 65536
         return None
@@ -95,6 +99,16 @@ class Device:
     def values(self):
         self.forget()
         return self.first if self.registers is None else self.registers
+
+    def gap(self):
+        """The longest time between two reads since `watch`, the one that is not over yet included."""
+        if self.last_read is None:
+            return 0.0
+        return max(self.widest, time.monotonic() - self.last_read)
+
+    def watch(self):
+        self.widest = 0.0
+        self.last_read = time.monotonic()
 
     def connected(self, up):
         if up:
@@ -156,10 +170,13 @@ class Rig:
             device.refuse_writes = [tuple(pair) for pair in order["ranges"]]
         elif do == "forget_writes":
             device.forget_writes = [tuple(pair) for pair in order["ranges"]]
+        elif do == "watch":
+            device.watch()
         elif do == "stats":
             return {
                 "reads": device.reads,
                 "covering": device.covering,
+                "gap": device.gap(),
                 "connections": device.connections,
                 "writes": device.writes,
             }

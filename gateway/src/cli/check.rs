@@ -21,8 +21,8 @@ pub async fn check(args: &CheckArgs, drivers_check: impl AsyncFn(&Config) -> Vec
         Some(draft) => drivers_check(draft).await,
         None => Vec::new(),
     };
-    add(&mut loaded, found);
-    let valid = loaded.problems.iter().all(|problem| problem.warning);
+    loaded.add(found);
+    let valid = loaded.mistakes().next().is_none();
     match args.json {
         true => print::json(&document(&loaded), valid),
         false => print::out(&text(&loaded, print::colours()), valid),
@@ -38,29 +38,14 @@ pub async fn refuse(
         Some(draft) => drivers_check(draft).await,
         None => Vec::new(),
     };
-    add(&mut loaded, found);
+    loaded.add(found);
     print::error(&text(&loaded, print::error_colours()))
-}
-
-fn add(loaded: &mut Loaded, found: Vec<DriverProblem>) {
-    for problem in found {
-        let problem = loaded.sources.problem(problem);
-        // Two drivers, or two devices of a model, may say the same.
-        if !loaded.problems.contains(&problem) {
-            loaded.problems.push(problem);
-        }
-    }
-    loaded.sources.sort(&mut loaded.problems);
-}
-
-fn mistakes(loaded: &Loaded) -> impl Iterator<Item = &Problem> {
-    loaded.problems.iter().filter(|problem| !problem.warning)
 }
 
 /// The last line: `3 mistakes in 2 files`.
 fn verdict(loaded: &Loaded) -> String {
-    let wrong = mistakes(loaded).count();
-    let files: BTreeSet<_> = mistakes(loaded).map(|problem| problem.place.file.as_str()).collect();
+    let wrong = loaded.mistakes().count();
+    let files: BTreeSet<_> = loaded.mistakes().map(|problem| problem.place.file.as_str()).collect();
     let warned = match loaded.problems.len() - wrong {
         0 => String::new(),
         count => format!(" ({})", counted(count, "warning")),
@@ -79,7 +64,7 @@ fn counted(count: usize, what: &str) -> String {
 pub(super) fn text(loaded: &Loaded, colours: bool) -> String {
     let pictures = loaded.problems.iter().map(|problem| problem.picture(&loaded.sources, colours) + "\n");
     let mut out: String = pictures.collect();
-    let valid = mistakes(loaded).next().is_none();
+    let valid = loaded.mistakes().next().is_none();
     if !valid && loaded.draft.is_none() {
         out += "drivers have not checked their part: a file could not be read to its end\n";
     }
@@ -90,7 +75,7 @@ pub(super) fn text(loaded: &Loaded, colours: bool) -> String {
 }
 
 pub(super) fn document(loaded: &Loaded) -> Json {
-    let wrong = mistakes(loaded).count();
+    let wrong = loaded.mistakes().count();
     json!({
         "valid": wrong == 0,
         "config": loaded.sources.dir(),
@@ -138,7 +123,7 @@ mod tests {
     fn mistakes_of_gateway_and_driver_are_shown_together_and_in_order() {
         let mut loaded = loaded(&format!("{VALID}[buffer]\nsync = 5\n"));
         assert!(loaded.draft.is_some());
-        add(&mut loaded, vec![misspelt(), misspelt()]);
+        loaded.add(vec![misspelt(), misspelt()]);
         let expected = "\
 gateway.toml:9:7: unknown key \"scal\"; did you mean \"scale\"?
   |
@@ -168,7 +153,7 @@ gateway.toml:15:8: expected a duration like \"1s\", found integer 5; with its un
     #[test]
     fn warnings_alone_are_valid() {
         let mut loaded = loaded(VALID);
-        add(&mut loaded, vec![DriverProblem { warning: true, ..misspelt() }]);
+        loaded.add(vec![DriverProblem { warning: true, ..misspelt() }]);
         let text = text(&loaded, false);
         assert!(text.starts_with("gateway.toml:9:7: warning: unknown key"), "{text}");
         assert!(text.ends_with("valid: 1 connection, 1 device, 1 point (1 warning)\n"), "{text}");

@@ -3,7 +3,7 @@
 //! Always true: exit code 0 is done, 1 is refused or failed, 2 is a usage mistake (clap's); results
 //! go to stdout, why there is none to stderr; `--json` prints one JSON document and nothing else.
 //!
-//! In reading order: [`check`], [`status`], [`point`] (read and write), and below them
+//! In reading order: [`check`], [`status`], [`point`] (read and write), [`reload`], [`handover`], [`driver`](mod@driver); [`drivers`] is a part of status; below them
 //! [`table`] (columns), [`human`] (ages, sizes, counts), [`print`] (the terminal).
 
 use std::path::PathBuf;
@@ -16,15 +16,20 @@ use crate::control::client::{self, ClientError};
 use crate::control::message::{Reply, Request};
 
 mod check;
+mod driver;
+mod drivers;
+mod handover;
 mod human;
 mod point;
 mod print;
+mod reload;
 mod status;
 mod table;
 #[cfg(test)]
 mod tests;
 
 pub use check::{check, refuse};
+pub use driver::{DriverArgs, driver};
 
 /// Where the configuration is unless told otherwise.
 const CONFIG_DIR: &str = "/etc/sagoo-edge";
@@ -125,6 +130,56 @@ Examples:
 Exit code 0 only when it was applied."
     )]
     Write(WriteArgs),
+
+    /// Go on with the configuration as the files are now.
+    ///
+    /// Reads gateway.toml and conf.d/*.toml again and lets the drivers check their part, before anything
+    /// is touched: with a mistake nothing changes. Devices whose settings did not change are read on all
+    /// the while. SIGHUP does the same; status shows what became of it.
+    #[command(after_long_help = "\
+Examples:
+  sagoo-edge reload
+  sagoo-edge reload --json | jq -r '.changes[]'
+
+Exit code 0 when what the files say is what runs.")]
+    Reload(ReloadArgs),
+
+    /// End the gateway and leave its drivers running.
+    ///
+    /// For an upgrade: the drivers read on and keep what they read, the next `sagoo-edge run` takes them
+    /// over and nothing is missing. Without one they end by themselves after drivers.orphan_grace. Returns
+    /// when the gateway is gone.
+    #[command(after_long_help = "\
+Examples:
+  sagoo-edge handover && sagoo-edge run
+
+Exit code 0 when the gateway is gone.")]
+    Handover(HandoverArgs),
+
+    /// Make, check, install, list and remove packages of drivers.
+    ///
+    /// A driver is a program that speaks one field protocol; its package is signed with minisign. No
+    /// running gateway is needed; one that runs takes over what changed by itself.
+    #[command(after_long_help = "\
+Examples:
+  sagoo-edge driver list
+  sagoo-edge driver install driver-modbus-1.2.0-aarch64.zip
+  sagoo-edge driver install --help")]
+    Driver(DriverArgs),
+}
+
+/// `reload`
+#[derive(Debug, Args)]
+pub struct ReloadArgs {
+    #[command(flatten)]
+    gateway: Gateway,
+}
+
+/// `handover`
+#[derive(Debug, Args)]
+pub struct HandoverArgs {
+    #[command(flatten)]
+    gateway: Gateway,
 }
 
 /// `run`
@@ -220,11 +275,31 @@ pub async fn write(args: &WriteArgs) -> ExitCode {
     point::write(args).await
 }
 
+/// Makes the running gateway read its configuration again.
+pub async fn reload(args: &ReloadArgs) -> ExitCode {
+    reload::reload(args).await
+}
+
+/// Ends the running gateway without its drivers.
+pub async fn handover(args: &HandoverArgs) -> ExitCode {
+    handover::handover(args).await
+}
+
 impl Gateway {
     /// The gateway's reply, or what to tell the user and the remedy.
     async fn ask(&self, request: &Request) -> Result<Reply, String> {
         let socket = self.socket.clone().unwrap_or_else(|| control_socket(&self.config));
-        match client::ask(&socket, request).await {
+        self.understood(client::ask(&socket, request).await)
+    }
+
+    /// The same, and then waits until the gateway is gone.
+    async fn ask_and_outlive(&self, request: &Request) -> Result<Reply, String> {
+        let socket = self.socket.clone().unwrap_or_else(|| control_socket(&self.config));
+        self.understood(client::ask_and_outlive(&socket, request).await)
+    }
+
+    fn understood(&self, replied: Result<Reply, ClientError>) -> Result<Reply, String> {
+        match replied {
             Ok(Reply::Error { error }) => Err(error),
             Ok(reply) => Ok(reply),
             Err(error @ ClientError::NotRunning(_)) => {

@@ -31,10 +31,7 @@ async fn carry_out(gateway: &Gateway, request: &Request) -> ExitCode {
     let outcome = match gateway.ask(request).await {
         Ok(Reply::Outcome { outcome }) => outcome,
         Ok(_) => {
-            return print::failure(
-                "the gateway answered something else: is it another version?",
-                gateway.json,
-            );
+            return print::failure(print::ANOTHER_VERSION, gateway.json);
         }
         Err(error) => return print::failure(&error, gateway.json),
     };

@@ -84,6 +84,9 @@ pub(super) fn failure(error: &str, as_json: bool) -> ExitCode {
     self::error(&format!("sagoo-edge: {}\n", harmless(error)))
 }
 
+/// What is said when a reply is none of ours.
+pub(super) const ANOTHER_VERSION: &str = "the gateway answered something else: is it another version?";
+
 /// Prints to stderr.
 pub(super) fn error(text: &str) -> ExitCode {
     // Nobody is left to tell when stderr is closed.

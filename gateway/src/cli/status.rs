@@ -8,9 +8,10 @@ use serde_json::json;
 
 use crate::config::did_you_mean;
 use crate::control::message::{Reply, Request};
-use crate::status::{DeviceStatus, DriverStatus, Ledger, Status};
+use crate::status::{DeviceStatus, Ledger, Status};
 
 use super::StatusArgs;
+use super::drivers;
 use super::human::{age, bytes, count, value};
 use super::print::{self, Tone, harmless};
 use super::table::{Cell, table};
@@ -21,7 +22,7 @@ pub(super) async fn status(args: &StatusArgs) -> ExitCode {
     let status = match args.gateway.ask(&Request::Status).await {
         Ok(Reply::Status { status }) => status,
         Ok(_) => {
-            return print::failure("the gateway answered something else: is it another version?", as_json);
+            return print::failure(print::ANOTHER_VERSION, as_json);
         }
         Err(error) => return print::failure(&error, as_json),
     };
@@ -52,10 +53,15 @@ pub(super) fn text(status: &Status, colours: bool) -> String {
         age(status.uptime_s.saturating_mul(1_000)),
     );
     out += &northbound_and_buffer(status, colours);
+    if let Some(reload) = &status.last_reload {
+        let tone = if reload.done { Tone::Faint } else { Tone::Bad };
+        let since = age(reload.since_s.saturating_mul(1_000));
+        let told = tone.paint(&format!("{since} ago: {}", harmless(&reload.message)), colours);
+        out += &format!("reload    {told}\n");
+    }
     if !status.drivers.is_empty() {
-        let heads = ["DRIVER", "STATE", "VERSION", "PID", "RESTARTS", "SIGNED", ""];
         out += "\n";
-        out += &table(&heads, status.drivers.iter().map(driver_row).collect(), colours);
+        out += &drivers::text(&status.drivers, colours);
     }
     if !status.devices.is_empty() {
         let heads = [
@@ -118,24 +124,6 @@ fn northbound_and_buffer(status: &Status, colours: bool) -> String {
         }
     }
     out
-}
-
-fn driver_row(driver: &DriverStatus) -> Vec<Cell> {
-    let tone = match driver.state.as_str() {
-        "running" => Tone::Good,
-        "starting" | "restarting" => Tone::Warn,
-        _ => Tone::Bad,
-    };
-    let signed = if driver.signed { Cell::text("yes") } else { Cell::text("no").tone(Tone::Warn) };
-    vec![
-        Cell::text(&driver.id),
-        Cell::text(&driver.state).tone(tone),
-        Cell::text(&driver.version),
-        Cell::number(driver.pid.map(|pid| pid.to_string()).unwrap_or_default()),
-        Cell::number(count(driver.restarts.into())),
-        signed,
-        Cell::text(&driver.last_error).tone(if driver.state == "running" { Tone::Faint } else { Tone::Bad }),
-    ]
 }
 
 fn device_row(device: &DeviceStatus) -> Vec<Cell> {

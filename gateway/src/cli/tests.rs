@@ -4,9 +4,10 @@ use clap::CommandFactory as _;
 use serde_json::{Value as Json, json};
 
 use crate::commands::Verdict;
-use crate::control::message::{OutcomeReply, PointReply};
+use crate::control::message::{LeftRunning, OutcomeReply, PointReply, ReloadReply, Reloaded};
 use crate::status::{
-    BufferStatus, DeviceStatus, DriverStatus, Ledger, NorthboundStatus, PointStatus, Status,
+    BufferStatus, DeviceStatus, DriverStatus, LastReload, Ledger, NorthboundStatus, PointStatus,
+    StandbyStatus, Status,
 };
 
 use super::*;
@@ -141,6 +142,7 @@ fn sample_status() -> Status {
             ..NorthboundStatus::default()
         },
         totals: ledger,
+        last_reload: None,
     }
 }
 
@@ -165,6 +167,72 @@ samples   12 345 read = 345 suppressed + 0 dropped by the driver + 12 000 stored
           12 000 stored = 11 990 acknowledged + 7 waiting + 3 evicted + 0 parked + 0 merged
 ";
     assert_eq!(status::text(&sample_status(), false), expected);
+}
+
+#[test]
+fn what_there_is_to_say_about_a_driver_stands_below_its_line() {
+    let standby = StandbyStatus { pid: Some(43), state: "ready".into() };
+    let mut status = sample_status();
+    status.drivers[0].standby = Some(standby);
+    status.drivers[0].update = "version 0.2.0 took over; longest gap 0.4 s".into();
+    status.drivers[0].lacks = vec!["cgroup: not delegated".into()];
+    status.drivers.push(DriverStatus {
+        id: "serial".into(),
+        state: "quarantined".into(),
+        last_error: "it ended 5 times".into(),
+        last_lines: vec!["thread panicked\x1b[2J".into()],
+        restarts: 5,
+        signed: true,
+        ..DriverStatus::default()
+    });
+    let expected = "\
+DRIVER  STATE        VERSION  PID  STANDBY   RESTARTS  SIGNED
+modbus  running      0.1.0     42  ready 43         0  no
+serial  quarantined                                 5  yes     it ended 5 times
+modbus: version 0.2.0 took over; longest gap 0.4 s
+modbus: not confined by cgroup: not delegated
+serial: | thread panicked\u{fffd}[2J
+";
+    let shown = status::text(&status, false);
+    assert!(shown.contains(expected), "{shown}");
+}
+
+#[test]
+fn a_reload_that_was_refused_stands_out_in_the_status() {
+    let message = "1 mistake; nothing changed, the gateway runs as before".to_owned();
+    let last_reload = Some(LastReload { done: false, message, since_s: 75, boot_ns: 0 });
+    let shown = status::text(&Status { last_reload, ..sample_status() }, false);
+    assert!(shown.contains("\nreload    1 min 15 s ago: 1 mistake; nothing changed"), "{shown}");
+}
+
+#[test]
+fn a_reload_shows_its_mistakes_its_changes_and_how_it_ended() {
+    let reply = ReloadReply {
+        result: Reloaded::Applied,
+        message: "the new configuration runs: 1 connection, 1 device, 1 point".into(),
+        changes: vec!["[device.a] is new".into()],
+        problems: Vec::new(),
+        text: String::new(),
+    };
+    let expected = "[device.a] is new\nthe new configuration runs: 1 connection, 1 device, 1 point\n";
+    assert_eq!(reload::text(&reply, false), expected);
+    let refused = ReloadReply {
+        result: Reloaded::Refused,
+        text: "gateway.toml:2:1: wrong\n  |\n2 | \tx\x1b[2J\n  | \t^\n".into(),
+        changes: Vec::new(),
+        message: "1 mistake; nothing changed".into(),
+        ..reply
+    };
+    let expected = "gateway.toml:2:1: wrong\n  |\n2 |  x\u{fffd}[2J\n  |  ^\n\n1 mistake; nothing changed\n";
+    assert_eq!(reload::text(&refused, false), expected);
+}
+
+#[test]
+fn a_handover_says_who_is_left() {
+    let left = [LeftRunning { id: "modbus".into(), pid: 42 }, LeftRunning { id: "serial".into(), pid: 43 }];
+    let expected = "the gateway has ended; left running: modbus (pid 42), serial (pid 43)\n";
+    assert_eq!(handover::text(&left), expected);
+    assert_eq!(handover::text(&[]), "the gateway has ended; no driver is left running\n");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::fmt;
 use std::time::Duration;
 
 use sagoo_edge_proto::sample::Value;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 mod router;
 
@@ -125,6 +125,7 @@ pub struct PointOutcome {
 #[derive(Debug, Clone)]
 pub struct Handle {
     queue: mpsc::Sender<(Request, oneshot::Sender<Outcome>)>,
+    running: watch::Receiver<usize>,
 }
 
 impl Handle {
@@ -135,6 +136,12 @@ impl Handle {
             return Outcome::failed(Verdict::Refused, "the gateway is stopping");
         }
         answer.await.unwrap_or_else(|_| Outcome::failed(Verdict::Unknown, "the gateway is stopping"))
+    }
+
+    /// Waits until no command is being carried out.
+    pub async fn idle(&self) {
+        // the task has ended: nothing is carried out any more
+        let _ = self.running.clone().wait_for(|running| *running == 0).await;
     }
 }
 

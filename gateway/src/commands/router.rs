@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sagoo_edge_proto::clock;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -60,11 +60,14 @@ pub struct Router {
     /// Counts what lasts, across restarts.
     taken: u64,
     running: JoinSet<(String, bool, Outcome)>,
+    /// How many are running, for [`Handle::idle`].
+    busy: watch::Sender<usize>,
 }
 
 /// A door and the task behind it.
 pub fn router(routes: Routes, state: state::Handle) -> (Handle, Router) {
     let (sender, queue) = mpsc::channel(QUEUE);
+    let (busy, running) = watch::channel(0);
     let router = Router {
         queue,
         routes,
@@ -73,8 +76,9 @@ pub fn router(routes: Routes, state: state::Handle) -> (Handle, Router) {
         order: VecDeque::new(),
         taken: 0,
         running: JoinSet::new(),
+        busy,
     };
-    (Handle { queue: sender }, router)
+    (Handle { queue: sender, running }, router)
 }
 
 impl Router {
@@ -94,6 +98,7 @@ impl Router {
                     }
                 }
             }
+            self.busy.send_replace(self.running.len());
         }
     }
 
@@ -296,6 +301,19 @@ mod tests {
             (Verdict::Refused, true)
         );
         assert!(dispatched.try_recv().is_err());
+    }
+
+    #[tokio::test]
+    async fn idle_is_when_the_last_command_has_its_outcome() {
+        let (handle, mut dispatched, _dir) = setup();
+        handle.idle().await;
+        let asking = handle.clone();
+        let asked = tokio::spawn(async move { asking.execute(write("1", "boiler", 10)).await });
+        let dispatch = dispatched.recv().await.unwrap();
+        assert!(tokio::time::timeout(Duration::from_millis(20), handle.idle()).await.is_err());
+        dispatch.reply.send(applied()).unwrap();
+        handle.idle().await;
+        assert_eq!(asked.await.unwrap(), applied());
     }
 
     #[tokio::test]

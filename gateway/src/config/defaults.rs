@@ -44,10 +44,21 @@ pub const BUFFER_SYNC: Duration = Duration::from_secs(1);
 /// Range of `[buffer] sync` when it is an interval.
 pub const SYNC_RANGE: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(60);
 
-/// `[drivers] dirs`
-pub const DRIVER_DIRS: [&str; 2] = ["/usr/lib/sagoo-edge/drivers", "/var/lib/sagoo-edge/drivers"];
+/// `[drivers] dirs`: what was installed on this box goes before what came with the gateway.
+pub const DRIVER_DIRS: [&str; 2] = ["/var/lib/sagoo-edge/drivers", "/usr/lib/sagoo-edge/drivers"];
 /// `[drivers] trusted_keys`
 pub const TRUSTED_KEYS: &str = "/etc/sagoo-edge/trusted-keys";
+/// `[drivers] run_dir`
+pub const DRIVERS_RUN_DIR: &str = "/run/sagoo-edge";
+/// `[drivers] orphan_grace`
+pub const ORPHAN_GRACE: Duration = Duration::from_secs(600);
+/// Range of `[drivers] orphan_grace`: long enough for a restart of the gateway, and short enough that
+/// what an orphan keeps in memory is bounded by more than its own limits.
+pub const ORPHAN_GRACE_RANGE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3_600);
+/// Range of `[drivers] memory_max`: no driver starts with less.
+pub const MEMORY_RANGE: RangeInclusive<u64> = 8 << 20..=1 << 40;
+/// Range of `[drivers] cpu_max`, percent of one core.
+pub const CPU_RANGE: RangeInclusive<u32> = 1..=12_800;
 
 /// `[control] socket`
 pub const CONTROL_SOCKET: &str = "/run/sagoo-edge/control.sock";

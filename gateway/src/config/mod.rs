@@ -8,7 +8,8 @@
 //! - [`defaults`]: what holds when a key is left out (`sample.toml` is the documentation);
 //! - `raw`: the files as they are, one tree with spans;
 //! - `check`: from the tree to the types, section by section;
-//! - [`problem`] and [`place`]: a mistake, and where it stands.
+//! - [`problem`] and [`place`]: a mistake, and where it stands;
+//! - [`change`]: what a new configuration does to the one that runs.
 
 use std::path::{Path, PathBuf};
 
@@ -16,6 +17,7 @@ pub use place::Sources;
 pub use problem::{DriverProblem, Problem};
 pub use types::Config;
 
+pub mod change;
 mod check;
 pub mod defaults;
 mod place;
@@ -40,6 +42,25 @@ pub struct Loaded {
     pub sources: Sources,
 }
 
+impl Loaded {
+    /// Adds what drivers found in their parts, each at its place.
+    pub fn add(&mut self, found: Vec<DriverProblem>) {
+        for problem in found {
+            let problem = self.sources.problem(problem);
+            // Two drivers, or two devices of a model, may say the same.
+            if !self.problems.contains(&problem) {
+                self.problems.push(problem);
+            }
+        }
+        self.sources.sort(&mut self.problems);
+    }
+
+    /// What must not run: everything but warnings.
+    pub fn mistakes(&self) -> impl Iterator<Item = &Problem> {
+        self.problems.iter().filter(|problem| !problem.warning)
+    }
+}
+
 /// Reads and checks the configuration in `dir`.
 pub fn load(dir: &Path) -> Loaded {
     let mut report = problem::Report::default();
@@ -60,6 +81,21 @@ pub fn control_socket(dir: &Path) -> PathBuf {
     let files = raw::file::read_all(dir, &mut report);
     let tree = raw::tree::parse_all(&files, &mut report);
     check::control(&tree, dir, &mut report).socket
+}
+
+/// Where drivers are and who is trusted, according to the configuration in `dir`, mistakes elsewhere
+/// or not; the defaults where there is none.
+pub fn drivers(dir: Option<&Path>) -> Result<types::DriversConfig, Vec<Problem>> {
+    let mut report = problem::Report::default();
+    let files = dir.map(|dir| raw::file::read_all(dir, &mut report)).unwrap_or_default();
+    let dir = dir.unwrap_or(Path::new(""));
+    let tree = raw::tree::parse_all(&files, &mut report);
+    let sources = Sources::new(dir, files, tree);
+    let drivers = check::drivers(sources.tree(), dir, &mut report);
+    match report.is_clean() {
+        true => Ok(drivers),
+        false => Err(report.into_problems(&sources)),
+    }
 }
 
 /// `did you mean "scale"?`, when one of the words is near enough to be meant.

@@ -77,7 +77,7 @@ fn the_sample_shows_the_defaults() {
     let spelled_out = valid(&sample(&["# "]));
     assert_eq!(format!("{as_is:#?}"), format!("{spelled_out:#?}"));
     let shown = sample(&[]).lines().filter(|line| line.starts_with("# ")).count();
-    assert_eq!(shown, 14, "every default is shown once");
+    assert_eq!(shown, 16, "every default is shown once");
     assert_eq!(as_is.sagoo.heartbeat, defaults::HEARTBEAT);
     assert_eq!(as_is.buffer.sync, Sync::Interval(Duration::from_secs(1)));
     assert_eq!(as_is.sagoo.client_id, "gw-0001");
@@ -90,6 +90,9 @@ fn the_samples_example_is_read_key_by_key() {
     assert_eq!(config.sagoo.profile, Profile::Community);
     assert_eq!(config.sagoo.password.as_deref(), Some(Path::new("/etc/sagoo-edge/secrets/mqtt")));
     assert_eq!(config.connections["hall"].settings, json!({"tcp": {"host": "192.168.1.40", "port": 502}}));
+    assert!(config.connections["hall"].standby);
+    assert_eq!(config.drivers.user.as_deref(), Some("sagoo-driver"));
+    assert_eq!((config.drivers.memory_max, config.drivers.cpu_max), (Some(64 << 20), Some(50)));
     let model = &config.models["em24"];
     assert_eq!(model.version, 3);
     assert_eq!(

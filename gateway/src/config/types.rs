@@ -12,7 +12,7 @@ use serde_json::Value as Json;
 use crate::row::Identity;
 
 /// All of it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Config {
     /// `[gateway]`
     pub gateway: GatewayConfig,
@@ -47,7 +47,7 @@ impl Config {
 }
 
 /// The gateway as a device of the platform.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct GatewayConfig {
     /// Its keys on the platform.
     pub identity: Identity,
@@ -78,7 +78,7 @@ pub enum GatewayProperty {
 }
 
 /// The platform.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct SagooConfig {
     /// Where its broker is.
     pub broker: Broker,
@@ -135,7 +135,7 @@ impl Profile {
 }
 
 /// Store and forward.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct BufferConfig {
     /// Directory; `state/` inside it holds small values.
     pub dir: PathBuf,
@@ -155,7 +155,7 @@ pub enum Sync {
 }
 
 /// Where drivers come from.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct DriversConfig {
     /// Searched in order for `driver-<id>`.
     pub dirs: Vec<PathBuf>,
@@ -163,10 +163,21 @@ pub struct DriversConfig {
     pub trusted_keys: PathBuf,
     /// Drivers that run without a signature; status shows them.
     pub allow_unsigned: Vec<String>,
+    /// What lives as long as driver processes: their records in `drivers/`, their sockets and
+    /// temporary files in `plugins/`.
+    pub run_dir: PathBuf,
+    /// A driver whose gateway is gone polls on for this long, then ends itself.
+    pub orphan_grace: Duration,
+    /// System user that drivers run as; `None`: the gateway's.
+    pub user: Option<String>,
+    /// Most bytes one driver may have in memory.
+    pub memory_max: Option<u64>,
+    /// Most of the processor one driver may take, in percent of one core.
+    pub cpu_max: Option<u32>,
 }
 
 /// The command line's door.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ControlConfig {
     /// Unix socket that only its user may open.
     pub socket: PathBuf,
@@ -177,7 +188,9 @@ pub struct ControlConfig {
 pub struct ConnectionConfig {
     /// Which driver speaks on it.
     pub driver: String,
-    /// The driver's part, without `driver`.
+    /// A second process of that driver stands by, configured and without open lines.
+    pub standby: bool,
+    /// The driver's part, without `driver` and `standby`.
     pub settings: Json,
 }
 

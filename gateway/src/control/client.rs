@@ -3,10 +3,13 @@
 //! Always true: every error says which socket it was and what to do.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::UnixStream;
 use tokio::time::timeout;
@@ -15,8 +18,11 @@ use super::message::{Reply, Request};
 
 /// Longest reply: the status of a million points fits.
 const MAX_REPLY_BYTES: u64 = 256 * 1024 * 1024;
-/// The gateway answers everything well within this time.
-const REPLY_TIMEOUT: Duration = Duration::from_secs(20);
+/// The gateway answers everything in time, if only with an error; this much later it will not.
+const REPLY_TIMEOUT: Duration = Duration::from_secs(8);
+
+/// A gateway that ends is gone within this time, its last sync on a slow disk included.
+const ENDING: Duration = Duration::from_secs(40);
 
 /// Why there is no reply.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +38,12 @@ pub enum ClientError {
         /// `user "sagoo-edge"`, as far as it can be seen.
         owner: String,
     },
+    /// It answered that it ends, and did not.
+    #[error("the gateway (pid {pid}) still runs after {} s; its log says more", ENDING.as_secs())]
+    StillThere {
+        /// Its process.
+        pid: i32,
+    },
     /// Ask again; the gateway's log says more.
     #[error("talking to the gateway at {}: {source}", path.display())]
     Broken {
@@ -45,23 +57,50 @@ pub enum ClientError {
 /// Asks the gateway behind `socket`.
 pub async fn ask(socket: &Path, request: &Request) -> Result<Reply, ClientError> {
     let broken = |source| ClientError::Broken { path: socket.to_owned(), source };
-    let asked = timeout(REPLY_TIMEOUT, exchange(socket, request)).await;
+    let asked = timeout(request.answered_within() + REPLY_TIMEOUT, exchange(socket, request)).await;
     let asked = asked.unwrap_or_else(|_| Err(broken(io::Error::other("no answer in time"))))?;
     serde_json::from_slice(&asked)
         .map_err(|error| broken(io::Error::other(format!("unreadable reply: {error}"))))
 }
 
-async fn exchange(socket: &Path, request: &Request) -> Result<Vec<u8>, ClientError> {
+/// Asks for something that ends the gateway, and waits until its process is gone. A reply that is an
+/// error ends nothing and is not waited for.
+pub async fn ask_and_outlive(socket: &Path, request: &Request) -> Result<Reply, ClientError> {
     let broken = |source| ClientError::Broken { path: socket.to_owned(), source };
-    let mut stream = UnixStream::connect(socket).await.map_err(|error| match error.kind() {
+    let process = connect(socket).await?.peer_cred().map_err(broken)?.pid().and_then(Pid::from_raw);
+    // taken before it can end, so that it is never another process of that number
+    let watched = process.map(|pid| (pid, pidfd_open(pid, PidfdFlags::empty())));
+    let reply = ask(socket, request).await?;
+    if let (Some((pid, Ok(process))), false) = (watched, matches!(reply, Reply::Error { .. })) {
+        let gone = tokio::task::spawn_blocking(move || ends(&process)).await;
+        if !gone.map_err(|error| broken(error.into()))?.map_err(broken)? {
+            return Err(ClientError::StillThere { pid: pid.as_raw_nonzero().get() });
+        }
+    }
+    Ok(reply)
+}
+
+/// Whether the process ends within [`ENDING`].
+fn ends(process: &OwnedFd) -> io::Result<bool> {
+    let within = Timespec { tv_sec: ENDING.as_secs() as i64, tv_nsec: 0 };
+    Ok(poll(&mut [PollFd::new(process, PollFlags::IN)], Some(&within))? > 0)
+}
+
+async fn connect(socket: &Path) -> Result<UnixStream, ClientError> {
+    UnixStream::connect(socket).await.map_err(|error| match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
             ClientError::NotRunning(socket.to_owned())
         }
         io::ErrorKind::PermissionDenied => {
             ClientError::Denied { path: socket.to_owned(), owner: owner(socket) }
         }
-        _ => broken(error),
-    })?;
+        _ => ClientError::Broken { path: socket.to_owned(), source: error },
+    })
+}
+
+async fn exchange(socket: &Path, request: &Request) -> Result<Vec<u8>, ClientError> {
+    let broken = |source| ClientError::Broken { path: socket.to_owned(), source };
+    let mut stream = connect(socket).await?;
     let mut line = serde_json::to_vec(request).map_err(|error| broken(error.into()))?;
     line.push(b'\n');
     // A gateway with too many clients answers and closes before it reads: its answer counts.

@@ -2,6 +2,8 @@
 //!
 //! Always true: both sides use these types, so that what one writes the other reads.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 
@@ -9,6 +11,9 @@ use crate::commands::{Outcome, Verdict};
 use crate::status::Status;
 
 use super::value;
+
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(12);
+const RELOAD_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// One line to the gateway.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -31,6 +36,21 @@ pub enum Request {
         /// By name of the point.
         values: Map<String, Json>,
     },
+    /// Read the configuration again and go on with it.
+    Reload,
+    /// End, and leave the drivers running for the next gateway.
+    Handover,
+}
+
+impl Request {
+    /// An answer that takes longer is replaced by an error. Commands answer shortly after their
+    /// deadline; before a reload every driver checks its part.
+    pub fn answered_within(&self) -> Duration {
+        match self {
+            Self::Status | Self::Read { .. } | Self::Write { .. } | Self::Handover => ANSWER_TIMEOUT,
+            Self::Reload => RELOAD_TIMEOUT,
+        }
+    }
 }
 
 /// One line back.
@@ -46,6 +66,16 @@ pub enum Reply {
     Outcome {
         /// What became of it.
         outcome: OutcomeReply,
+    },
+    /// To `reload`.
+    Reload {
+        /// What became of it.
+        reload: ReloadReply,
+    },
+    /// To `handover`: the gateway ends now.
+    Handover {
+        /// Processes that are left running.
+        drivers: Vec<LeftRunning>,
     },
     /// The request was not understood, or could not be answered.
     Error {
@@ -78,6 +108,51 @@ pub struct PointReply {
     pub message: String,
     /// Read: the value. Write: what read back.
     pub value: Option<Json>,
+}
+
+/// What became of a reload.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ReloadReply {
+    /// How it ended.
+    pub result: Reloaded,
+    /// In one sentence, for people.
+    pub message: String,
+    /// What the new configuration changes, one table each.
+    pub changes: Vec<String>,
+    /// Mistakes and warnings, as `check --json` has them.
+    pub problems: Vec<Json>,
+    /// The same as `check` prints them, without colours.
+    pub text: String,
+}
+
+/// How a reload ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Reloaded {
+    /// The new configuration runs.
+    Applied,
+    /// It says the same as the one that runs.
+    Unchanged,
+    /// It has mistakes; nothing changed.
+    Refused,
+    /// It could not be started; the old one runs again.
+    Restored,
+}
+
+impl Reloaded {
+    /// Whether what the files say is what runs.
+    pub fn is_done(self) -> bool {
+        matches!(self, Self::Applied | Self::Unchanged)
+    }
+}
+
+/// A driver process that outlives its gateway.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftRunning {
+    /// Driver id.
+    pub id: String,
+    /// Process id.
+    pub pid: u32,
 }
 
 impl OutcomeReply {

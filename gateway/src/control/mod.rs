@@ -4,8 +4,10 @@
 //! client → {"request":"status"}                                        one JSON object, one line
 //! client → {"request":"read","device":"meter-3a","points":["voltage"]}
 //! client → {"request":"write","device":"meter-3a","values":{"limit":16}}
+//! client → {"request":"reload"}                                        also: handover
 //! gateway → {"reply":"status","status":{…}}                             one line each, in order
 //! gateway → {"reply":"outcome","outcome":{…}}
+//! gateway → {"reply":"reload","reload":{…}}
 //! gateway → {"reply":"error","error":"…"}
 //! ```
 //!
@@ -33,7 +35,8 @@ use crate::commands::{Action, Outcome, Request as Command, audit};
 use crate::config::types::ControlConfig;
 use crate::status::Status;
 
-use self::message::{OutcomeReply, Reply, Request};
+use self::message::{LeftRunning, OutcomeReply, ReloadReply, Reply, Request};
+pub use self::socket::Socket;
 
 pub mod client;
 pub mod message;
@@ -48,36 +51,27 @@ const MAX_LINE_BYTES: u64 = 64 * 1024;
 const MAX_CLIENTS: usize = 8;
 /// A command from here is never executed later than this.
 const COMMAND_DEADLINE: Duration = Duration::from_secs(10);
-/// An answer that takes longer is replaced by an error; commands answer shortly after their deadline.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(12);
 /// A client that says nothing, or does not take its answer, for this long is let go.
 const CLIENT_TIMEOUT: Duration = Duration::from_secs(30);
+/// What is being answered when the door closes gets this long to be said.
+const LAST_ANSWERS: Duration = Duration::from_millis(200);
 /// Pause after the kernel could not give us another connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
-type Answer<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+/// An answer on its way.
+pub type Answer<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// What is behind the door.
 #[derive(Clone)]
 pub struct Door {
-    status: Arc<dyn Fn() -> Answer<Status> + Send + Sync>,
-    execute: Arc<dyn Fn(Command) -> Answer<Outcome> + Send + Sync>,
-}
-
-impl Door {
-    /// `status` builds the tree, `execute` carries out one command.
-    pub fn new<S, SF, E, EF>(status: S, execute: E) -> Self
-    where
-        S: Fn() -> SF + Send + Sync + 'static,
-        SF: Future<Output = Status> + Send + 'static,
-        E: Fn(Command) -> EF + Send + Sync + 'static,
-        EF: Future<Output = Outcome> + Send + 'static,
-    {
-        Self {
-            status: Arc::new(move || Box::pin(status())),
-            execute: Arc::new(move |command| Box::pin(execute(command))),
-        }
-    }
+    /// Builds the status tree.
+    pub status: Arc<dyn Fn() -> Answer<Status> + Send + Sync>,
+    /// Carries out one command.
+    pub execute: Arc<dyn Fn(Command) -> Answer<Outcome> + Send + Sync>,
+    /// Reads the configuration again; an error means that it could not even be tried.
+    pub reload: Arc<dyn Fn() -> Answer<Result<ReloadReply, String>> + Send + Sync>,
+    /// Ends the gateway without its drivers.
+    pub handover: Arc<dyn Fn() -> Answer<Result<Vec<LeftRunning>, String>> + Send + Sync>,
 }
 
 impl fmt::Debug for Door {
@@ -86,11 +80,15 @@ impl fmt::Debug for Door {
     }
 }
 
-/// Opens the socket and answers until `stop`; then the socket is gone. An error means the socket
-/// could not be opened.
-pub async fn serve(config: ControlConfig, door: Door, stop: CancellationToken) -> anyhow::Result<()> {
+/// Opens the socket; an error says why that could not be done.
+pub async fn open(config: &ControlConfig) -> anyhow::Result<Socket> {
     let socket = socket::open(&config.socket).await?;
     tracing::info!(socket = %config.socket.display(), "control socket is open");
+    Ok(socket)
+}
+
+/// Answers until `stop`; then the socket is gone, and what was being answered is said if it comes soon.
+pub async fn serve(socket: Socket, door: Door, stop: CancellationToken) -> anyhow::Result<()> {
     let mut clients = JoinSet::new();
     loop {
         tokio::select! {
@@ -99,16 +97,18 @@ pub async fn serve(config: ControlConfig, door: Door, stop: CancellationToken) -
             Some(_) = clients.join_next() => {}
             accepted = socket.listener.accept() => match accepted {
                 Ok((stream, _)) if clients.len() < MAX_CLIENTS => {
-                    clients.spawn(client(stream, door.clone()));
+                    clients.spawn(client(stream, door.clone(), stop.clone()));
                 }
                 Ok((stream, _)) => turn_away(&stream),
                 Err(error) => {
-                    tracing::warn!(%error, socket = %config.socket.display(), "control socket takes no client");
+                    tracing::warn!(%error, socket = %socket.path.display(), "control socket takes no client");
                     sleep(ACCEPT_PAUSE).await;
                 }
             },
         }
     }
+    drop(socket);
+    let _ = timeout(LAST_ANSWERS, async { while clients.join_next().await.is_some() {} }).await;
     clients.shutdown().await;
     Ok(())
 }
@@ -119,15 +119,18 @@ fn turn_away(stream: &UnixStream) {
     let _ = stream.try_write(&reply.to_line());
 }
 
-/// Answers one client, line by line.
-async fn client(stream: UnixStream, door: Door) {
+/// Answers one client, line by line; the door's closing ends it between two lines.
+async fn client(stream: UnixStream, door: Door, stop: CancellationToken) {
     let (read, mut write) = stream.into_split();
     let mut read = BufReader::new(read);
     let mut line = Vec::new();
     loop {
         line.clear();
         let mut bounded = (&mut read).take(MAX_LINE_BYTES + 1);
-        let read = timeout(CLIENT_TIMEOUT, bounded.read_until(b'\n', &mut line)).await;
+        let read = tokio::select! {
+            read = timeout(CLIENT_TIMEOUT, bounded.read_until(b'\n', &mut line)) => read,
+            () = stop.cancelled() => return,
+        };
         if !matches!(read, Ok(Ok(1..))) {
             return;
         }
@@ -144,10 +147,11 @@ async fn client(stream: UnixStream, door: Door) {
 }
 
 async fn answer(door: &Door, line: &[u8]) -> Reply {
-    let request = match serde_json::from_slice(line) {
+    let request: Request = match serde_json::from_slice(line) {
         Ok(request) => request,
         Err(error) => return Reply::error(format!("not a request: {error}")),
     };
+    let within = request.answered_within();
     let answer = async {
         match request {
             Request::Status => Reply::Status { status: Box::new((door.status)().await) },
@@ -156,11 +160,18 @@ async fn answer(door: &Door, line: &[u8]) -> Reply {
                 Ok(values) => execute(door, device, Action::Write(values)).await,
                 Err(error) => Reply::error(error),
             },
+            Request::Reload => match (door.reload)().await {
+                Ok(reload) => Reply::Reload { reload },
+                Err(error) => Reply::error(error),
+            },
+            Request::Handover => match (door.handover)().await {
+                Ok(drivers) => Reply::Handover { drivers },
+                Err(error) => Reply::error(error),
+            },
         }
     };
-    timeout(ANSWER_TIMEOUT, answer)
-        .await
-        .unwrap_or_else(|_| Reply::error(format!("no answer within {} s", ANSWER_TIMEOUT.as_secs())))
+    let answered = timeout(within, answer).await;
+    answered.unwrap_or_else(|_| Reply::error(format!("no answer within {} s", within.as_secs())))
 }
 
 fn written(

@@ -33,9 +33,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The open door; closing removes it.
 #[derive(Debug)]
-pub(super) struct Socket {
+pub struct Socket {
     pub(super) listener: UnixListener,
-    path: PathBuf,
+    pub(super) path: PathBuf,
     /// Device and inode, to know our own again.
     identity: (u64, u64),
 }

@@ -40,7 +40,7 @@ fn socket_in(dir: &Path) -> PathBuf {
 /// Writes back what is written, and answers reads with one value of each kind.
 fn echo() -> Door {
     let status = || async { Status { gateway: "gw-0001".into(), uptime_s: u64::MAX, ..Status::default() } };
-    Door::new(status, |command: Command| async move {
+    door(status, |command: Command| async move {
         assert!(command.id.starts_with("cli-"));
         assert!(command.deadline_boot_ns > clock::boot_ns());
         let points = match command.action {
@@ -57,14 +57,28 @@ fn echo() -> Door {
     })
 }
 
+/// Reloads are refused with a reason, handovers leave one driver.
+fn door<SF, EF>(
+    status: impl Fn() -> SF + Send + Sync + 'static,
+    execute: impl Fn(Command) -> EF + Send + Sync + 'static,
+) -> Door
+where
+    SF: Future<Output = Status> + Send + 'static,
+    EF: Future<Output = Outcome> + Send + 'static,
+{
+    Door {
+        status: Arc::new(move || Box::pin(status())),
+        execute: Arc::new(move |command| Box::pin(execute(command))),
+        reload: Arc::new(|| Box::pin(async { Err("too many reloads wait".to_owned()) })),
+        handover: Arc::new(|| Box::pin(async { Ok(vec![LeftRunning { id: "modbus".into(), pid: 42 }]) })),
+    }
+}
+
 async fn serving(dir: tempfile::TempDir, door: Door) -> Rig {
     let stop = CancellationToken::new();
     let socket = socket_in(dir.path());
-    let served = tokio::spawn(serve(ControlConfig { socket: socket.clone() }, door, stop.clone()));
-    while UnixStream::connect(&socket).await.is_err() {
-        assert!(!served.is_finished(), "{:?}", served.await);
-        tokio::task::yield_now().await;
-    }
+    let open = open(&ControlConfig { socket }).await.unwrap();
+    let served = tokio::spawn(serve(open, door, stop.clone()));
     Rig { dir, stop, served }
 }
 
@@ -181,7 +195,7 @@ async fn one_client_too_many_is_told_so() {
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_never_comes_is_an_error() {
     let forever = || std::future::pending::<Status>();
-    let door = Door::new(forever, |_| std::future::pending::<Outcome>());
+    let door = door(forever, |_| std::future::pending::<Outcome>());
     let rig = serving(tempfile::tempdir().unwrap(), door).await;
     let Reply::Error { error } = client::ask(&rig.socket(), &Request::Status).await.unwrap() else {
         panic!()
@@ -194,7 +208,7 @@ async fn an_answer_that_never_comes_is_an_error() {
 async fn stopping_does_not_wait_for_a_client() {
     let started = Arc::new(Notify::new());
     let begun = started.clone();
-    let door = Door::new(
+    let door = door(
         move || {
             let begun = begun.clone();
             async move {
@@ -213,6 +227,44 @@ async fn stopping_does_not_wait_for_a_client() {
 }
 
 #[tokio::test]
+async fn what_is_being_answered_when_the_door_closes_is_said() {
+    let (asked, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (begun, wait) = (asked.clone(), go.clone());
+    let slow = move || {
+        let (begun, wait) = (begun.clone(), wait.clone());
+        async move {
+            begun.notify_one();
+            wait.notified().await;
+            Status::default()
+        }
+    };
+    let rig = serving(tempfile::tempdir().unwrap(), door(slow, |_| std::future::pending::<Outcome>())).await;
+    let (mut raw, mut idle) = (Raw::connect(&rig).await, Raw::connect(&rig).await);
+    raw.send(b"{\"request\":\"status\"}\n").await;
+    asked.notified().await;
+    rig.stop.cancel();
+    go.notify_one();
+    assert_eq!(raw.line().await["reply"], "status");
+    assert_eq!(idle.line().await, Json::Null, "nobody waits for one that asks nothing");
+    assert!(!rig.socket().exists());
+    rig.stop().await.1.unwrap();
+}
+
+#[tokio::test]
+async fn reload_and_handover_go_through_the_door() {
+    let rig = rig().await;
+    let Reply::Error { error } = client::ask(&rig.socket(), &Request::Reload).await.unwrap() else {
+        panic!()
+    };
+    assert_eq!(error, "too many reloads wait");
+    let Reply::Handover { drivers } = client::ask(&rig.socket(), &Request::Handover).await.unwrap() else {
+        panic!()
+    };
+    assert_eq!(drivers, [LeftRunning { id: "modbus".into(), pid: 42 }]);
+    rig.stop().await.1.unwrap();
+}
+
+#[tokio::test]
 async fn the_socket_of_a_dead_gateway_is_replaced() {
     let dir = tempfile::tempdir().unwrap();
     fs::create_dir(dir.path().join("run")).unwrap();
@@ -226,7 +278,7 @@ async fn the_socket_of_a_dead_gateway_is_replaced() {
 async fn the_socket_of_a_living_gateway_is_left_alone() {
     let rig = rig().await;
     let config = ControlConfig { socket: rig.socket() };
-    let error = serve(config, echo(), CancellationToken::new()).await.unwrap_err();
+    let error = open(&config).await.unwrap_err();
     assert!(error.to_string().contains("another gateway answers at"), "{error:#}");
     assert!(client::ask(&rig.socket(), &Request::Status).await.is_ok());
     rig.stop().await.1.unwrap();

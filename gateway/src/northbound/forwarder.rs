@@ -68,6 +68,7 @@ pub async fn run(setup: Setup, stop: CancellationToken) -> anyhow::Result<()> {
         row_spacing: setup.config.row_spacing,
         read_ahead_bytes: READ_AHEAD_BYTES,
         run: fastrand::u64(..),
+        said: setup.said.borrow().clone(),
     };
     let mut flight = Flight::new(options, Instant::now().into_std());
     let keys =
@@ -89,7 +90,7 @@ pub async fn run(setup: Setup, stop: CancellationToken) -> anyhow::Result<()> {
     let link_stop = CancellationToken::new();
     let mut tasks = JoinSet::new();
     tasks.spawn(link.run(link_stop.clone()));
-    let mut online = setup.online;
+    let (mut online, said) = (setup.online, setup.said);
     flight.set_online(&online.borrow_and_update());
     let mut forwarder = Forwarder {
         flight,
@@ -109,6 +110,7 @@ pub async fn run(setup: Setup, stop: CancellationToken) -> anyhow::Result<()> {
         forwarder.last_acks().await;
     }
     link_stop.cancel();
+    said.send_replace(forwarder.flight.said(Instant::now().into_std()));
     drop(forwarder);
     if timeout(LINK_STOP, tasks.join_next()).await.is_err() {
         tracing::warn!("the connection to the broker did not end in time");

@@ -28,6 +28,7 @@ use sagoo_edge_proto::clock;
 use tokio::sync::watch;
 
 pub use forwarder::run;
+pub use sagoo::flight::Said;
 
 use crate::config::types::{GatewayConfig, SagooConfig};
 use crate::row::Identity;
@@ -53,6 +54,8 @@ pub struct Setup {
     pub online: watch::Receiver<HashSet<String>>,
     /// Of the gateway.
     pub version: &'static str,
+    /// What was said lately by the one before us, and at the end by us.
+    pub said: watch::Sender<Said>,
 }
 
 /// A device as the platform sees it.

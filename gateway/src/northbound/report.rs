@@ -116,6 +116,7 @@ mod tests {
             row_spacing: Duration::from_millis(250),
             read_ahead_bytes: 0,
             run: 1,
+            said: Default::default(),
         };
         Flight::new(options, now.into_std())
     }

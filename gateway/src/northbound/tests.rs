@@ -119,6 +119,7 @@ impl Gateway {
             status,
             online: online_seen,
             version: "9.9.9",
+            said: watch::Sender::default(),
         };
         let task = tokio::spawn(run(setup, stop.clone()));
         Self { pipeline, doors, status: status_seen, stop, task, _dir: dir, _online: online }

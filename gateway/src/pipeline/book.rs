@@ -8,8 +8,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use prost::Message;
+use sagoo_edge_buffer::Origin;
 
 use super::handle::Fate;
+use super::taken::{Instance, KeptProcess, Taken};
 use crate::status::Ledger;
 
 /// Totals per device and what is unsettled per segment.
@@ -20,6 +22,8 @@ pub struct Book {
     segments: BTreeMap<u64, HashMap<Arc<str>, Open>>,
     /// Never goes back.
     floor: u64,
+    /// What was taken of whom.
+    pub taken: Taken,
 }
 
 #[derive(Debug, Default, Clone)]
@@ -40,6 +44,8 @@ struct Open {
 struct Detail {
     #[prost(message, repeated, tag = "1")]
     accounts: Vec<KeptAccount>,
+    #[prost(message, repeated, tag = "2")]
+    processes: Vec<KeptProcess>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -60,12 +66,22 @@ struct KeptAccount {
     parked: u64,
     #[prost(uint64, tag = "8")]
     merged: u64,
+    /// Place in `processes`, from 1, of the one that `dropped_total` is of.
+    #[prost(uint32, tag = "9")]
+    dropped_of: u32,
+    #[prost(uint64, tag = "10")]
+    dropped_total: u64,
 }
 
 impl Book {
     /// From a cursor; an unreadable detail means that nothing is known to be settled.
     pub fn restore(floor: u64, detail: &[u8]) -> Self {
         let kept = Detail::decode(detail).unwrap_or_default();
+        let dropped = kept
+            .accounts
+            .iter()
+            .map(|account| (account.device.as_str().into(), (account.dropped_of, account.dropped_total)));
+        let taken = Taken::restore(kept.processes, &dropped.collect::<Vec<_>>());
         let accounts = kept.accounts.into_iter().map(|kept| {
             let stored = kept.acknowledged + kept.evicted + kept.parked + kept.merged;
             let ledger = Ledger {
@@ -81,7 +97,24 @@ impl Book {
             };
             (kept.device.as_str().into(), Account { position: kept.position, ledger })
         });
-        Self { accounts: accounts.collect(), segments: BTreeMap::new(), floor }
+        Self { accounts: accounts.collect(), segments: BTreeMap::new(), floor, taken }
+    }
+
+    /// A batch is taken: its rows, if it has any, are written next, and what says nothing new is counted.
+    pub fn take(&mut self, origin: Origin, rows: bool, suppressed: Vec<(Arc<str>, u64)>) {
+        for (device, samples) in &suppressed {
+            self.suppressed(device, *samples);
+        }
+        self.taken.take(origin, rows, suppressed);
+    }
+
+    /// Takes back what was counted for batches whose rows never were in the buffer. Called after the scan.
+    pub fn untake(&mut self, stored: impl Fn(&Instance) -> Option<u64>) {
+        for (device, samples) in self.taken.untake(stored) {
+            let ledger = &mut self.account(&device).ledger;
+            ledger.read = ledger.read.saturating_sub(samples);
+            ledger.suppressed = ledger.suppressed.saturating_sub(samples);
+        }
     }
 
     /// Forgets what cannot be: positions above the next seq (a power cut took the records), and
@@ -101,7 +134,10 @@ impl Book {
             .iter()
             .map(|(device, account)| {
                 let ledger = &account.ledger;
+                let (dropped_of, dropped_total) = self.taken.kept_dropped(device);
                 KeptAccount {
+                    dropped_of,
+                    dropped_total,
                     device: device.to_string(),
                     position: account.position,
                     suppressed: ledger.suppressed,
@@ -114,7 +150,12 @@ impl Book {
             })
             .collect();
         accounts.sort_by(|a, b| a.device.cmp(&b.device));
-        Detail { accounts }.encode_to_vec()
+        let number = |name: &str| {
+            let found = accounts.binary_search_by(|account| account.device.as_str().cmp(name));
+            found.ok().map(|number| number as u32)
+        };
+        let processes = self.taken.kept(number);
+        Detail { accounts, processes }.encode_to_vec()
     }
 
     /// Samples that were read and not stored, because they say nothing new.
@@ -124,11 +165,14 @@ impl Book {
         ledger.suppressed += samples;
     }
 
-    /// Samples the driver had to drop.
-    pub fn dropped_by_driver(&mut self, device: &Arc<str>, samples: u64) {
+    /// A driver process says how many samples of a device it had to drop in all; returns those that are
+    /// new.
+    pub fn dropped_by_driver(&mut self, device: &Arc<str>, instance: Instance, total: u64) -> u64 {
+        let samples = self.taken.dropped(device, instance, total);
         let ledger = &mut self.account(device).ledger;
         ledger.read += samples;
         ledger.dropped_by_driver += samples;
+        samples
     }
 
     /// Rows of one device in one record were written. `segment` is the first seq of its segment.
@@ -265,11 +309,14 @@ mod tests {
             let mut book = Book::default();
             let mut waiting: Vec<Vec<(u64, u32)>> = vec![Vec::new(); 3];
             let mut all: Vec<(u64, u64, usize, u32)> = Vec::new();
-            let (mut segment, mut seq) = (1, 1);
+            let (mut segment, mut seq, mut total) = (1, 1, 0);
             for (op, device, n) in steps {
                 match op {
                     0 => book.suppressed(&names[device], u64::from(n)),
-                    1 => book.dropped_by_driver(&names[device], u64::from(n)),
+                    1 => {
+                        total += u64::from(n);
+                        book.dropped_by_driver(&names[device], [1; 16], total);
+                    }
                     2 => {
                         if n > 6 { segment = seq; }
                         book.stored(segment, seq, &names[device], n);
@@ -374,6 +421,12 @@ mod tests {
             account.position = 1 << 34;
             account.ledger.acknowledged = 1 << 34;
             account.ledger.evicted = 1 << 34;
+            book.dropped_by_driver(&device, [1; 16], 1 << 20);
+        }
+        let suppressed = book.accounts.keys().map(|device| (device.clone(), 1 << 10)).collect();
+        book.take(Origin { instance: [1; 16], seq: 1 << 34 }, true, suppressed);
+        for other in 2..=16 {
+            book.take(Origin { instance: [other; 16], seq: 1 << 34 }, true, Vec::new());
         }
         let bytes = book.detail().len();
         assert!(bytes <= sagoo_edge_buffer::MAX_DETAIL, "{bytes} bytes");

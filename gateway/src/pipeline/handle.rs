@@ -16,7 +16,7 @@ use crate::row::Value;
 pub const QUEUE: usize = 256;
 
 /// A driver's batch, as it arrived.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Arrived {
     /// Driver id.
     pub driver: Arc<str>,

@@ -25,8 +25,6 @@ use crate::row::{Cell, Event, GATEWAY, Identity, Row, Value};
 
 /// How often settled rows are written to the cursor: what a kill may make us send twice.
 const CURSOR_INTERVAL: Duration = Duration::from_millis(100);
-/// Driver processes remembered besides what the buffer remembers.
-const INSTANCES: usize = 64;
 /// How often a disk that took no data is tried again.
 const RETRY_INTERVAL: Duration = Duration::from_millis(500);
 
@@ -47,8 +45,6 @@ pub fn start(config: &Config) -> Result<(Handle, thread::JoinHandle<()>), sagoo_
         gateway: config.gateway.identity.clone(),
         writer,
         wall: WallClock::new(newest),
-        done: HashMap::new(),
-        seen_dropped: HashMap::new(),
     };
     let sync_every = match config.buffer.sync {
         Sync::Interval(every) => every,
@@ -68,10 +64,6 @@ struct Pipeline {
     shown: HashMap<Arc<str>, Shown>,
     gateway: Identity,
     wall: WallClock,
-    /// Last batch taken per driver process.
-    done: HashMap<[u8; 16], u64>,
-    /// Running total of dropped samples per device, and the driver process it is of.
-    seen_dropped: HashMap<Arc<str>, ([u8; 16], u64)>,
 }
 
 #[derive(Debug, Default)]
@@ -134,31 +126,43 @@ impl Pipeline {
     /// Answers when the batch is in the buffer, now or before.
     fn batch(&mut self, mut arrived: Arrived, reply: oneshot::Sender<()>) {
         let origin = Origin { instance: arrived.instance, seq: arrived.seq };
-        let taken = self.done.get(&origin.instance).copied().max(self.writer.last_seq_of(&origin.instance));
+        let book = &self.writer.book;
+        let taken = book.taken.last(&origin.instance).max(self.writer.last_seq_of(&origin.instance));
         if taken >= Some(origin.seq) {
             return self.writer.wait_for(origin, reply);
         }
-        if self.done.len() >= INSTANCES && !self.done.contains_key(&origin.instance) {
-            // those of processes that are gone; the buffer knows what was stored of them
-            self.done.clear();
-        }
-        self.done.insert(origin.instance, origin.seq);
-        let mut rows = Vec::new();
+        let (mut rows, mut suppressed) = (Vec::new(), Vec::new());
         for packed in std::mem::take(&mut arrived.devices) {
-            rows.extend(self.rows(&arrived, packed));
+            rows.extend(self.rows(&arrived, packed, &mut suppressed));
+        }
+        let counted = !suppressed.is_empty();
+        self.writer.book.take(origin, !rows.is_empty(), suppressed);
+        if counted {
+            // before the rows, so that a kill in between can be told from one before
+            self.writer.write_cursor();
         }
         let origin = Some(origin);
         self.writer.submit(Unwritten { class: Class::Telemetry, origin, rows, replies: vec![reply] });
     }
 
     /// One device's rows; what says nothing new is counted.
-    fn rows(&mut self, arrived: &Arrived, packed: DeviceSamples) -> Vec<Row> {
+    fn rows(
+        &mut self,
+        arrived: &Arrived,
+        packed: DeviceSamples,
+        suppressed: &mut Vec<(Arc<str>, u64)>,
+    ) -> Vec<Row> {
         let (driver, seq) = (&arrived.driver, arrived.seq);
         let Some((name, points)) = arrived.numbers.get(&packed.device) else {
-            tracing::error!(%driver, seq, number = packed.device, "batch names an unknown device, samples lost");
+            let (number, samples) = (packed.device, packed.count);
+            tracing::warn!(%driver, seq, number, samples, "samples of a device that is not configured any more are left out");
             return Vec::new();
         };
-        let Some(device) = self.devices.get_mut(name) else { return Vec::new() };
+        let Some(device) = self.devices.get_mut(name) else {
+            let samples = packed.count;
+            tracing::warn!(%driver, seq, device = %name, samples, "samples of a device that is not configured any more are left out");
+            return Vec::new();
+        };
         let label = packed.wall_ms.map(|wall_ms| (packed.boot_ns, wall_ms));
         let samples = match sample::unpack(packed) {
             Ok(samples) => samples,
@@ -175,7 +179,9 @@ impl Pipeline {
             let samples = made.unknown;
             tracing::warn!(%driver, device = %name, samples, "driver sent points that are not configured");
         }
-        self.writer.book.suppressed(name, made.suppressed + made.unknown);
+        if made.suppressed + made.unknown > 0 {
+            suppressed.push((name.clone(), made.suppressed + made.unknown));
+        }
         if !made.rows.is_empty() && made.rows.iter().any(|row| row.samples > 0) {
             let shown = self.shown.entry(name.clone()).or_default();
             (shown.online, shown.reason) = (true, String::new());
@@ -228,11 +234,10 @@ impl Pipeline {
 
     /// A driver's running total of dropped samples.
     fn dropped(&mut self, device: Arc<str>, instance: [u8; 16], total: u64) {
-        let before = self.seen_dropped.insert(device.clone(), (instance, total));
-        let before = before.filter(|before| before.0 == instance).map_or(0, |before| before.1);
-        if total > before {
-            tracing::error!(%device, samples = total - before, "driver dropped samples while the gateway did not take them");
-            self.writer.book.dropped_by_driver(&device, total - before);
+        let samples = self.writer.book.dropped_by_driver(&device, instance, total);
+        if samples > 0 {
+            tracing::error!(%device, samples, "driver dropped samples while the gateway did not take them");
+            self.writer.write_cursor();
         }
     }
 

@@ -105,6 +105,7 @@ impl Writer {
         }
         let mut book = Book::restore(buffer.cursor().floor, &buffer.cursor().detail);
         let last = scan(&mut buffer, &mut book)?;
+        book.untake(|instance| buffer.last_seq_of(instance));
         say_damage(&config.dir, recovery.damage.into_iter().chain(buffer.take_damage()));
         book.reconcile(buffer.next_seq(), configured);
         if !recovery.evicted.is_empty() {

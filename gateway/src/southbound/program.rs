@@ -1,100 +1,83 @@
-//! Finds a driver's program and decides whether it may run.
+//! From an installed driver to the way it is started.
 //!
-//! Always true: discovery is never execution; an unsigned driver runs only when it is named in
-//! `drivers.allow_unsigned`, and status shows it.
+//! Always true: discovery is never execution; every byte of a driver was verified right before it is
+//! started, and a program of its own runs from the very file that was verified; every driver is
+//! confined to its own folder and the ports its configuration names.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
 
-use crate::config::did_you_mean;
+use sagoo_edge_package::{Installed, ResolveError, Store};
+use sagoo_edge_plugin_host::{Checksum, Confinement, Keep, Launch};
+use sagoo_edge_proto::handshake;
+
+use super::kind::Rights;
 use crate::config::types::DriversConfig;
 
-/// Why a driver cannot be started.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum ProgramError {
-    /// Not in any directory.
-    #[error("driver {id}: no program driver-{id} in {dirs}; {remedy}")]
-    Missing {
-        /// Driver id.
-        id: String,
-        /// What to do.
-        remedy: String,
-        /// Where it was looked for.
-        dirs: String,
-    },
-    /// Found, but nobody vouches for it.
-    #[error(
-        "driver {id}: {path} is not signed by a key in {trusted_keys}; name {id:?} in drivers.allow_unsigned to run it all the same"
-    )]
-    Unsigned {
-        /// Driver id.
-        id: String,
-        /// The program.
-        path: String,
-        /// Where keys would be.
-        trusted_keys: String,
-    },
+/// Handshake and first health check.
+const START_TIMEOUT: Duration = Duration::from_secs(10);
+/// Files and sockets a driver may have open: a line each for hundreds of devices.
+const OPEN_FILES: u64 = 4096;
+/// The level drivers log at.
+const LEVEL: &str = "SAGOO_LOG";
+
+/// Where drivers are, and who is trusted.
+pub fn store(drivers: &DriversConfig) -> Store {
+    Store::new(drivers.dirs.clone(), drivers.trusted_keys.clone(), drivers.allow_unsigned.clone())
 }
 
-/// Looks for `driver-<id>` in the configured directories, first hit wins.
-pub fn find(config: &DriversConfig, id: &str) -> Result<PathBuf, ProgramError> {
-    let name = format!("driver-{id}");
-    let found = config.dirs.iter().map(|dir| dir.join(&name)).find(|path| path.is_file());
-    let Some(path) = found else {
-        let remedy = did_you_mean(id, installed(&config.dirs).iter().map(String::as_str))
-            .unwrap_or_else(|| "install it there or add its directory to drivers.dirs".to_owned());
-        return Err(ProgramError::Missing { id: id.to_owned(), remedy, dirs: listed(&config.dirs) });
+/// Looks for a driver and verifies it, off the runtime's threads. When it may not run: the word that
+/// status shows, and why.
+pub async fn resolve(store: Arc<Store>, id: &str) -> Result<Installed, (&'static str, String)> {
+    let name = id.to_owned();
+    match tokio::task::spawn_blocking(move || store.resolve(&name)).await {
+        Ok(Ok(installed)) => Ok(installed),
+        Ok(Err(error @ ResolveError::Missing { .. })) => Err(("missing", error.to_string())),
+        Ok(Err(error)) => Err(("refused", error.to_string())),
+        Err(broken) => Err(("refused", format!("driver {id}: looking at it broke: {broken}"))),
+    }
+}
+
+/// What a start is for.
+pub struct Purpose<'a> {
+    /// What it may do on the network; `None`: anything.
+    pub rights: Option<&'a Rights>,
+    /// Where its record is kept and what is noted in it; `None`: it ends with us.
+    pub keep: Option<Keep>,
+    /// Where its sockets are made.
+    pub plugins: Option<PathBuf>,
+}
+
+/// How a driver is started, always the same way.
+pub fn launch(installed: &Installed, drivers: &DriversConfig, purpose: Purpose<'_>) -> Launch {
+    let Purpose { rights, keep, plugins } = purpose;
+    let mut env: Vec<_> = std::env::var_os(LEVEL).map(|level| (LEVEL.into(), level)).into_iter().collect();
+    if keep.is_some() {
+        let grace = drivers.orphan_grace.as_millis().to_string();
+        env.push((handshake::ORPHAN_GRACE_MS.into(), grace.into()));
+    }
+    let ports = |ports: fn(&Rights) -> &std::collections::BTreeSet<u16>| {
+        rights.map(|rights| ports(rights).iter().copied().collect())
     };
-    if !config.allow_unsigned.iter().any(|allowed| allowed == id) {
-        return Err(ProgramError::Unsigned {
-            id: id.to_owned(),
-            path: path.display().to_string(),
-            trusted_keys: config.trusted_keys.display().to_string(),
-        });
-    }
-    Ok(path)
-}
-
-/// Ids of the drivers that are there.
-fn installed(dirs: &[PathBuf]) -> Vec<String> {
-    let entries = dirs.iter().filter_map(|dir| fs::read_dir(dir).ok()).flatten().flatten();
-    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
-    names.filter_map(|name| name.strip_prefix("driver-").map(str::to_owned)).collect()
-}
-
-fn listed(dirs: &[PathBuf]) -> String {
-    let dirs: Vec<String> = dirs.iter().map(|dir: &PathBuf| Path::display(dir).to_string()).collect();
-    dirs.join(", ")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn config(dir: &Path, allowed: &[&str]) -> DriversConfig {
-        DriversConfig {
-            dirs: vec![dir.join("nowhere"), dir.to_owned()],
-            trusted_keys: dir.join("keys"),
-            allow_unsigned: allowed.iter().map(|id| (*id).to_owned()).collect(),
-        }
-    }
-
-    #[test]
-    fn an_unsigned_driver_runs_only_when_it_is_named() {
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("driver-modbus"), "").unwrap();
-        let refused = find(&config(dir.path(), &[]), "modbus").unwrap_err();
-        assert!(refused.to_string().contains("allow_unsigned"), "{refused}");
-        assert!(find(&config(dir.path(), &["modbus"]), "modbus").is_ok());
-    }
-
-    #[test]
-    fn a_missing_driver_names_the_directories() {
-        let dir = tempfile::tempdir().unwrap();
-        let missing = find(&config(dir.path(), &["modbus"]), "modbus").unwrap_err().to_string();
-        assert!(missing.contains("driver-modbus") && missing.contains("nowhere"), "{missing}");
-        std::fs::write(dir.path().join("driver-modbus"), "").unwrap();
-        let typo = find(&config(dir.path(), &["modbsu"]), "modbsu").unwrap_err().to_string();
-        assert!(typo.contains("did you mean \"modbus\""), "{typo}");
+    Launch {
+        args: installed.args.clone(),
+        env,
+        // a script is read by its interpreter, which opens the file itself
+        checksum: installed.native.then_some(Checksum::Sha256(installed.checksum)),
+        confinement: Some(Confinement {
+            read: vec![installed.dir.clone(), installed.program.clone()],
+            write: Vec::new(),
+            connect_tcp: ports(|rights| &rights.connect_tcp),
+            listen_tcp: ports(|rights| &rights.listen_tcp),
+            open_files: OPEN_FILES,
+            user: drivers.user.clone(),
+            memory_max: drivers.memory_max,
+            cpu_percent: drivers.cpu_max,
+        }),
+        keep,
+        start_timeout: START_TIMEOUT,
+        run_dir: plugins,
+        ..Launch::new(&installed.id, &installed.program)
     }
 }

@@ -6,12 +6,12 @@ use std::time::Instant;
 use sagoo_edge_proto::clock;
 use tokio::sync::watch;
 
-use crate::config::types::Config;
+use crate::config::types::{Config, GatewayProperty};
 use crate::control::value::to_json;
 use crate::pipeline;
 use crate::pipeline::snapshot::DeviceSnapshot;
-use crate::row::GATEWAY;
-use crate::status::{DeviceStatus, DriverStatus, Ledger, NorthboundStatus, PointStatus, Status};
+use crate::row::{GATEWAY, Value};
+use crate::status::{DeviceStatus, DriverStatus, LastReload, Ledger, NorthboundStatus, PointStatus, Status};
 
 /// Where everything can be seen.
 pub struct Board {
@@ -25,6 +25,8 @@ pub struct Board {
     pub drivers: Vec<watch::Receiver<DriverStatus>>,
     /// The platform.
     pub northbound: watch::Receiver<NorthboundStatus>,
+    /// Of the configuration.
+    pub last_reload: watch::Receiver<Option<LastReload>>,
 }
 
 impl Board {
@@ -44,7 +46,18 @@ impl Board {
             buffer: snapshot.buffer,
             northbound,
             totals,
+            last_reload: self.last_reload.borrow().clone().map(|reload| LastReload {
+                since_s: clock::boot_ns().saturating_sub(reload.boot_ns) / 1_000_000_000,
+                ..reload
+            }),
         }
+    }
+
+    /// The gateway's own properties, by their keys on the platform.
+    pub async fn own_properties(&self) -> Vec<(Arc<str>, Value)> {
+        let status = self.status().await;
+        let properties = self.config.gateway.properties.iter();
+        properties.map(|(key, property)| (key.as_str().into(), own_value(*property, &status))).collect()
     }
 
     fn device(&self, name: &str, shown: &DeviceSnapshot, northbound: &NorthboundStatus) -> DeviceStatus {
@@ -77,6 +90,21 @@ impl Board {
             points: points.collect(),
             ledger: shown.ledger,
         }
+    }
+}
+
+fn own_value(property: GatewayProperty, status: &Status) -> Value {
+    let devices = || status.devices.iter().filter(|device| device.name != GATEWAY);
+    match property {
+        GatewayProperty::Version => Value::Text(status.version.clone()),
+        GatewayProperty::UptimeS => Value::Uint(status.uptime_s),
+        GatewayProperty::Devices => Value::Uint(devices().count() as u64),
+        GatewayProperty::DevicesOnline => {
+            Value::Uint(devices().filter(|device| device.online).count() as u64)
+        }
+        GatewayProperty::WaitingSamples => Value::Uint(status.totals.waiting),
+        GatewayProperty::BufferBytes => Value::Uint(status.buffer.bytes),
+        GatewayProperty::EvictedSamples => Value::Uint(status.totals.evicted),
     }
 }
 

@@ -25,25 +25,64 @@ pub struct Status {
     pub northbound: NorthboundStatus,
     /// Sums over the devices.
     pub totals: Ledger,
+    /// What became of the last reload, if there was one.
+    #[serde(default)]
+    pub last_reload: Option<LastReload>,
 }
 
-/// One driver process.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+/// A reload of the configuration.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastReload {
+    /// Whether what the files said then is what runs.
+    pub done: bool,
+    /// In one sentence.
+    pub message: String,
+    /// Seconds since it ended, when status was asked.
+    pub since_s: u64,
+    /// Boot time at which it ended.
+    #[serde(skip)]
+    pub boot_ns: u64,
+}
+
+/// One driver: the process at work, and what stands behind it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DriverStatus {
     /// `modbus`
     pub id: String,
-    /// `starting`, `running`, `restarting`, `missing`, `refused` (not signed), `stopped`.
+    /// `starting`, `running`, `updating`, `restarting`, `quarantined`, `missing`, `refused` (it may not
+    /// run), `stopped`.
     pub state: String,
     /// Of the process.
     pub pid: Option<u32>,
     /// Of the driver.
     pub version: String,
+    /// The file that runs, or would.
+    pub program: String,
     /// Since the gateway's start.
     pub restarts: u32,
     /// Whether its signature was verified.
     pub signed: bool,
+    /// The process was taken over from an earlier gateway.
+    pub reattached: bool,
     /// Why it is not running, or last did not.
     pub last_error: String,
+    /// What it logged last before that.
+    pub last_lines: Vec<String>,
+    /// The process that stands by.
+    pub standby: Option<StandbyStatus>,
+    /// What became of the last update, in one sentence; empty: there was none.
+    pub update: String,
+    /// What it is not confined by, and why.
+    pub lacks: Vec<String>,
+}
+
+/// A process that takes over when the one at work ends.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StandbyStatus {
+    /// Of the process.
+    pub pid: Option<u32>,
+    /// `starting` or `ready`.
+    pub state: String,
 }
 
 /// One device.

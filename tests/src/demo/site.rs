@@ -77,6 +77,7 @@ dir = "{folder}/buffer"
 
 [drivers]
 dirs = ["{drivers}"]
+run_dir = "{folder}/run"
 allow_unsigned = ["modbus"]
 
 [control]

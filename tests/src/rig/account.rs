@@ -39,6 +39,13 @@ impl Interrupted {
         Self { by: "a restart", ..Self::by_an_outage() }
     }
 
+    /// Killed and started `times` times while its drivers went on and were taken over again: nothing is
+    /// lost; what went to the platform and was not settled on disk goes again.
+    pub fn by_takeovers(times: usize) -> Self {
+        let doubles = times * (UNACKNOWLEDGED + UNWRITTEN);
+        Self { by: "gateways that took the drivers over", doubles, ..Self::by_nothing() }
+    }
+
     /// `kill -9` of the gateway when its buffer held the meter's count up to `stored`.
     pub fn by_a_kill(stored: u64) -> Self {
         Self { by: "a kill", stored: Some(stored), doubles: UNACKNOWLEDGED + UNWRITTEN }

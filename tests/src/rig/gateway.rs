@@ -3,7 +3,10 @@
 //! Always true: it is asked only through its own command line with `--json`, as a person would; its
 //! log is shown when a case fails.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::time::Duration;
@@ -29,6 +32,19 @@ pub struct Told {
     pub out: String,
     /// Standard error.
     pub err: String,
+}
+
+impl Told {
+    fn by(command: &mut Command) -> Self {
+        let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        let out = String::from_utf8_lossy(&output.stdout).into_owned();
+        Self {
+            code: output.status.code().unwrap_or(-1),
+            json: serde_json::from_str(&out).unwrap_or(Json::Null),
+            out,
+            err: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
 }
 
 /// The gateway; ends with its value.
@@ -60,6 +76,30 @@ impl Gateway {
     /// Where drivers are looked for.
     pub fn drivers_dir(&self) -> PathBuf {
         self.dir.join("drivers")
+    }
+
+    /// Where the keys are that it trusts.
+    pub fn trusted_keys(&self) -> PathBuf {
+        self.dir.join("trusted-keys")
+    }
+
+    /// Takes the program away that every site has; its drivers come from packages then.
+    pub fn only_packages(&self) {
+        fs::remove_file(self.drivers_dir().join("driver-modbus")).expect("the rig put it there");
+    }
+
+    /// `sagoo-edge driver …`, which needs no running gateway.
+    pub fn packages(&self, words: &[&str]) -> Told {
+        let mut command = Command::new(binary("sagoo-edge"));
+        command.arg("driver").args(words).arg("--json").arg("--config").arg(self.config_dir());
+        Told::by(&mut command)
+    }
+
+    /// `sagoo-edge driver install`, which must do.
+    #[track_caller]
+    pub fn install(&self, package: &Path) {
+        let told = self.packages(&["install", &package.to_string_lossy()]);
+        assert_eq!(told.code, 0, "install {}: {}{}", package.display(), told.out, told.err);
     }
 
     /// Where it keeps what lives as long as its processes: the drivers' sockets.
@@ -103,17 +143,19 @@ impl Gateway {
 
     /// Runs a subcommand with `--json` against this gateway's configuration.
     pub fn command(&self, words: &[&str]) -> Told {
+        Self::typed("--config", &self.config_dir(), words)
+    }
+
+    /// Runs a subcommand with `--json` against the gateway behind this socket.
+    pub fn command_at(&self, socket: &Path, words: &[&str]) -> Told {
+        Self::typed("--socket", socket, words)
+    }
+
+    fn typed(option: &str, path: &Path, words: &[&str]) -> Told {
         let mut command = Command::new(binary("sagoo-edge"));
         let (name, rest) = words.split_first().expect("a subcommand");
-        command.arg(name).arg("--config").arg(self.config_dir()).arg("--json").args(rest);
-        let output = command.output().unwrap_or_else(|error| panic!("sagoo-edge {words:?}: {error}"));
-        let out = String::from_utf8_lossy(&output.stdout).into_owned();
-        Told {
-            code: output.status.code().unwrap_or(-1),
-            json: serde_json::from_str(&out).unwrap_or(Json::Null),
-            out,
-            err: String::from_utf8_lossy(&output.stderr).into_owned(),
-        }
+        command.arg(name).arg(option).arg(path).arg("--json").args(rest);
+        Told::by(&mut command)
     }
 
     /// `sagoo-edge status --json`.
@@ -144,6 +186,28 @@ impl Gateway {
     /// `sagoo-edge write DEVICE POINT VALUE`.
     pub fn write(&self, device: &str, point: &str, value: &str) -> Told {
         self.command(&["write", device, point, value])
+    }
+
+    /// `sagoo-edge reload`.
+    pub fn reload(&self) -> Told {
+        self.command(&["reload"])
+    }
+
+    /// SIGHUP as a service manager sends it.
+    #[track_caller]
+    pub fn hang_up(&mut self) {
+        self.process.as_mut().expect("the gateway runs").signal(Signal::HUP);
+    }
+
+    /// `sagoo-edge handover`, after which the process is gone.
+    #[track_caller]
+    pub fn hand_over(&mut self) -> Told {
+        let told = self.command(&["handover"]);
+        let mut process = self.process.take().expect("the gateway runs");
+        assert_eq!(told.code, 0, "handover: {}{}\n{}", told.out, told.err, process.tail());
+        let exit = process.exited().expect("handover returns when the gateway is gone");
+        assert_eq!(exit.code(), Some(0), "{}", process.tail());
+        told
     }
 
     /// SIGTERM as a service manager sends it, and waits for the orderly end.
@@ -182,24 +246,63 @@ impl Gateway {
         self.process.as_ref().map(Process::pid)
     }
 
-    /// Process ids of this gateway's drivers, zombies left out.
+    /// Process ids of this gateway's drivers, zombies left out: programs in its drivers directory, and
+    /// interpreters that run one.
     pub fn driver_pids(&self) -> Vec<u32> {
         let drivers = self.drivers_dir();
-        let of_ours = |pid: &u32| {
-            fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|executable| executable.starts_with(&drivers))
+        let is_ours = |pid: &u32| {
+            let is_program =
+                fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe.starts_with(&drivers));
+            let arguments = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            let mut arguments = arguments.split(|byte| *byte == 0).map(OsStr::from_bytes);
+            let is_argument = arguments.any(|argument| Path::new(argument).starts_with(&drivers));
+            is_program || (is_argument && Some(*pid) != self.pid())
         };
         let processes = fs::read_dir("/proc").expect("Linux has /proc");
         let pids = processes.flatten().filter_map(|entry| entry.file_name().to_string_lossy().parse().ok());
-        pids.filter(of_ours).collect()
+        pids.filter(is_ours).collect()
+    }
+
+    /// Puts a program into the drivers directory, at once as it will be; one that runs is not touched.
+    pub fn put_driver(&self, id: &str, program: &[u8]) {
+        let (path, fresh) = (self.drivers_dir().join(format!("driver-{id}")), self.dir.join("fresh"));
+        fs::write(&fresh, program).expect("the case's directory takes files");
+        fs::set_permissions(&fresh, fs::Permissions::from_mode(0o755)).expect("it is our own file");
+        fs::rename(&fresh, &path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    }
+
+    /// The real driver's program.
+    pub fn real_driver() -> Vec<u8> {
+        fs::read(binary("driver-modbus")).expect("it was built")
+    }
+
+    /// The process of this driver that is at work, as status has it.
+    #[track_caller]
+    pub fn pid_of(&self, id: &str) -> u32 {
+        let driver = self.driver(id);
+        let pid = driver["pid"].as_u64().and_then(|pid| u32::try_from(pid).ok());
+        pid.unwrap_or_else(|| panic!("driver {id} does not run: {driver:#}"))
+    }
+
+    /// Its one driver process.
+    #[track_caller]
+    pub fn driver_pid(&self) -> u32 {
+        let pids = self.driver_pids();
+        let [pid] = pids[..] else { panic!("one driver process, not {pids:?}\n{}", self.tail()) };
+        pid
     }
 
     /// SIGKILL for its one driver process; returns the id it had.
     #[track_caller]
     pub fn kill_driver(&self) -> u32 {
-        let pids = self.driver_pids();
-        let [pid] = pids[..] else { panic!("one driver process, not {pids:?}") };
-        end(pid);
+        let pid = self.driver_pid();
+        signal(pid, Signal::KILL);
         pid
+    }
+
+    /// What is in its run directory besides empty directories.
+    pub fn left_behind(&self) -> Vec<PathBuf> {
+        files_below(&self.run_dir())
     }
 
     /// All it has said, over all its starts.
@@ -220,14 +323,26 @@ impl Drop for Gateway {
     fn drop(&mut self) {
         self.process = None;
         // A gateway that was killed cannot end its drivers; what is left of this case's own is ended.
-        self.driver_pids().into_iter().for_each(end);
+        self.driver_pids().into_iter().for_each(|pid| signal(pid, Signal::KILL));
     }
 }
 
-fn end(pid: u32) {
+fn files_below(dir: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        match entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            true => found.extend(files_below(&entry.path())),
+            false => found.push(entry.path()),
+        }
+    }
+    found
+}
+
+/// To a process that is no child of ours.
+pub fn signal(pid: u32, signal: Signal) {
     if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
         // It may end by itself at the same moment.
-        let _ = kill_process(pid, Signal::KILL);
+        let _ = kill_process(pid, signal);
     }
 }
 

@@ -19,12 +19,15 @@ use super::{Process, build_dir};
 pub(super) const PYMODBUS: &str = "3.16.1";
 
 /// What the device counted.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct Stats {
     /// Read requests.
     pub reads: u64,
     /// Read requests that covered a counter.
     pub covering: u64,
+    /// Longest time without a read that covered a counter since [`ModbusDevice::watch`], seconds; the
+    /// one that is not over yet included.
+    pub gap: f64,
     /// Connections ever opened to it.
     pub connections: u64,
     /// Writes it took, in order.
@@ -141,6 +144,16 @@ impl ModbusDevice {
     /// Listens again on the same port, registers as they were.
     pub fn listen(&self) {
         self.ask(&json!({"do": "listen"}));
+    }
+
+    /// Begins to measure the longest time without a read, from now on.
+    pub fn watch(&self) {
+        self.ask(&json!({"do": "watch"}));
+    }
+
+    /// The longest time without a read since [`ModbusDevice::watch`].
+    pub fn gap(&self) -> Duration {
+        Duration::from_secs_f64(self.stats().gap)
     }
 
     /// What it counted.
@@ -261,6 +274,23 @@ mod tests {
         let before = std::time::Instant::now();
         request(&device, &READ_TWO).expect("answered late");
         assert!(before.elapsed() >= Duration::from_millis(200));
+    }
+
+    #[test]
+    fn the_longest_time_without_a_read_is_measured_to_this_moment() {
+        let dir = tempfile::tempdir().unwrap();
+        let device = ModbusDevice::start(dir.path(), "device", &[0]);
+        assert_eq!(device.gap(), Duration::ZERO, "nobody watches yet");
+        device.watch();
+        let long = Duration::from_millis(50);
+        while device.gap() < long {
+            assert_eq!(device.register(0), 0, "looking is not reading");
+        }
+        request(&device, &READ_TWO).unwrap();
+        assert!(device.gap() >= long, "a read ends it and does not undo it");
+        let since = std::time::Instant::now();
+        device.watch();
+        assert!(device.gap() <= since.elapsed(), "and it begins anew");
     }
 
     #[test]

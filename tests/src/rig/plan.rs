@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::Guard;
@@ -17,6 +17,8 @@ pub const EDGE: &str = "edge";
 pub const GATEWAY: &str = "gw-1";
 /// Product key of the meters.
 pub const PRODUCT: &str = "meter";
+/// The driver of every line, unless a meter says otherwise.
+const DRIVER: &str = "modbus";
 /// Samples in one read of a meter: the points every meter has.
 pub const POINTS: u64 = 3;
 
@@ -31,6 +33,10 @@ pub struct Meter {
     pub unit: u8,
     /// Whether the platform knows it.
     pub known: bool,
+    /// More lines of its table.
+    pub more: String,
+    /// The driver of its line; all meters of a line have the same.
+    pub driver: String,
 }
 
 /// A point beyond those every meter has.
@@ -61,6 +67,14 @@ pub struct Plan {
     pub sagoo: String,
     /// `max_size` of the buffer.
     pub max_size: String,
+    /// Where the buffer is, when it is not in its usual place in the site's directory.
+    pub buffer_dir: Option<PathBuf>,
+    /// Where the command line's door is, when it is not in its usual place.
+    pub socket: Option<PathBuf>,
+    /// Lines for `[drivers]`.
+    pub drivers: String,
+    /// Lines of every connection.
+    pub connection: String,
     /// More tables, in `conf.d`.
     pub more: String,
     /// Drivers that run without a signature.
@@ -78,6 +92,8 @@ pub(super) struct Places<'s> {
     pub(super) broker_port: u16,
     pub(super) buffer: &'s Path,
     pub(super) drivers: &'s Path,
+    pub(super) run: &'s Path,
+    pub(super) keys: &'s Path,
     pub(super) socket: &'s Path,
     /// Line → its port.
     pub(super) lines: BTreeMap<&'s str, u16>,
@@ -105,11 +121,19 @@ impl Plan {
             gateway: String::new(),
             sagoo: "ack_timeout = \"2s\"\nheartbeat = \"5s\"\n".to_owned(),
             max_size: "64MiB".to_owned(),
+            buffer_dir: None,
+            socket: None,
+            drivers: String::new(),
+            connection: String::new(),
             more: String::new(),
             unsigned: vec!["modbus".to_owned()],
             guard: None,
             timing: Timing { call: Duration::from_secs(8), ..Timing::default() },
-            journal: Journal::default(),
+            // A case of its own holds what this kernel can do.
+            journal: Journal {
+                may: vec!["drivers are not confined as they should be".to_owned()],
+                ..Journal::default()
+            },
         }
     }
 
@@ -124,6 +148,67 @@ impl Plan {
     #[must_use]
     pub fn sagoo(mut self, lines: &str) -> Self {
         let _ = writeln!(self.sagoo, "{lines}");
+        self
+    }
+
+    /// Every meter has `points` points in all, in registers that follow each other and are read at once.
+    #[must_use]
+    pub fn wide(mut self, points: u64) -> Self {
+        let usual = [0, 10, 12];
+        let more = (0..points).filter(|register| !usual.contains(register));
+        self.points.extend(more.map(|register| Point {
+            name: format!("r{register}"),
+            toml: format!(r#"{{ at = "holding:{register}", type = "u16", poll = "fast" }}"#),
+            tsl: Tsl::Int,
+        }));
+        self
+    }
+
+    /// Samples in one read of a meter.
+    pub fn per_read(&self) -> u64 {
+        POINTS + self.points.len() as u64
+    }
+
+    /// A time without a read that means that so many polls were skipped; a busy machine may make one late.
+    pub fn skipped(&self, polls: u32) -> Duration {
+        self.poll * (polls + 1) - self.poll / 20
+    }
+
+    /// Adds a line to every connection.
+    #[must_use]
+    pub fn connections(mut self, line: &str) -> Self {
+        let _ = writeln!(self.connection, "{line}");
+        self
+    }
+
+    /// Another driver for a meter's line, which may run without a signature.
+    #[must_use]
+    pub fn driven_by(mut self, meter: &str, driver: &str) -> Self {
+        let meter = self.meters.iter_mut().find(|known| known.name == meter).expect("a meter of the plan");
+        meter.driver = driver.to_owned();
+        self.unsigned.push(driver.to_owned());
+        self
+    }
+
+    /// Adds a line to the table of a meter.
+    #[must_use]
+    pub fn line_of(mut self, meter: &str, line: &str) -> Self {
+        let meter = self.meters.iter_mut().find(|known| known.name == meter).expect("a meter of the plan");
+        let _ = writeln!(meter.more, "{line}");
+        self
+    }
+
+    /// Leaves meters out.
+    #[must_use]
+    pub fn without(mut self, gone: &[&str]) -> Self {
+        self.meters.retain(|meter| !gone.contains(&meter.name.as_str()));
+        self
+    }
+
+    /// Adds lines to `[drivers]`.
+    #[must_use]
+    pub fn drivers(mut self, lines: &str) -> Self {
+        let _ = writeln!(self.drivers, "{lines}");
         self
     }
 
@@ -159,16 +244,19 @@ impl Plan {
 
     /// The gateway's device and the meters', as the platform has their thing models.
     pub(super) fn known_devices(&self) -> Vec<KnownDevice> {
-        let meter = |meter: &Meter| {
-            let usual = KnownDevice::new(PRODUCT, &meter.name)
-                .property("count", Tsl::Int)
-                .property("level", Tsl::Int)
-                .property("temperature", Tsl::Float(1));
-            self.points.iter().fold(usual, |device, point| device.property(&point.name, point.tsl.clone()))
-        };
         let gateway =
             KnownDevice::new(EDGE, GATEWAY).property("version", Tsl::Text).property("devices", Tsl::Int);
-        self.meters.iter().filter(|meter| meter.known).map(meter).chain([gateway]).collect()
+        let meters = self.meters.iter().filter(|meter| meter.known);
+        meters.map(|meter| self.known_device(&meter.name)).chain([gateway]).collect()
+    }
+
+    /// A meter as the platform has its thing model.
+    pub fn known_device(&self, meter: &str) -> KnownDevice {
+        let usual = KnownDevice::new(PRODUCT, meter)
+            .property("count", Tsl::Int)
+            .property("level", Tsl::Int)
+            .property("temperature", Tsl::Float(1));
+        self.points.iter().fold(usual, |device, point| device.property(&point.name, point.tsl.clone()))
     }
 
     pub(super) fn gateway_toml(&self, places: &Places<'_>) -> String {
@@ -188,7 +276,10 @@ max_size = "{max_size}"
 
 [drivers]
 dirs = ["{drivers}"]
+run_dir = "{run}"
+trusted_keys = "{keys}"
 allow_unsigned = {unsigned:?}
+{more}
 
 [control]
 socket = "{socket}"
@@ -196,11 +287,14 @@ socket = "{socket}"
             gateway = self.gateway,
             port = places.broker_port,
             sagoo = self.sagoo,
-            buffer = places.buffer.display(),
+            buffer = self.buffer_dir.as_deref().unwrap_or(places.buffer).display(),
             max_size = self.max_size,
             drivers = places.drivers.display(),
+            run = places.run.display(),
+            keys = places.keys.display(),
+            more = self.drivers,
             unsigned = self.unsigned,
-            socket = places.socket.display(),
+            socket = self.socket.as_deref().unwrap_or(places.socket).display(),
         )
     }
 
@@ -221,20 +315,24 @@ temperature = {{ at = "holding:12", type = "i16", scale = 0.1, unit = "°C", pol
         for Point { name, toml: settings, .. } in &self.points {
             let _ = writeln!(toml, "{name} = {settings}");
         }
+        let lines = self.lines();
         for (line, port) in &places.lines {
             let timeout = self.timeout.as_millis();
+            let driver = lines[line][0].driver.as_str();
             let _ = write!(
                 toml,
                 r#"
 [connection.{line}]
-driver = "modbus"
+driver = "{driver}"
 tcp = {{ host = "127.0.0.1", port = {port} }}
 timeout = "{timeout}ms"
 offline = {{ after = 3, probe = "1s", max_probe = "2s" }}
+{more}
 "#,
+                more = self.connection,
             );
         }
-        for Meter { name, line, unit, .. } in &self.meters {
+        for Meter { name, line, unit, more, .. } in &self.meters {
             let _ = write!(
                 toml,
                 r#"
@@ -243,6 +341,7 @@ connection = "{line}"
 unit = {unit}
 model = "meter@1"
 sagoo = {{ product_key = "{PRODUCT}", device_key = "{name}" }}
+{more}
 "#,
             );
         }
@@ -253,6 +352,13 @@ sagoo = {{ product_key = "{PRODUCT}", device_key = "{name}" }}
 
 impl Meter {
     fn alone(name: &str, known: bool) -> Self {
-        Self { name: name.to_owned(), line: name.to_owned(), unit: 1, known }
+        Self {
+            name: name.to_owned(),
+            line: name.to_owned(),
+            unit: 1,
+            known,
+            more: String::new(),
+            driver: DRIVER.to_owned(),
+        }
     }
 }

@@ -75,6 +75,8 @@ impl Site {
             broker_port: self.broker.guarded_port.unwrap_or(self.broker.port),
             buffer: &self.path("buffer"),
             drivers: &self.gateway.drivers_dir(),
+            run: &self.gateway.run_dir(),
+            keys: &self.gateway.trusted_keys(),
             socket: &self.gateway.socket(),
             lines: ports.collect(),
         };
@@ -119,6 +121,21 @@ impl Site {
         let count = Count::of(&self.platform.rows(meter));
         let complaints = count.complaints(&interrupted);
         assert!(complaints.is_empty(), "{meter}: {}", complaints.join("\n"));
+    }
+
+    /// Waits for a moment between two reads at which the gateway's account of a meter is what its device
+    /// served: every sample of every read in the buffer exactly once, or counted as saying nothing new.
+    #[track_caller]
+    pub fn assert_every_read_counts_once(&self, plan: &Plan, meter: &str, within: Duration) {
+        eventually(&format!("every sample {meter} served is accounted for"), within, || {
+            let before = self.device(meter).register(0);
+            let ledger = self.gateway.device(meter)["ledger"].clone();
+            let served = plan.per_read() * u64::from(before);
+            let entry = |name: &str| ledger[name].as_u64().unwrap_or(u64::MAX);
+            let exact = entry("read") == served && entry("suppressed") + entry("stored") == served;
+            let quiet = self.device(meter).register(0) == before;
+            (exact && quiet).then_some(()).ok_or_else(|| format!("{served} samples were served: {ledger:#}"))
+        });
     }
 
     /// When the buffer was full: one run of reads is missing, between what had gone and what was kept;

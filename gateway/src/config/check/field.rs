@@ -105,8 +105,9 @@ fn connection(name: &str, entry: &Entry, report: &mut Report) -> Option<Connecti
     let table = read::table(&entry.value, report)?;
     let mut fields = Fields::of(format!("[connection.{name}]"), &entry.value, report)?;
     let driver = fields.need(report, "driver", "\"modbus\"", names::driver);
-    let settings = Json::Object(json::table(table, &["driver"], report));
-    Some(ConnectionConfig { driver: driver?, settings })
+    let standby = fields.get(report, "standby", read::flag).unwrap_or(false);
+    let settings = Json::Object(json::table(table, &["driver", "standby"], report));
+    Some(ConnectionConfig { driver: driver?, standby, settings })
 }
 
 fn model(name: &str, entry: &Entry, report: &mut Report) -> Option<Model> {

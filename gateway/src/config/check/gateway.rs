@@ -1,7 +1,7 @@
 //! `[gateway]`, `[buffer]`, `[drivers]` and `[control]`.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::config::defaults;
 use crate::config::problem::Report;
@@ -27,6 +27,9 @@ const PROPERTIES: [(&str, GatewayProperty); 7] = [
 
 /// Longest path the kernel takes for a unix socket.
 const MAX_SOCKET_PATH: usize = 107;
+/// Longest path of the drivers' run directory: what follows in it, `/plugins/<driver>-<pid>-<number>/`
+/// and the socket's own name, takes the rest.
+const MAX_RUN_DIR: usize = 46;
 
 /// `[gateway]`
 pub(super) fn gateway(mut fields: Fields<'_>, report: &mut Report) -> GatewayConfig {
@@ -71,12 +74,34 @@ pub(super) fn drivers(mut fields: Fields<'_>, dir: &Path, report: &mut Report) -
     let dirs = fields.get(report, "dirs", read::list(read::path(dir)));
     let trusted_keys = fields.get(report, "trusted_keys", read::path(dir));
     let allow_unsigned = fields.get(report, "allow_unsigned", read::list(names::driver));
+    let run_dir = fields.get(report, "run_dir", |node, report| run_dir(node, dir, report));
+    let orphan_grace = fields.get(report, "orphan_grace", read::duration(defaults::ORPHAN_GRACE_RANGE));
+    let user = fields.get(report, "user", names::system_user);
+    let memory_max = fields.get(report, "memory_max", read::size(defaults::MEMORY_RANGE));
+    let cpu_max = fields.get(report, "cpu_max", read::percent(defaults::CPU_RANGE));
     fields.finish(report);
     DriversConfig {
         dirs: dirs.unwrap_or_else(|| defaults::DRIVER_DIRS.map(Into::into).into()),
         trusted_keys: trusted_keys.unwrap_or_else(|| defaults::TRUSTED_KEYS.into()),
         allow_unsigned: allow_unsigned.unwrap_or_default(),
+        run_dir: run_dir.unwrap_or_else(|| defaults::DRIVERS_RUN_DIR.into()),
+        orphan_grace: orphan_grace.unwrap_or(defaults::ORPHAN_GRACE),
+        user,
+        memory_max,
+        cpu_max,
     }
+}
+
+/// A directory in which a driver's socket has a path the kernel takes.
+fn run_dir(node: &Node, dir: &Path, report: &mut Report) -> Option<PathBuf> {
+    let path = read::path(dir)(node, report)?;
+    let bytes = path.as_os_str().len();
+    if bytes > MAX_RUN_DIR {
+        report
+            .error(node.span, format!("a directory for sockets with a path of {bytes} bytes"))
+            .hint(format!("at most {MAX_RUN_DIR}: a socket in it must not need more than {MAX_SOCKET_PATH}"));
+    }
+    Some(path)
 }
 
 /// `[control]`

@@ -15,7 +15,7 @@ use super::place::Span;
 use super::problem::Report;
 use super::raw::fields::{Fields, did_you_mean};
 use super::raw::tree::{Entry, Kind, Table};
-use super::types::{Config, ControlConfig};
+use super::types::{Config, ControlConfig, DriversConfig};
 
 use self::field::Field;
 
@@ -46,7 +46,7 @@ pub(super) fn config(tree: &Table, dir: &Path, report: &mut Report) -> Config {
         sagoo.client_id = gateway.identity.device_key.to_string();
     }
     let buffer = gateway::buffer(section(tree, "buffer", report), dir, report);
-    let drivers = gateway::drivers(section(tree, "drivers", report), dir, report);
+    let drivers = drivers(tree, dir, report);
     let control = control(tree, dir, report);
     let field = field::field(tree, (&gateway.identity, gateway_key(tree)), report);
     let Field { connections, models, devices } = field;
@@ -56,6 +56,11 @@ pub(super) fn config(tree: &Table, dir: &Path, report: &mut Report) -> Config {
 /// `[control]` alone.
 pub(super) fn control(tree: &Table, dir: &Path, report: &mut Report) -> ControlConfig {
     gateway::control(section(tree, "control", report), dir, report)
+}
+
+/// `[drivers]` alone.
+pub(super) fn drivers(tree: &Table, dir: &Path, report: &mut Report) -> DriversConfig {
+    gateway::drivers(section(tree, "drivers", report), dir, report)
 }
 
 /// A table of the gateway; one that is not there is missed at the start of gateway.toml.

@@ -59,6 +59,22 @@ pub(super) fn driver(node: &Node, report: &mut Report) -> Option<String> {
     None
 }
 
+/// A user of the system, by name.
+pub(super) fn system_user(node: &Node, report: &mut Report) -> Option<String> {
+    /// Longest name Linux keeps.
+    const MAX_USER: usize = 32;
+    let name = read::text(node, report)?;
+    let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-';
+    let starts = name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_');
+    if starts && name.len() <= MAX_USER && name.bytes().all(fits) {
+        return Some(name);
+    }
+    report
+        .error(node.span, format!("{name:?} cannot be a user of the system"))
+        .hint("its name in small letters, like \"sagoo-driver\"");
+    None
+}
+
 /// Reports device keys that would share one table on the platform.
 pub(super) fn device_keys(keys: &[(&str, Span)], report: &mut Report) {
     let mut tables: HashMap<String, (&str, Span)> = HashMap::new();

@@ -102,12 +102,41 @@ pub(crate) fn size(range: RangeInclusive<u64>) -> impl Fn(&Node, &mut Report) ->
     }
 }
 
+/// `"50%"`: whole percent within a range.
+pub(crate) fn percent(range: RangeInclusive<u32>) -> impl Fn(&Node, &mut Report) -> Option<u32> {
+    move |node, report| {
+        let read = match &node.kind {
+            Kind::Text(text) => text.strip_suffix('%').and_then(|digits| {
+                let plain = digits.bytes().all(|b| b.is_ascii_digit());
+                digits.parse().ok().filter(|_| plain)
+            }),
+            _ => None,
+        };
+        let Some(value) = read else {
+            expected("a share like \"50%\"", node, report).hint("a whole number and %");
+            return None;
+        };
+        within(value, &range, |value| format!("{value}%"), node, report)
+    }
+}
+
 /// A whole number within a range.
 pub(crate) fn whole(range: RangeInclusive<i64>) -> impl Fn(&Node, &mut Report) -> Option<i64> {
     move |node, report| match node.kind {
         Kind::Integer(value) => within(value, &range, |value| value.to_string(), node, report),
         _ => {
             expected("a whole number", node, report);
+            None
+        }
+    }
+}
+
+/// `true` or `false`.
+pub(crate) fn flag(node: &Node, report: &mut Report) -> Option<bool> {
+    match node.kind {
+        Kind::Boolean(flag) => Some(flag),
+        _ => {
+            expected("true or false", node, report);
             None
         }
     }

@@ -29,7 +29,7 @@
 //!
 //! Always true: the same id never stands for other bytes; rows of one device are sent and settled in order, one un-acknowledged at a time;
 //! nobody is in a pack who was not probed since acknowledgements last stopped; each device and record
-//! is settled once. [`lanes`] bounds the memory, [`peers`] keeps the distances, [`sending`] decides
+//! is settled once. [`lanes`] bounds the memory, [`peers`] keeps the distances, [`said`] hands them on, [`sending`] decides
 //! what goes out, [`asking`] who is asked whether it is there, [`silence`] what a missing answer means, [`unit`] names the messages, [`note`] is what
 //! people hear of it.
 
@@ -37,6 +37,7 @@ mod asking;
 mod lanes;
 mod note;
 mod peers;
+mod said;
 mod sending;
 mod silence;
 #[cfg(test)]
@@ -51,6 +52,7 @@ pub use lanes::{LaneId, READ_AHEAD_BYTES, Reader};
 use lanes::{Lanes, Offered, Place};
 pub use note::{Counts, Note};
 use peers::{Peers, SELF};
+pub use said::Said;
 use unit::{Unit, take_apart};
 
 use super::super::backoff::Backoff;
@@ -103,6 +105,8 @@ pub struct Options {
     pub read_ahead_bytes: usize,
     /// Tells the probes of this process from those of earlier ones.
     pub run: u64,
+    /// By whoever spoke before, lately.
+    pub said: Said,
 }
 
 /// A message for the broker.
@@ -201,6 +205,7 @@ impl Flight {
             (GATEWAY.into(), options.gateway.clone()),
             options.heartbeat,
             options.row_spacing,
+            options.said.clone(),
             now,
         );
         let position = |device: &Arc<str>| options.positions.get(device).copied().unwrap_or(0);
@@ -351,6 +356,11 @@ impl Flight {
     /// Keys of rows that are not configured (any more); their replies must be subscribed to.
     pub fn take_foreign_keys(&mut self) -> Vec<Arc<str>> {
         self.peers.foreign()
+    }
+
+    /// What was said lately, for whoever speaks next.
+    pub fn said(&self, now: Instant) -> Said {
+        self.peers.said(now)
     }
 
     /// Device keys the platform answered for.

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::super::super::backoff::Backoff;
+use super::said::{LastSaid, Said};
 use crate::northbound::sagoo::payload::clean;
 use crate::row::{Identity, Row};
 
@@ -49,8 +50,7 @@ pub struct Peer {
     pub busy: bool,
     /// Its rows go alone: it was in a pack that was never answered.
     pub alone: bool,
-    last_row: Option<Instant>,
-    last_set: Option<(Instant, u64)>,
+    said: LastSaid,
     /// Anything that keeps it online.
     last_sent: Option<Instant>,
 }
@@ -66,6 +66,8 @@ pub struct Peers {
     pub known_for: Duration,
     row_spacing: Duration,
     heartbeat: Duration,
+    /// By whoever spoke before.
+    said_before: Said,
 }
 
 impl Peers {
@@ -74,6 +76,7 @@ impl Peers {
         gateway: (Arc<str>, Identity),
         heartbeat: Duration,
         row_spacing: Duration,
+        said_before: Said,
         now: Instant,
     ) -> Self {
         let mut peers = Self {
@@ -83,6 +86,7 @@ impl Peers {
             known_for: KNOWN_FOR_LEAST.max(heartbeat * 3),
             row_spacing,
             heartbeat,
+            said_before,
         };
         peers.add(gateway.0, gateway.1, now);
         peers.peers[SELF].online = true;
@@ -91,7 +95,7 @@ impl Peers {
 
     /// A configured device.
     pub fn add(&mut self, device: Arc<str>, identity: Identity, now: Instant) -> usize {
-        let id = self.peers.len();
+        let (id, said) = (self.peers.len(), self.said_before.of(&identity.device_key));
         self.by_key.insert(identity.device_key.clone(), id);
         self.peers.push(Peer {
             identity,
@@ -106,8 +110,7 @@ impl Peers {
             backoff: Backoff::new(PROBE_FIRST, PROBE_MOST),
             busy: false,
             alone: false,
-            last_row: None,
-            last_set: None,
+            said,
             last_sent: None,
         });
         id
@@ -205,8 +208,8 @@ impl Peers {
     /// When a row with this set ([`set_of`]) may be sent, spacing considered.
     pub fn ready_at(&self, id: usize, set: Option<u64>) -> Option<Instant> {
         let peer = &self.peers[id];
-        let spaced = peer.last_row.map(|at| at + self.row_spacing);
-        let other_set = match (peer.last_set, set) {
+        let spaced = peer.said.row.map(|at| at + self.row_spacing).max(self.said_before.quiet_until());
+        let other_set = match (peer.said.set, set) {
             (Some((at, last)), Some(set)) if set != last => {
                 Some(at + SET_CHANGE_SPACING.max(self.row_spacing))
             }
@@ -219,11 +222,17 @@ impl Peers {
     pub fn row_sent(&mut self, id: usize, set: Option<u64>, now: Instant) {
         let peer = &mut self.peers[id];
         peer.busy = true;
-        peer.last_row = Some(now);
+        peer.said.row = Some(now);
         peer.last_sent = Some(now);
         if let Some(set) = set {
-            peer.last_set = Some((now, set));
+            peer.said.set = Some((now, set));
         }
+    }
+
+    /// For whoever speaks next.
+    pub fn said(&self, now: Instant) -> Said {
+        let keys = self.peers.iter().map(|peer| (peer.identity.device_key.clone(), peer.said));
+        self.said_before.clone().and(keys, now)
     }
 
     /// Something was sent on its topic.

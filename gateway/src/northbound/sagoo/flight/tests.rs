@@ -55,6 +55,7 @@ fn options(devices: &[String], budget: usize) -> Options {
         row_spacing: SPACING,
         read_ahead_bytes: budget,
         run: 7,
+        said: super::Said::default(),
     }
 }
 

@@ -1,0 +1,93 @@
+//! What was last said of each device key, so that whoever speaks next keeps the platform's distances.
+//!
+//! Always true: it is handed on from one run of the northbound to the next within a process; of what an
+//! earlier process said nothing is known, so that everybody is quiet for one distance first.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Rows of one device that are closer overwrite each other on the platform (sagooiot.md R3).
+const LEAST_SPACING: Duration = Duration::from_millis(250);
+
+/// The last row of a key, and the last one that said properties: when, and which set.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LastSaid {
+    /// When a row was sent.
+    pub row: Option<Instant>,
+    /// When a row with properties was sent, and the fingerprint of its set.
+    pub set: Option<(Instant, u64)>,
+}
+
+/// See the module.
+#[derive(Debug, Clone, Default)]
+pub struct Said {
+    by_key: HashMap<Arc<str>, LastSaid>,
+    quiet_until: Option<Instant>,
+}
+
+impl Said {
+    /// Nothing is known, because the process has just begun.
+    pub fn by_somebody_until(began: Instant) -> Self {
+        Self { by_key: HashMap::new(), quiet_until: Some(began + LEAST_SPACING) }
+    }
+
+    /// Of these keys, and of those that are not among them as before.
+    pub fn and(mut self, keys: impl IntoIterator<Item = (Arc<str>, LastSaid)>, now: Instant) -> Self {
+        self.by_key.extend(keys);
+        // what is long past is within no distance any more
+        self.by_key.retain(|_, said| said.row.is_some_and(|at| at + super::peers::SET_CHANGE_SPACING > now));
+        self
+    }
+
+    /// Of one key.
+    pub fn of(&self, key: &str) -> LastSaid {
+        self.by_key.get(key).copied().unwrap_or_default()
+    }
+
+    /// No row of any key before.
+    pub fn quiet_until(&self) -> Option<Instant> {
+        self.quiet_until
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::peers::{Peers, SET_CHANGE_SPACING};
+    use super::*;
+    use crate::row::Identity;
+
+    const SPACING: Duration = Duration::from_millis(250);
+
+    fn peers(said: Said, now: Instant) -> (Peers, usize) {
+        let identity = |key: &str| Identity { product_key: "p".into(), device_key: key.into() };
+        let own = ("gateway".into(), identity("gw"));
+        let mut peers = Peers::new(own, Duration::from_secs(10), SPACING, said, now);
+        let id = peers.add("a".into(), identity("d1"), now);
+        (peers, id)
+    }
+
+    #[test]
+    fn the_next_run_keeps_the_distances_to_what_the_last_one_said() {
+        let start = Instant::now();
+        let (mut before, id) = peers(Said::default(), start);
+        assert_eq!(before.ready_at(id, Some(1)), None);
+        before.row_sent(id, Some(1), start);
+        let later = start + Duration::from_millis(20);
+        let (after, id) = peers(before.said(later), later);
+        assert_eq!(after.ready_at(id, Some(1)), Some(start + SPACING));
+        assert_eq!(after.ready_at(id, Some(2)), Some(start + SET_CHANGE_SPACING));
+        // And the one after that, though this one said nothing.
+        let (third, id) = peers(after.said(later), later);
+        assert_eq!(third.ready_at(id, Some(2)), Some(start + SET_CHANGE_SPACING));
+        let (much_later, id) = peers(third.said(start + SET_CHANGE_SPACING), start + SET_CHANGE_SPACING);
+        assert_eq!(much_later.ready_at(id, Some(2)), None, "what is long past is forgotten");
+    }
+
+    #[test]
+    fn a_process_that_has_just_begun_does_not_know_what_was_said_and_waits() {
+        let start = Instant::now();
+        let (peers, id) = peers(Said::by_somebody_until(start), start);
+        assert_eq!(peers.ready_at(id, Some(1)), Some(start + LEAST_SPACING));
+    }
+}

@@ -1,0 +1,316 @@
+//! One process of a driver and the talk with it, behind a handle that takes orders.
+//!
+//! Always true: every instance reports its end exactly once, and nothing after it; an instance whose
+//! handle is dropped ends its process; a command that was never sent is refused, not left open.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use sagoo_edge_plugin_host::{Exit, Grace, Lack, Launch, Plugin};
+use sagoo_edge_proto::driver as wire;
+use sagoo_edge_proto::driver::driver_client::DriverClient;
+use tokio::sync::mpsc;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::answers::Answers;
+use super::fleet::{Fleet, Kept};
+use super::life::seat::Lines;
+use super::life::{Errors, How, News, Number, Role};
+use super::note::Note;
+use super::session::{self, Ended, Online, Setup, Told};
+use crate::commands::{Dispatch, Outcome, Verdict};
+use crate::pipeline;
+
+/// Orders waiting for an instance; more mean that it is stuck.
+const ORDERS: usize = 64;
+/// One call outside the session.
+const CALL_TIMEOUT: Duration = Duration::from_secs(5);
+/// A broken stream is usually the process' end; it gets this long to show.
+const EXIT_NOTICE: Duration = Duration::from_millis(500);
+/// Pause before a session is opened again because the buffer took no data.
+const REOPEN: Duration = Duration::from_millis(500);
+/// How a driver is stopped: polite call, then time to go, then the process group is killed.
+pub const GRACE: Grace = Grace { shutdown_rpc: Duration::from_millis(500), exit: Duration::from_secs(1) };
+/// How one is killed.
+const AT_ONCE: Grace = Grace { shutdown_rpc: Duration::ZERO, exit: Duration::ZERO };
+/// A driver that names this can be taken over by another gateway.
+const REATTACH: &str = "reattach";
+
+/// What all processes of one driver share during a round.
+pub struct Context {
+    /// Driver id.
+    pub driver: Arc<str>,
+    /// What they are told.
+    pub configuration: Arc<wire::Configuration>,
+    /// Device → the line it is on.
+    pub owners: HashMap<String, String>,
+    /// Where samples go.
+    pub pipeline: pipeline::Handle,
+    /// What they may ask.
+    pub answers: Answers,
+    /// Devices that answer.
+    pub online: Online,
+    /// Where they go when the round ends.
+    pub fleet: Arc<Fleet>,
+}
+
+/// What an instance is told.
+#[derive(Debug)]
+pub enum Order {
+    /// Take the configuration, with these lines on hold.
+    Configure {
+        /// Comes back with the answer.
+        turn: u64,
+        /// Lines that stay closed.
+        hold: Lines,
+    },
+    /// Give these lines up.
+    Release(Lines),
+    /// Carry this out.
+    Command(Dispatch),
+    /// It is something else now.
+    Role(Role),
+    /// End.
+    End(How),
+}
+
+/// What an instance says.
+#[derive(Debug)]
+pub enum Report {
+    /// For the policy.
+    News(News),
+    /// Who it is, once its process runs.
+    Runs(Number, Facts),
+    /// What it does not like about its configuration.
+    Problems(Vec<wire::Problem>),
+}
+
+/// Who a process is.
+#[derive(Debug, Clone, Default)]
+pub struct Facts {
+    /// Of the process.
+    pub pid: u32,
+    /// As it says.
+    pub version: String,
+    /// Taken over from an earlier gateway.
+    pub reattached: bool,
+    /// What it is not confined by.
+    pub lacks: Vec<Lack>,
+}
+
+/// Where its process comes from.
+pub enum Begin {
+    /// It is started.
+    Launch(Box<Launch>),
+    /// It runs already.
+    Adopt(Box<Kept>),
+}
+
+/// The handle. Dropping it ends the process.
+#[derive(Debug)]
+pub struct Instance {
+    orders: mpsc::Sender<Order>,
+    kill: CancellationToken,
+}
+
+impl Instance {
+    /// Hands an order over; comes back with it when the instance is stuck or gone.
+    pub fn order(&self, order: Order) -> Result<(), Order> {
+        self.orders.try_send(order).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(order) | mpsc::error::TrySendError::Closed(order) => order,
+        })
+    }
+
+    /// Ends the process at once, whatever else it was told.
+    pub fn kill(&self) {
+        self.kill.cancel();
+    }
+}
+
+/// A handle and the task behind it.
+pub fn instance(
+    number: Number,
+    begin: Begin,
+    note: Note,
+    context: Arc<Context>,
+    news: mpsc::Sender<Report>,
+) -> (Instance, impl Future<Output = ()> + Send) {
+    let (orders, told) = mpsc::channel(ORDERS);
+    let kill = CancellationToken::new();
+    let task = Task { number, note, context, news, orders: told, kill: kill.clone(), reattached: false };
+    (Instance { orders, kill }, task.run(begin))
+}
+
+struct Task {
+    number: Number,
+    note: Note,
+    context: Arc<Context>,
+    news: mpsc::Sender<Report>,
+    orders: mpsc::Receiver<Order>,
+    kill: CancellationToken,
+    /// An earlier gateway started it.
+    reattached: bool,
+}
+
+/// How it went.
+struct End {
+    why: String,
+    unborn: bool,
+    last_lines: Vec<String>,
+}
+
+impl Task {
+    async fn run(mut self, begin: Begin) {
+        let End { why, unborn, last_lines } = self.live(begin).await;
+        self.orders.close();
+        while let Ok(order) = self.orders.try_recv() {
+            if let Order::Command(Dispatch { reply, .. }) = order {
+                let message = "the driver ended before it was told; nothing happened";
+                let _ = reply.send(Outcome::failed(Verdict::Refused, message));
+            }
+        }
+        let ended = News::Ended { number: self.number, why, unborn, last_lines };
+        let _ = self.news.send(Report::News(ended)).await;
+    }
+
+    async fn live(&mut self, begin: Begin) -> End {
+        let (plugin, how) = match begin {
+            Begin::Adopt(kept) => {
+                self.reattached = kept.reattached;
+                (kept.plugin, "driver taken over")
+            }
+            Begin::Launch(launch) => match self.start(*launch).await {
+                Ok(plugin) => (plugin, "driver started"),
+                Err(end) => return end,
+            },
+        };
+        let described = self.describe(&plugin).await;
+        let keeps = described.abilities.iter().any(|ability| ability == REATTACH);
+        let facts = Facts {
+            pid: plugin.pid(),
+            version: described.version,
+            reattached: self.reattached,
+            lacks: plugin.lacks().to_vec(),
+        };
+        let driver = self.context.driver.clone();
+        tracing::info!(%driver, pid = facts.pid, version = facts.version, role = ?self.note.role, "{how}");
+        let _ = self.news.send(Report::Runs(self.number, facts)).await;
+        if self.reattached && !keeps {
+            plugin.stop(GRACE).await;
+            let why = "it does not say that it can be taken over, so it is started anew".to_owned();
+            return End { why, unborn: false, last_lines: Vec::new() };
+        }
+        let ended = self.sessions(&plugin, keeps).await;
+        self.part(plugin, ended).await
+    }
+
+    /// Starting takes its time; an order to end does not wait for it.
+    async fn start(&mut self, launch: Launch) -> Result<Plugin, End> {
+        let unborn = |why: String, last_lines| End { why, unborn: true, last_lines };
+        let ordered = async {
+            loop {
+                match self.orders.recv().await {
+                    Some(Order::End(_)) | None => return,
+                    Some(Order::Role(role)) => self.note.role = role,
+                    // the policy gives lines and commands to open sessions only
+                    Some(Order::Configure { .. } | Order::Release(_) | Order::Command(_)) => {}
+                }
+            }
+        };
+        tokio::select! {
+            started = Plugin::start(launch) => {
+                started.map_err(|error| unborn(error.to_string(), error.last_lines.clone()))
+            }
+            // what was begun is killed with its future
+            () = self.kill.cancelled() => Err(unborn("killed".to_owned(), Vec::new())),
+            () = ordered => Err(unborn("stopped".to_owned(), Vec::new())),
+        }
+    }
+
+    async fn describe(&self, plugin: &Plugin) -> wire::DescribeResponse {
+        let mut client = DriverClient::new(plugin.channel());
+        let described = timeout(CALL_TIMEOUT, client.describe(wire::DescribeRequest {})).await;
+        match described {
+            Ok(Ok(described)) => described.into_inner(),
+            _ => wire::DescribeResponse::default(),
+        }
+    }
+
+    /// Sessions with one process: a new one only when the buffer stalled.
+    async fn sessions(&mut self, plugin: &Plugin, keeps: bool) -> Ended {
+        let mut told = Told::default();
+        let noted = self.note.clone();
+        let note = |role| {
+            let note = Note { role, ..noted.clone() };
+            plugin.set_note(note.to_text());
+        };
+        note(self.note.role);
+        loop {
+            let setup = Setup {
+                number: self.number,
+                context: &self.context,
+                keeps,
+                news: &self.news,
+                role: &note,
+                kill: &self.kill,
+            };
+            let ended = session::run(plugin.channel(), setup, &mut self.orders, &mut told).await;
+            if !matches!(ended, Ended::Stalled) {
+                return ended;
+            }
+            tracing::warn!(driver = %self.context.driver, "buffer takes no data, session is opened anew");
+            sleep(REOPEN).await;
+        }
+    }
+
+    async fn part(&self, plugin: Plugin, ended: Ended) -> End {
+        let exit = match ended {
+            // say what it died of
+            Ended::Broken(_) => exit_of(&plugin).await,
+            _ => None,
+        };
+        let last_lines = plugin.last_lines();
+        let why = match (exit, last_lines.last()) {
+            // one that was killed had no time for words
+            (Some(exit), Some(line)) if exit.code.is_some() => format!("{exit}; its last words: {line}"),
+            (Some(exit), _) => exit.to_string(),
+            (None, _) => ended.to_string(),
+        };
+        let driver = &self.context.driver;
+        match ended {
+            Ended::Kept => {
+                tracing::info!(%driver, pid = plugin.pid(), "driver goes on without the gateway");
+                self.context.fleet.keep(driver, Kept { plugin, reattached: self.reattached });
+            }
+            // nothing more can come of it
+            Ended::Killed | Ended::Hang | Ended::Deaf => drop(plugin.stop(AT_ONCE).await),
+            Ended::Stopped => {
+                let stopped = plugin.stop(GRACE).await;
+                tracing::info!(%driver, killed = stopped.killed, "driver stopped");
+            }
+            Ended::NoSession | Ended::Broken(_) | Ended::Contract(_) | Ended::Stalled | Ended::Gone => {
+                plugin.stop(GRACE).await;
+            }
+        }
+        End { why, unborn: false, last_lines }
+    }
+}
+
+async fn exit_of(plugin: &Plugin) -> Option<Exit> {
+    let mut exited = plugin.exited();
+    let exit = timeout(EXIT_NOTICE, exited.wait_for(Option::is_some)).await;
+    exit.ok().and_then(Result::ok).and_then(|exit| *exit)
+}
+
+/// Mistakes by their place, warnings left out.
+pub fn errors(problems: &[wire::Problem]) -> Errors {
+    let errors = problems.iter().filter(|problem| !problem.warning);
+    let placed = errors.map(|problem| {
+        let place = problem.path.join(".");
+        let words = format!("{place}: {}", problem.message);
+        (place, words)
+    });
+    placed.collect::<BTreeMap<_, _>>()
+}

@@ -1,0 +1,248 @@
+//! The real gateway beside simulated devices, in a directory of its own.
+//!
+//! Always true: it is asked through its control socket only; what it started ends with the value, killed
+//! gateways' drivers included. Its platform does not answer, so everything it reads stays in its buffer.
+
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use sagoo_edge_plugin_host::records;
+use serde_json::Value as Json;
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::UnixStream;
+use tokio::process::{Child, Command};
+use tokio::time::{sleep, timeout};
+
+use crate::field::Device;
+
+/// How often a condition is looked at.
+const LOOK: Duration = Duration::from_millis(2);
+/// Longest wait for anything.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// The one driver.
+const DRIVER: &str = "modbus";
+/// Lines of its log that an error repeats.
+const TAIL: usize = 20;
+
+/// A gateway, its devices and its directory.
+#[derive(Debug)]
+pub struct Gateway {
+    program: PathBuf,
+    dir: TempDir,
+    process: Option<Child>,
+    /// The devices, each on a connection of its own.
+    pub devices: Vec<Device>,
+}
+
+/// What `status` says, as far as it matters here.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Seen {
+    /// Process of the driver, when it runs.
+    pub driver: Option<u32>,
+    /// Latest count of each device that has one.
+    pub counts: Vec<Option<u64>>,
+}
+
+impl Gateway {
+    /// Sets everything up; nothing is started but the devices.
+    pub async fn new(program: &Path, driver: &Path, devices: usize, period: Duration) -> Result<Self> {
+        let dir = TempDir::with_prefix("bench-").context("making a temporary directory")?;
+        let mut all = Vec::new();
+        for _ in 0..devices {
+            all.push(Device::start().await?);
+        }
+        let gateway = Self { program: program.to_owned(), dir, process: None, devices: all };
+        for folder in ["config/conf.d", "drivers", "run"] {
+            fs::create_dir_all(gateway.path(folder)).with_context(|| format!("making {folder}"))?;
+        }
+        fs::write(gateway.path("config/gateway.toml"), gateway.own_toml()).context("writing gateway.toml")?;
+        fs::write(gateway.path("config/conf.d/field.toml"), gateway.field_toml(period))
+            .context("writing field.toml")?;
+        gateway.install(driver, 0)?;
+        Ok(gateway)
+    }
+
+    /// Puts a version of the driver where the gateway looks, whole or not at all. Versions differ by
+    /// bytes that nothing reads, behind the program.
+    pub fn install(&self, driver: &Path, version: u8) -> Result<()> {
+        let next = self.path("next");
+        let place = self.path("drivers").join(format!("driver-{DRIVER}"));
+        fs::copy(driver, &next).with_context(|| format!("copying {}", driver.display()))?;
+        let mut file = File::options().append(true).open(&next).context("opening the copy")?;
+        std::io::Write::write_all(&mut file, &[version; 16]).context("marking the copy")?;
+        fs::rename(&next, &place).with_context(|| format!("writing {}", place.display()))
+    }
+
+    /// Starts it; does not wait.
+    pub fn start(&mut self) -> Result<()> {
+        let log = File::options().create(true).append(true).open(self.path("gateway.log"));
+        let log = log.context("opening the gateway's log")?;
+        let mut command = Command::new(&self.program);
+        command.arg("run").arg("--config").arg(self.path("config")).env("TMPDIR", self.path("run"));
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).kill_on_drop(true);
+        let started = command.spawn().with_context(|| format!("starting {}", self.program.display()))?;
+        self.process = Some(started);
+        Ok(())
+    }
+
+    /// SIGKILL, and waits until it is gone. Its drivers go on.
+    pub async fn kill(&mut self) -> Result<()> {
+        let mut process = self.process.take().context("the gateway runs")?;
+        process.kill().await.context("killing the gateway")
+    }
+
+    /// SIGTERM, and waits until it is gone, its drivers with it.
+    pub async fn stop(&mut self) -> Result<()> {
+        let mut process = self.process.take().context("the gateway runs")?;
+        if let Some(pid) = process.id().and_then(pid) {
+            kill_process(pid, Signal::TERM).context("ending the gateway")?;
+        }
+        let ended = timeout(PATIENCE, process.wait()).await.context("the gateway does not end")??;
+        ensure!(ended.success(), "the gateway ended with {ended}\n{}", self.tail());
+        Ok(())
+    }
+
+    /// Looks until `wanted` is so; gives back what it saw then.
+    pub async fn until(&mut self, what: &str, wanted: impl Fn(&Self, &Seen) -> bool) -> Result<Seen> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Ok(seen) = self.look().await
+                && wanted(self, &seen)
+            {
+                return Ok(seen);
+            }
+            let ended = self.process.as_mut().and_then(|process| process.try_wait().ok().flatten());
+            if let Some(ended) = ended {
+                bail!("the gateway ended with {ended} before {what}\n{}", self.tail());
+            }
+            ensure!(Instant::now() < deadline, "within {PATIENCE:?} not so: {what}\n{}", self.tail());
+            sleep(LOOK).await;
+        }
+    }
+
+    /// Its status now.
+    pub async fn look(&self) -> Result<Seen> {
+        let mut stream = UnixStream::connect(self.path("control.sock")).await?;
+        stream.write_all(b"{\"request\":\"status\"}\n").await?;
+        let mut line = String::new();
+        timeout(PATIENCE, BufReader::new(stream).read_line(&mut line)).await??;
+        seen(&line, self.devices.len()).with_context(|| format!("not a status: {line}"))
+    }
+
+    /// The end of what it has said.
+    pub fn tail(&self) -> String {
+        let log = fs::read_to_string(self.path("gateway.log")).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(TAIL)..].join("\n")
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn own_toml(&self) -> String {
+        format!(
+            r#"[gateway]
+product_key = "edge"
+device_key = "bench"
+[sagoo]
+broker = "mqtt://127.0.0.1:1"
+[buffer]
+dir = "{buffer}"
+[drivers]
+dirs = ["{drivers}"]
+trusted_keys = "{keys}"
+allow_unsigned = ["{DRIVER}"]
+run_dir = "{run}"
+[control]
+socket = "{socket}"
+"#,
+            buffer = self.path("buffer").display(),
+            drivers = self.path("drivers").display(),
+            keys = self.path("keys").display(),
+            run = self.path("run").display(),
+            socket = self.path("control.sock").display(),
+        )
+    }
+
+    fn field_toml(&self, period: Duration) -> String {
+        let mut toml = format!(
+            r#"[model.counter]
+addresses = "zero-based"
+poll = {{ fast = "{}ms" }}
+[model.counter.points]
+count = {{ at = "holding:0", type = "u16", poll = "fast" }}
+"#,
+            period.as_millis()
+        );
+        for (number, device) in self.devices.iter().enumerate() {
+            let _ = write!(
+                toml,
+                r#"[connection.line{number}]
+driver = "{DRIVER}"
+tcp = {{ host = "127.0.0.1", port = {port} }}
+[device.d{number}]
+connection = "line{number}"
+unit = 1
+model = "counter@1"
+sagoo = {{ product_key = "counter", device_key = "d{number}" }}
+"#,
+                port = device.port,
+            );
+        }
+        toml
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        // Drivers outlive a gateway that is killed: they are ended by the records it kept.
+        drop(self.process.take());
+        for record in records(&self.path("run")) {
+            if let Some(group) = pid(record.pid).filter(|_| record.alive) {
+                let _ = kill_process_group(group, Signal::KILL);
+            }
+        }
+    }
+}
+
+fn pid(pid: u32) -> Option<Pid> {
+    i32::try_from(pid).ok().and_then(Pid::from_raw)
+}
+
+/// The line of an answer to `status`.
+fn seen(line: &str, devices: usize) -> Option<Seen> {
+    let answer: Json = serde_json::from_str(line).ok()?;
+    let status = answer.get("status")?;
+    let driver = status["drivers"].as_array()?.iter().find(|one| one["id"] == DRIVER);
+    let running = driver.filter(|driver| driver["state"] == "running");
+    let pid = running.and_then(|driver| driver["pid"].as_u64()).and_then(|pid| u32::try_from(pid).ok());
+    let count = |number: usize| {
+        let name = format!("d{number}");
+        let device = status["devices"].as_array()?.iter().find(|one| one["name"] == name.as_str())?;
+        device["points"][0]["value"].as_u64()
+    };
+    Some(Seen { driver: pid, counts: (0..devices).map(count).collect() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_tells_the_drivers_process_and_the_latest_counts() {
+        let line = r#"{"reply":"status","status":{"drivers":[{"id":"modbus","state":"running","pid":7}],
+            "devices":[{"name":"gateway","points":[]},{"name":"d1","points":[{"name":"count","value":null}]},
+            {"name":"d0","points":[{"name":"count","value":41}]}]}}"#;
+        assert_eq!(seen(line, 2), Some(Seen { driver: Some(7), counts: vec![Some(41), None] }));
+        let starting = line.replace("running", "starting");
+        assert_eq!(seen(&starting, 1), Some(Seen { driver: None, counts: vec![Some(41)] }));
+        assert_eq!(seen(r#"{"reply":"error","error":"busy"}"#, 1), None);
+    }
+}
