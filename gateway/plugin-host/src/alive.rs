@@ -4,10 +4,11 @@
 //! boot together name one process for ever. Always true: a signal sent from here reaches the
 //! process that was meant, members of its group, or nobody.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process;
 
 use rustix::io::Errno;
@@ -127,11 +128,29 @@ pub(crate) fn is_in_use(tmp_dir: &Path) -> bool {
     numbers().any(|pid| has_tmp_dir(pid, tmp_dir) && Stat::read(pid).is_ok_and(|stat| !stat.is_dead()))
 }
 
+/// The directories that living processes were given as their own, each with the group of one that has it.
+pub(crate) fn tmp_dirs() -> Vec<(Pid, PathBuf)> {
+    let mut found = Vec::new();
+    for pid in numbers() {
+        let Ok(stat) = Stat::read(pid) else { continue };
+        if !stat.is_dead() {
+            found.extend(tmp_dirs_in(&environment(pid)).map(|dir| (stat.group, dir.to_owned())));
+        }
+    }
+    found
+}
+
 fn has_tmp_dir(pid: u32, dir: &Path) -> bool {
-    let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-    environment
-        .split(|&byte| byte == 0)
-        .any(|entry| entry.strip_prefix(b"TMPDIR=") == Some(dir.as_os_str().as_bytes()))
+    tmp_dirs_in(&environment(pid)).any(|own| own == dir)
+}
+
+fn environment(pid: u32) -> Vec<u8> {
+    fs::read(format!("/proc/{pid}/environ")).unwrap_or_default()
+}
+
+fn tmp_dirs_in(environment: &[u8]) -> impl Iterator<Item = &Path> {
+    let own = environment.split(|&byte| byte == 0).filter_map(|entry| entry.strip_prefix(b"TMPDIR="));
+    own.map(|dir| Path::new(OsStr::from_bytes(dir)))
 }
 
 /// The numbers of all processes.

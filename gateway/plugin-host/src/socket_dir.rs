@@ -77,6 +77,13 @@ impl SocketDir {
         (ours && is_dir).then(|| Self { path: path.to_owned(), left: false })
     }
 
+    /// One that an earlier host made for the plugin of this record, whatever that plugin is called.
+    pub(crate) fn adopt_of(path: &Path, record: &Path) -> Option<Self> {
+        let names_it = fs::read(path.join(KEPT)).is_ok_and(|name| *name == *record.as_os_str().as_bytes());
+        let name = path.file_name()?.to_str()?.split('-').next()?;
+        names_it.then(|| Self::adopt(path, name)).flatten()
+    }
+
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }

@@ -44,12 +44,8 @@ pub async fn look(dir: &Path, running: &Config) -> Verdict {
                 let message = "nothing changed: the files say what runs".to_owned();
                 return Verdict::Stay(reply(Reloaded::Unchanged, message, changed, &loaded));
             }
-            let notes = later(running, &config);
-            for note in &notes {
-                tracing::warn!(note, "part of the new configuration takes effect later");
-            }
             let mut message = format!("the new configuration runs: {}", config.summary());
-            for note in notes {
+            for note in later(running, &config) {
                 message += &format!("; {note}");
             }
             let reply = reply(Reloaded::Applied, message, changed, &loaded);

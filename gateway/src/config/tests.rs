@@ -156,10 +156,11 @@ fn a_picture_cannot_steer_the_terminal() {
 fn relative_paths_begin_at_the_configuration() {
     let text = "gateway = { product_key = \"p\", device_key = \"d\" }\n\
         sagoo = { broker = \"mqtts://b\", username = \"u\", password = { file = \"secret\" } }\n\
-        buffer = { dir = \"data\", sync = \"each\" }";
+        buffer = { dir = \"data\", sync = \"each\" }\ndrivers = { run_dir = \"run\" }";
     let dir = write_all(&[("gateway.toml", text)]);
     let config = load(dir.path()).config.unwrap();
     assert_eq!(config.buffer.dir, dir.path().join("data"));
+    assert_eq!(config.drivers.run_dir, dir.path().join("run"));
     assert_eq!(config.buffer.sync, Sync::Each);
     assert_eq!(config.sagoo.password, Some(dir.path().join("secret")));
 }

@@ -66,21 +66,21 @@ struct KeptAccount {
     parked: u64,
     #[prost(uint64, tag = "8")]
     merged: u64,
-    /// Place in `processes`, from 1, of the one that `dropped_total` is of.
-    #[prost(uint32, tag = "9")]
-    dropped_of: u32,
-    #[prost(uint64, tag = "10")]
-    dropped_total: u64,
+    /// Places in `processes` of those that `dropped_totals` are of.
+    #[prost(uint32, repeated, tag = "9")]
+    dropped_of: Vec<u32>,
+    #[prost(uint64, repeated, tag = "10")]
+    dropped_totals: Vec<u64>,
 }
 
 impl Book {
     /// From a cursor; an unreadable detail means that nothing is known to be settled.
     pub fn restore(floor: u64, detail: &[u8]) -> Self {
         let kept = Detail::decode(detail).unwrap_or_default();
-        let dropped = kept
-            .accounts
-            .iter()
-            .map(|account| (account.device.as_str().into(), (account.dropped_of, account.dropped_total)));
+        let dropped = kept.accounts.iter().map(|account| {
+            let totals = account.dropped_of.iter().copied().zip(account.dropped_totals.iter().copied());
+            (account.device.as_str().into(), totals.collect())
+        });
         let taken = Taken::restore(kept.processes, &dropped.collect::<Vec<_>>());
         let accounts = kept.accounts.into_iter().map(|kept| {
             let stored = kept.acknowledged + kept.evicted + kept.parked + kept.merged;
@@ -134,10 +134,10 @@ impl Book {
             .iter()
             .map(|(device, account)| {
                 let ledger = &account.ledger;
-                let (dropped_of, dropped_total) = self.taken.kept_dropped(device);
+                let (dropped_of, dropped_totals) = self.taken.kept_dropped(device).into_iter().unzip();
                 KeptAccount {
                     dropped_of,
-                    dropped_total,
+                    dropped_totals,
                     device: device.to_string(),
                     position: account.position,
                     suppressed: ledger.suppressed,
@@ -421,7 +421,9 @@ mod tests {
             account.position = 1 << 34;
             account.ledger.acknowledged = 1 << 34;
             account.ledger.evicted = 1 << 34;
-            book.dropped_by_driver(&device, [1; 16], 1 << 20);
+            for process in 1..=2 {
+                book.dropped_by_driver(&device, [process; 16], 1 << 20);
+            }
         }
         let suppressed = book.accounts.keys().map(|device| (device.clone(), 1 << 10)).collect();
         book.take(Origin { instance: [1; 16], seq: 1 << 34 }, true, suppressed);

@@ -168,3 +168,11 @@ impl Handle {
         self.head.clone()
     }
 }
+
+/// A pipeline that takes what it is asked and never answers, as with a disk that does not.
+#[cfg(test)]
+pub fn unheard() -> (Handle, impl Sized) {
+    let (queue, asks) = mpsc::channel(QUEUE);
+    let (heads, head) = watch::channel(0);
+    (Handle { queue, head }, (asks, heads))
+}

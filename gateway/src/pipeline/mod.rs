@@ -4,10 +4,11 @@
 //!
 //! In reading order: [`handle`] is the door, [`task`] the thread behind it and [`writer`] its hand on the buffer, [`scan`] what it finds there at start, [`unreadable`] when the disk cannot be read; [`points`] decides what
 //! of a batch is news and makes rows; [`record`] is how rows lie in the buffer; [`book`] accounts for
-//! every sample and [`taken`] for every batch; [`wall`] tells the time; [`snapshot`] is what status sees.
+//! every sample, [`taken`] for every batch and [`left_out`] for what nobody wants any more; [`wall`] tells the time; [`snapshot`] is what status sees.
 
 pub mod book;
 pub mod handle;
+pub mod left_out;
 pub mod points;
 pub mod record;
 pub mod scan;

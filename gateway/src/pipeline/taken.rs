@@ -12,17 +12,24 @@ use sagoo_edge_buffer::Origin;
 
 /// Driver processes remembered; the one that was silent longest is forgotten first.
 const INSTANCES: usize = 16;
+/// Processes of which it is remembered what they dropped of one device: while its line is handed over
+/// the old one and the new one both say so, in turns.
+const DROPPERS: usize = 2;
 
 /// A driver process.
 pub type Instance = [u8; 16];
+
+/// What processes have dropped of a device: each one's place in [`Taken::kept`], and the total.
+pub type Totals = Vec<(u32, u64)>;
 
 /// See the module.
 #[derive(Debug, Default)]
 pub struct Taken {
     /// The one heard last is at the end.
     processes: VecDeque<Process>,
-    /// Running total of dropped samples per device, and the process it is of.
-    dropped: HashMap<Arc<str>, (Instance, u64)>,
+    /// Running totals of dropped samples per device, and the processes they are of, the one heard last
+    /// at the end.
+    dropped: HashMap<Arc<str>, Vec<(Instance, u64)>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,7 +70,10 @@ impl Taken {
         if self.processes.len() >= INSTANCES
             && let Some(gone) = self.processes.pop_front()
         {
-            self.dropped.retain(|_, (instance, _)| *instance != gone.instance);
+            self.dropped.retain(|_, totals| {
+                totals.retain(|(instance, _)| *instance != gone.instance);
+                !totals.is_empty()
+            });
         }
         self.processes.push_back(Process { instance: origin.instance, seq: origin.seq, rows, suppressed });
     }
@@ -73,8 +83,15 @@ impl Taken {
         if self.last(&instance).is_none() {
             self.take(Origin { instance, seq: 0 }, false, Vec::new());
         }
-        let before = self.dropped.insert(device.clone(), (instance, total));
-        total.saturating_sub(before.filter(|before| before.0 == instance).map_or(0, |before| before.1))
+        let totals = self.dropped.entry(device.clone()).or_default();
+        let known = totals.iter().position(|(of, _)| *of == instance).map(|place| totals.remove(place));
+        if totals.len() >= DROPPERS {
+            totals.remove(0);
+        }
+        let before = known.map_or(0, |(_, before)| before);
+        // a late word of a process says less than it said before
+        totals.push((instance, total.max(before)));
+        total.saturating_sub(before)
     }
 
     /// After a start: batches whose rows never reached the buffer were not taken. Returns what was
@@ -102,16 +119,16 @@ impl Taken {
         kept.collect()
     }
 
-    /// What a device's process has dropped in all, and that process' place in [`Taken::kept`], from 1.
-    pub fn kept_dropped(&self, device: &str) -> (u32, u64) {
-        let Some((instance, total)) = self.dropped.get(device) else { return (0, 0) };
-        let place = self.processes.iter().position(|process| process.instance == *instance);
-        place.map_or((0, 0), |place| (place as u32 + 1, *total))
+    /// What a device's processes have dropped in all.
+    pub fn kept_dropped(&self, device: &str) -> Totals {
+        let totals = self.dropped.get(device).into_iter().flatten();
+        let place = |of: &Instance| self.processes.iter().position(|process| process.instance == *of);
+        totals.filter_map(|(of, total)| Some((place(of)? as u32, *total))).collect()
     }
 
     /// From a cursor: the processes, the accounts' devices in their order, and of each what
     /// [`Taken::kept_dropped`] said.
-    pub fn restore(kept: Vec<KeptProcess>, accounts: &[(Arc<str>, (u32, u64))]) -> Self {
+    pub fn restore(kept: Vec<KeptProcess>, accounts: &[(Arc<str>, Totals)]) -> Self {
         let device = |number: &u32| accounts.get(*number as usize).map(|(name, _)| name.clone());
         let processes = kept.into_iter().filter_map(|kept| {
             let suppressed = kept.devices.iter().zip(kept.suppressed);
@@ -123,11 +140,11 @@ impl Taken {
             })
         });
         let processes: VecDeque<Process> = processes.collect();
-        let dropped = accounts.iter().filter_map(|(name, (place, total))| {
-            let process = processes.get((*place as usize).checked_sub(1)?)?;
-            Some((name.clone(), (process.instance, *total)))
+        let dropped = accounts.iter().map(|(name, totals)| {
+            let of = |(place, total): &(u32, u64)| Some((processes.get(*place as usize)?.instance, *total));
+            (name.clone(), totals.iter().filter_map(of).take(DROPPERS).collect::<Vec<_>>())
         });
-        let dropped = dropped.collect();
+        let dropped = dropped.filter(|(_, totals)| !totals.is_empty()).collect();
         Self { processes, dropped }
     }
 }
@@ -170,6 +187,20 @@ mod tests {
     }
 
     #[test]
+    fn two_processes_that_say_in_turns_what_they_dropped_are_not_taken_for_each_other() {
+        let mut taken = Taken::default();
+        let device: Arc<str> = "x".into();
+        assert_eq!((taken.dropped(&device, A, 10), taken.dropped(&device, B, 4)), (10, 4));
+        for _ in 0..3 {
+            assert_eq!((taken.dropped(&device, A, 10), taken.dropped(&device, B, 4)), (0, 0));
+            taken = again(&taken);
+        }
+        assert_eq!(taken.dropped(&device, A, 12), 2, "it has its line back");
+        assert_eq!(taken.dropped(&device, [3; 16], 1), 1);
+        assert_eq!(taken.dropped[&device].len(), DROPPERS, "a third one is not there beside the two");
+    }
+
+    #[test]
     fn processes_that_are_gone_are_forgotten_in_their_order() {
         let mut taken = Taken::default();
         taken.dropped(&"x".into(), [0; 16], 5);
@@ -177,6 +208,6 @@ mod tests {
             taken.take(Origin { instance: [number; 16], seq: 1 }, false, Vec::new());
         }
         assert_eq!((taken.last(&[0; 16]), taken.last(&[1; 16])), (None, Some(1)));
-        assert_eq!(taken.kept_dropped("x"), (0, 0));
+        assert_eq!(taken.kept_dropped("x"), []);
     }
 }

@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::handle::{Arrived, Ask, Handle, QUEUE};
+use super::left_out::LeftOut;
 use super::points::Device;
 use super::snapshot::{DeviceSnapshot, Snapshot};
 use super::wall::WallClock;
@@ -45,6 +46,7 @@ pub fn start(config: &Config) -> Result<(Handle, thread::JoinHandle<()>), sagoo_
         gateway: config.gateway.identity.clone(),
         writer,
         wall: WallClock::new(newest),
+        left_out: LeftOut::default(),
     };
     let sync_every = match config.buffer.sync {
         Sync::Interval(every) => every,
@@ -64,6 +66,7 @@ struct Pipeline {
     shown: HashMap<Arc<str>, Shown>,
     gateway: Identity,
     wall: WallClock,
+    left_out: LeftOut,
 }
 
 #[derive(Debug, Default)]
@@ -80,6 +83,7 @@ impl Pipeline {
             tokio::select! {
                 ask = asks.recv() => match ask {
                     Some(Ask::Stop(done)) => {
+                        self.left_out.say();
                         self.writer.finish().await;
                         let _ = done.send(());
                         return;
@@ -87,7 +91,10 @@ impl Pipeline {
                     Some(ask) => self.answer(ask),
                     None => return self.writer.finish().await,
                 },
-                _ = sync.tick() => self.writer.begin_sync(),
+                _ = sync.tick() => {
+                    self.writer.begin_sync();
+                    self.left_out.say();
+                }
                 () = self.writer.synced() => {}
                 _ = retry.tick(), if self.writer.is_stalled() => self.writer.retry(),
                 _ = cursor.tick(), if self.writer.unwritten_cursor => self.writer.write_cursor(),
@@ -154,13 +161,11 @@ impl Pipeline {
     ) -> Vec<Row> {
         let (driver, seq) = (&arrived.driver, arrived.seq);
         let Some((name, points)) = arrived.numbers.get(&packed.device) else {
-            let (number, samples) = (packed.device, packed.count);
-            tracing::warn!(%driver, seq, number, samples, "samples of a device that is not configured any more are left out");
+            self.left_out.add(format!("number {} of driver {driver}", packed.device), packed.count);
             return Vec::new();
         };
         let Some(device) = self.devices.get_mut(name) else {
-            let samples = packed.count;
-            tracing::warn!(%driver, seq, device = %name, samples, "samples of a device that is not configured any more are left out");
+            self.left_out.add(name.to_string(), packed.count);
             return Vec::new();
         };
         let label = packed.wall_ms.map(|wall_ms| (packed.boot_ns, wall_ms));

@@ -72,7 +72,7 @@ pub enum Order {
     Command(Dispatch),
     /// It is something else now.
     Role(Role),
-    /// End.
+    /// End it; to leave it running there is [`Instance::keep`].
     End(How),
 }
 
@@ -113,6 +113,7 @@ pub enum Begin {
 pub struct Instance {
     orders: mpsc::Sender<Order>,
     kill: CancellationToken,
+    keep: CancellationToken,
 }
 
 impl Instance {
@@ -127,6 +128,11 @@ impl Instance {
     pub fn kill(&self) {
         self.kill.cancel();
     }
+
+    /// Leaves it running, whatever else it was told and however little the buffer takes just now.
+    pub fn keep(&self) {
+        self.keep.cancel();
+    }
 }
 
 /// A handle and the task behind it.
@@ -138,9 +144,10 @@ pub fn instance(
     news: mpsc::Sender<Report>,
 ) -> (Instance, impl Future<Output = ()> + Send) {
     let (orders, told) = mpsc::channel(ORDERS);
-    let kill = CancellationToken::new();
-    let task = Task { number, note, context, news, orders: told, kill: kill.clone(), reattached: false };
-    (Instance { orders, kill }, task.run(begin))
+    let (kill, keep) = (CancellationToken::new(), CancellationToken::new());
+    let instance = Instance { orders, kill: kill.clone(), keep: keep.clone() };
+    let task = Task { number, note, context, news, orders: told, kill, keep, reattached: false };
+    (instance, task.run(begin))
 }
 
 struct Task {
@@ -150,6 +157,7 @@ struct Task {
     news: mpsc::Sender<Report>,
     orders: mpsc::Receiver<Order>,
     kill: CancellationToken,
+    keep: CancellationToken,
     /// An earlier gateway started it.
     reattached: bool,
 }
@@ -187,10 +195,10 @@ impl Task {
             },
         };
         let described = self.describe(&plugin).await;
-        let keeps = described.abilities.iter().any(|ability| ability == REATTACH);
+        let keeps = outlives(described.as_ref(), self.reattached);
         let facts = Facts {
             pid: plugin.pid(),
-            version: described.version,
+            version: described.map(|described| described.version).unwrap_or_default(),
             reattached: self.reattached,
             lacks: plugin.lacks().to_vec(),
         };
@@ -229,13 +237,11 @@ impl Task {
         }
     }
 
-    async fn describe(&self, plugin: &Plugin) -> wire::DescribeResponse {
+    async fn describe(&self, plugin: &Plugin) -> Option<wire::DescribeResponse> {
         let mut client = DriverClient::new(plugin.channel());
-        let described = timeout(CALL_TIMEOUT, client.describe(wire::DescribeRequest {})).await;
-        match described {
-            Ok(Ok(described)) => described.into_inner(),
-            _ => wire::DescribeResponse::default(),
-        }
+        let described = timeout(CALL_TIMEOUT, client.describe(wire::DescribeRequest {}));
+        let described = self.keep.run_until_cancelled(described).await?;
+        described.ok()?.ok().map(tonic::Response::into_inner)
     }
 
     /// Sessions with one process: a new one only when the buffer stalled.
@@ -255,6 +261,7 @@ impl Task {
                 news: &self.news,
                 role: &note,
                 kill: &self.kill,
+                keep: &self.keep,
             };
             let ended = session::run(plugin.channel(), setup, &mut self.orders, &mut told).await;
             if !matches!(ended, Ended::Stalled) {
@@ -304,6 +311,13 @@ async fn exit_of(plugin: &Plugin) -> Option<Exit> {
     exit.ok().and_then(Result::ok).and_then(|exit| *exit)
 }
 
+/// Whether it goes on without us. One that did so before is not ended, with all it has read, for being
+/// slow to say it again.
+fn outlives(described: Option<&wire::DescribeResponse>, reattached: bool) -> bool {
+    let says = |described: &wire::DescribeResponse| described.abilities.iter().any(|one| one == REATTACH);
+    described.map_or(reattached, says)
+}
+
 /// Mistakes by their place, warnings left out.
 pub fn errors(problems: &[wire::Problem]) -> Errors {
     let errors = problems.iter().filter(|problem| !problem.warning);
@@ -313,4 +327,21 @@ pub fn errors(problems: &[wire::Problem]) -> Errors {
         (place, words)
     });
     placed.collect::<BTreeMap<_, _>>()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_who_says_that_it_cannot_be_taken_over_is_started_anew() {
+        let says = |abilities: &[&str]| wire::DescribeResponse {
+            abilities: abilities.iter().map(|one| (*one).to_owned()).collect(),
+            ..Default::default()
+        };
+        assert!(outlives(Some(&says(&["write", REATTACH])), false));
+        assert!(!outlives(Some(&says(&["write"])), true));
+        assert!(outlives(None, true), "it runs since before us, and is only busy");
+        assert!(!outlives(None, false));
+    }
 }

@@ -210,7 +210,9 @@ pub struct Configured {
     #[prost(message, repeated, tag = "3")]
     pub devices: ::prost::alloc::vec::Vec<DeviceNumbers>,
 }
-/// Numbers used by Batch, valid until the next Configured.
+/// Numbers used by Batch. A number never changes its meaning while the process lives: a device keeps its
+/// number by name, a point its place, and what belonged to one that left is given to nobody else. So a
+/// batch that waited through another Configured, or for another gateway, is sent again as it is.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DeviceNumbers {
     #[prost(uint32, tag = "1")]

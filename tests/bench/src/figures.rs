@@ -50,7 +50,7 @@ pub fn percentile(sorted: &[f64], percent: f64) -> f64 {
 /// As many digits as a figure of this size deserves.
 pub fn shown(value: f64) -> String {
     match value.abs() {
-        size if size >= 1_000.0 => grouped(value.round() as i64),
+        size if size >= 999.5 => grouped(value.round() as i64),
         size if size >= 100.0 => format!("{value:.0}"),
         size if size >= 10.0 => format!("{value:.1}"),
         size if size >= 0.095 => format!("{value:.2}"),
@@ -106,8 +106,8 @@ mod tests {
 
     #[test]
     fn figures_are_shown_with_the_digits_they_deserve() {
-        let all = [1_234_567.0, 999.4, 12.34, 1.234, 0.5, 0.0123, 0.0, -4_000.0];
-        let texts = ["1 234 567", "999", "12.3", "1.23", "0.50", "0.0123", "0", "-4 000"];
+        let all = [1_234_567.0, 999.6, 999.4, 12.34, 1.234, 0.5, 0.0123, 0.0, -4_000.0];
+        let texts = ["1 234 567", "1 000", "999", "12.3", "1.23", "0.50", "0.0123", "0", "-4 000"];
         for (value, text) in all.into_iter().zip(texts) {
             assert_eq!(shown(value), text);
         }

@@ -1,7 +1,8 @@
 //! What earlier hosts left, and its end.
 //!
 //! Always true: only the very process a record names is killed, and only a directory that carries
-//! the shape of ours is removed: a record is a file, and files can be damaged.
+//! the shape of ours is removed: a record is a file, and files can be damaged. One that says nothing
+//! is still named by the directory its process was given, in that process's own environment.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,7 +13,7 @@ use tokio::time::timeout;
 
 use super::{Damage, Facts, KeepError, KeptDir, LOCK, RECORD, read};
 use crate::Checksum;
-use crate::alive::{Fate, kill_members};
+use crate::alive::{Fate, kill_members, tmp_dirs};
 use crate::confine::Cgroup;
 use crate::socket_dir::SocketDir;
 use crate::start::KILL_LIMIT;
@@ -126,12 +127,30 @@ impl Record {
 pub async fn end_stray(record: Record, grace: Duration) -> Result<(), StrayError> {
     let Some(kept) = KeptDir::open(&record.dir).await? else { return Ok(()) };
     // read again under the lock: another host may have had it meanwhile
-    if let Ok(facts) = kept.read() {
-        end(&facts, grace).await?;
-        clear(facts).await;
+    match kept.read() {
+        Ok(facts) => {
+            end(&facts, grace).await?;
+            clear(facts).await;
+        }
+        Err(_) => end_unrecorded(record.dir).await,
     }
     kept.remove();
     Ok(())
+}
+
+/// Of a host that was killed before it wrote the record, or whose record is damaged or of another
+/// version: nobody could ever take the process over, and it may hold a line.
+async fn end_unrecorded(record: PathBuf) {
+    let ended = tokio::task::spawn_blocking(move || {
+        for (group, dir) in tmp_dirs() {
+            if let Some(dir) = SocketDir::adopt_of(&dir, &record) {
+                tracing::info!(dir = %dir.path().display(), "driver of an earlier gateway that has no record is ended");
+                kill_members(group, dir.path());
+            }
+        }
+    });
+    // it fails only when the runtime ends
+    let _ = ended.await;
 }
 
 async fn end(facts: &Facts, grace: Duration) -> Result<(), StrayError> {

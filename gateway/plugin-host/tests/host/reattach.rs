@@ -7,8 +7,8 @@ use std::time::Instant;
 
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use sagoo_edge_plugin_host::{
-    Damage, Exit, Grace, Keep, KeepError, Mirror, Reattach, ReattachError, ReattachFailure as F,
-    StartFailure, Stopped, end_stray, records,
+    Exit, Grace, Keep, KeepError, Mirror, Reattach, ReattachError, ReattachFailure as F, StartFailure,
+    Stopped, end_stray, records,
 };
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -325,18 +325,32 @@ async fn after_a_restart_of_the_system_nothing_is_taken_or_killed() {
 }
 
 #[tokio::test]
-async fn a_damaged_record_kills_nobody_and_goes() {
-    let mut place = Place::new();
-    let pid = place.orphan("");
-    fs::write(place.record().join("record.json"), "{\"version\":1,\"birth\":{\"pid\":").unwrap();
-    let damaged = place.refused().await;
-    assert!(matches!(damaged, F::Damaged(Damage::Garbage(_))), "{damaged}");
-    let record = records(place.dir.path()).remove(0);
-    assert!(matches!(record.damage, Some(Damage::Garbage(_))));
-    end_stray(record, Duration::ZERO).await.unwrap();
-    assert!(runs(pid));
-    assert!(!place.record().exists());
-    assert!(matches!(place.refused().await, F::NoRecord));
+async fn a_plugin_whose_record_says_nothing_is_ended_and_nobody_else() {
+    for record in [Some("{\"version\":1,\"birth\":{\"pid\":"), Some("{\"version\":2}"), None] {
+        let mut place = Place::new();
+        let pid = place.orphan("");
+        // another plugin under the same roof, of a record that is well
+        let sound = Place { dir: tempfile::tempdir_in(place.dir.path()).unwrap(), groups: Vec::new() };
+        let launch = Launch { run_dir: Some(place.run_dir()), ..sound.kept("") };
+        let other = Plugin::start(launch).await.unwrap();
+        let path = place.record().join("record.json");
+        match record {
+            Some(text) => fs::write(path, text).unwrap(),
+            // the host was killed in between
+            None => fs::remove_file(path).unwrap(),
+        }
+        let damaged = place.refused().await;
+        assert!(matches!(damaged, F::Damaged(_)), "{damaged}");
+        let left = records(&place.dir.path().join("drivers")).remove(0);
+        assert!(left.damage.is_some() && !left.alive);
+        end_stray(left, Duration::ZERO).await.unwrap();
+        until("it is gone", || !runs(pid)).await;
+        assert!(!place.record().exists());
+        assert!(matches!(place.refused().await, F::NoRecord));
+        assert!(runs(other.pid()));
+        assert_eq!(files_in(&place.run_dir()).len(), 1, "its directory is gone, the other's is not");
+        other.stop(Grace::default()).await;
+    }
 }
 
 #[tokio::test]

@@ -27,10 +27,6 @@ const PROPERTIES: [(&str, GatewayProperty); 7] = [
 
 /// Longest path the kernel takes for a unix socket.
 const MAX_SOCKET_PATH: usize = 107;
-/// Longest path of the drivers' run directory: what follows in it, `/plugins/<driver>-<pid>-<number>/`
-/// and the socket's own name, takes the rest.
-const MAX_RUN_DIR: usize = 46;
-
 /// `[gateway]`
 pub(super) fn gateway(mut fields: Fields<'_>, report: &mut Report) -> GatewayConfig {
     let identity = identity(&mut fields, ["\"edge-gw\"", "\"gw-0001\""], report);
@@ -92,16 +88,17 @@ pub(super) fn drivers(mut fields: Fields<'_>, dir: &Path, report: &mut Report) -
     }
 }
 
-/// A directory in which a driver's socket has a path the kernel takes.
+/// A driver works in a directory of its own, so that it must be told an absolute path.
 fn run_dir(node: &Node, dir: &Path, report: &mut Report) -> Option<PathBuf> {
     let path = read::path(dir)(node, report)?;
-    let bytes = path.as_os_str().len();
-    if bytes > MAX_RUN_DIR {
-        report
-            .error(node.span, format!("a directory for sockets with a path of {bytes} bytes"))
-            .hint(format!("at most {MAX_RUN_DIR}: a socket in it must not need more than {MAX_SOCKET_PATH}"));
+    match std::path::absolute(&path) {
+        Ok(path) => Some(path),
+        Err(error) => {
+            let found = report.error(node.span, format!("{} cannot be found: {error}", path.display()));
+            found.hint("write the whole path, from / on");
+            None
+        }
     }
-    Some(path)
 }
 
 /// `[control]`

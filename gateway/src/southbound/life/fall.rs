@@ -41,6 +41,9 @@ impl Life {
             }
         } else if self.update.successor() == Some(number) {
             self.update = Update::None;
+            if asked_for {
+                return;
+            }
             self.last_lines = last_lines;
             match unborn {
                 true => self.tried(now, &why),

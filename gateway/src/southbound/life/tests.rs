@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::patience::{FAILURES, QUARANTINE};
 use super::seat::Lines;
-use super::update::{TRY_AGAIN, WATCH};
+use super::update::{TRIES, TRY_AGAIN, WATCH};
 use super::*;
 
 /// How often a process says that it lives.
@@ -47,8 +47,10 @@ struct World {
     /// Looks and questions on their way.
     chores: VecDeque<Act>,
     remembered: Option<Kind>,
-    reverted: Vec<String>,
+    reverted: Vec<u8>,
     kept: Vec<Number>,
+    /// How often files were asked.
+    asked: u32,
 }
 
 fn lines() -> Lines {
@@ -75,6 +77,7 @@ impl World {
             remembered: None,
             reverted: Vec::new(),
             kept: Vec::new(),
+            asked: 0,
         }
     }
 
@@ -104,7 +107,7 @@ impl World {
                 }
                 Act::Role(..) => {}
                 Act::Remember(kind) => self.remembered = kind,
-                Act::Revert(version, _) => self.reverted.push(version),
+                Act::Revert(files, _) => self.reverted.push(files[0]),
             }
         }
         self.check();
@@ -189,6 +192,7 @@ impl World {
             }
             Some(Act::Ask(fingerprint)) => {
                 let build = fingerprint[0];
+                self.asked += 1;
                 let answer = match self.builds[usize::from(build)] {
                     Build::NoPlugin => {
                         Err(Fault { why: "not a plugin".to_owned(), last_lines: vec!["hello".to_owned()] })
@@ -277,7 +281,7 @@ async fn a_version_that_crashes_at_work_is_rolled_back_and_not_tried_again() {
     world.run(Duration::from_secs(5));
     world.works(0);
     assert_eq!(world.processes.len(), 1);
-    assert_eq!((world.remembered.clone(), &world.reverted[..]), (Some(kind(1)), &["1.0".to_owned()][..]));
+    assert_eq!((world.remembered.clone(), &world.reverted[..]), (Some(kind(1)), &[1][..]));
     assert!(world.life.said.contains("version 1.0 failed and version 0.0 goes on"), "{}", world.life.said);
     world.run(Duration::from_secs(600));
     assert_eq!(world.life.numbers, 2, "the bad files are not tried again");
@@ -337,7 +341,13 @@ async fn files_that_cannot_be_tried_are_tried_three_times_and_then_left_alone() 
     world.run(TRY_AGAIN * 10);
     world.works(0);
     assert_eq!((world.life.numbers, world.life.restarts), (1, 0));
-    assert!(world.life.said.contains("tried again"), "{}", world.life.said);
+    assert_eq!(world.asked, 1 + TRIES, "and not again and again");
+    assert!(world.life.said.contains("not a plugin; tried 3 times"), "{}", world.life.said);
+    let bad = world.remembered.clone().expect("a restart does not try them again");
+    assert_eq!((bad.fingerprint, &world.reverted[..]), ([1; 32], &[1][..]));
+    world.install(Some(2));
+    world.run(WATCH + Duration::from_secs(10));
+    world.works(2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -500,6 +510,7 @@ async fn who_was_just_taken_over_is_kept_by_the_next_round_as_well() {
     world.run(Duration::from_secs(1));
     assert!(world.life.is_over());
     assert_eq!(world.kept, [1, 2]);
+    assert_eq!((world.remembered.clone(), world.reverted.len()), (None, 0), "leaving is nobody's fault");
 }
 
 #[tokio::test(start_paused = true)]
@@ -507,22 +518,54 @@ async fn who_is_taken_over_keeps_its_lines_and_who_was_half_way_is_heard_out_fir
     let mut world = World::new(false, &[Build::Good, Build::Good]);
     world.adopt(0, Role::Active, ["a".to_owned()].into());
     world.adopt(1, Role::Successor, ["b".to_owned(), "c".to_owned()].into());
+    // it has a lot to say before it can say that its lines are released
+    while !world.processes[&2].orders.iter().any(|order| matches!(order, Act::Release(..))) {
+        world.chore();
+        world.step(1);
+        world.step(2);
+        world.decide();
+    }
+    for _ in 0..5 {
+        world.step(1);
+        world.now += Duration::from_secs(1);
+        world.decide();
+    }
+    assert_ne!(world.life.seats[&2].stage, Stage::Ending, "what it has read is not stored yet");
     world.run(Duration::from_secs(2));
     world.works(0);
     assert_eq!((world.processes.len(), world.life.active, world.life.restarts), (1, Some(1), 0));
 }
 
 #[tokio::test(start_paused = true)]
-async fn parting_keeps_those_at_work_and_ends_an_update_half_way() {
+async fn who_was_half_way_and_is_not_heard_out_yet_is_kept_for_whoever_comes_next() {
+    let mut world = World::new(false, &[Build::Good, Build::Good]);
+    world.adopt(0, Role::Active, ["a".to_owned()].into());
+    world.adopt(1, Role::Successor, ["b".to_owned(), "c".to_owned()].into());
+    world.life.part(Parting::Keep);
+    world.run(Duration::from_secs(1));
+    assert_eq!(world.kept, [1, 2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn parting_keeps_those_at_work_at_once_and_ends_an_update_half_way() {
     let mut world = World::running(Build::Good, true);
     world.install(Some(1));
     while !matches!(&world.life.update, Update::Moving { moved, .. } if moved.len() == 2) {
         world.run(Duration::from_millis(1));
     }
     world.life.part(Parting::Keep);
+    world.decide();
+    // the successor takes its time
+    for number in [1, 2] {
+        while world.processes.contains_key(&number) {
+            world.step(number);
+        }
+    }
+    assert_eq!(world.kept, [1, 2], "the active one and the standby");
     world.run(Duration::from_secs(1));
     assert!(world.life.is_over());
-    assert_eq!(world.kept, [1, 2], "the active one and the standby");
+    assert_eq!(world.kept, [1, 2]);
+    assert_eq!((world.remembered.clone(), world.reverted.len()), (None, 0), "leaving is nobody's fault");
     let mut world = World::running(Build::Good, true);
     world.life.part(Parting::Stop);
     world.run(Duration::from_secs(1));

@@ -111,11 +111,11 @@ impl Life {
         self.update_pause = None;
         let Some(active) = self.active.and_then(|number| self.seats.get(&number)) else { return };
         let known = match &self.wanted {
-            // asked again only when nothing else can run
             Wanted::Found { fingerprint } => {
-                let asked_before = self.bad.as_ref().is_some_and(|bad| bad.fingerprint == *fingerprint);
-                if !asked_before || active.kind.fingerprint == *fingerprint {
-                    self.ask();
+                let failed_before = self.bad.as_ref().filter(|bad| bad.fingerprint == *fingerprint);
+                match failed_before.filter(|bad| bad.fingerprint != active.kind.fingerprint) {
+                    Some(bad) => self.said = failed_before_words(&self.said, &active.kind, bad),
+                    None => self.ask(),
                 }
                 return;
             }
@@ -134,10 +134,7 @@ impl Life {
             return;
         }
         if self.is_bad(&known.kind, &active.kind) {
-            if self.said.is_empty() {
-                let (old, new) = names(&active.kind, &known.kind);
-                self.said = format!("{new} failed before; {old} goes on until something else is installed");
-            }
+            self.said = failed_before_words(&self.said, &active.kind, &known.kind);
             return;
         }
         let more: Vec<&String> = known
@@ -338,6 +335,15 @@ impl Life {
     }
 }
 
+/// Unless there is something newer to be said.
+fn failed_before_words(said: &str, old: &Kind, new: &Kind) -> String {
+    if !said.is_empty() {
+        return said.to_owned();
+    }
+    let (old, new) = names(old, new);
+    format!("{new} failed before; {old} goes on until something else is installed")
+}
+
 /// `version 1.1.0` and `version 1.2.0`, or what else tells the old and the new apart.
 fn names(old: &Kind, new: &Kind) -> (String, String) {
     let version = |kind: &Kind| match kind.version.as_str() {
@@ -347,7 +353,7 @@ fn names(old: &Kind, new: &Kind) -> (String, String) {
     let build = |kind: &Kind| format!("{} (build {})", version(kind), kind.short());
     if old.fingerprint == new.fingerprint {
         (version(old), format!("{} with other rights", version(new)))
-    } else if old.version == new.version {
+    } else if old.version == new.version || new.version.is_empty() {
         (build(old), build(new))
     } else {
         (version(old), version(new))

@@ -87,8 +87,8 @@ pub enum Act {
     Role(Number, Role),
     /// These files failed at work, or none that matter any more: keep that in mind across restarts.
     Remember(Option<Kind>),
-    /// The package goes back to the version before this one, and why.
-    Revert(String, String),
+    /// These files failed: their package goes back to the version before; and why.
+    Revert(Fingerprint, String),
 }
 
 /// Why something did not work.

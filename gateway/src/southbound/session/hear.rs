@@ -11,9 +11,9 @@ use tokio::time::timeout;
 
 use super::store::Item;
 use super::{Ended, STALL, Session, host};
-use crate::pipeline::handle::{Arrived, Numbers};
+use crate::pipeline::handle::{Arrived, Gone, Numbers};
 use crate::southbound::convert;
-use crate::southbound::instance::{Report, errors};
+use crate::southbound::instance::{Context, Report, errors};
 use crate::southbound::life::News;
 
 /// A device that was handed over while it answered counts as answering for this long, until the
@@ -35,7 +35,9 @@ impl Session<'_> {
                     .map_err(|_| Ended::Broken("the stream is closed".to_owned()))?;
             }
             Some(Up::Heartbeat(beat)) => return self.heartbeat(beat).await,
-            Some(Up::Event(event)) => return self.event(event).await,
+            Some(Up::Event(event)) => {
+                return keep_event(self.setup.context, &self.boot_id, event).await.map_err(|_| Ended::Gone);
+            }
             Some(Up::Released(released)) => {
                 return self.pass(Item::Released(released.connections.into_iter().collect())).await;
             }
@@ -71,8 +73,7 @@ impl Session<'_> {
         }
         let errors = errors(&configured.problems);
         self.report(Report::Problems(configured.problems)).await;
-        self.report(Report::News(News::Configured { number: self.setup.number, turn, errors })).await;
-        Ok(())
+        self.pass(Item::Configured { turn, errors }).await
     }
 
     async fn batch(&mut self, batch: wire::Batch) -> Result<(), Ended> {
@@ -94,10 +95,13 @@ impl Session<'_> {
 
     /// In the order it was said.
     async fn pass(&self, item: Item) -> Result<(), Ended> {
-        match timeout(STALL, self.items.send(item)).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) => Err(Ended::Gone),
-            Err(_) => Err(Ended::Stalled),
+        let passing = timeout(STALL, self.items.send(item));
+        match self.setup.keep.run_until_cancelled(passing).await {
+            Some(Ok(Ok(()))) => Ok(()),
+            Some(Ok(Err(_))) => Err(Ended::Gone),
+            Some(Err(_)) => Err(Ended::Stalled),
+            // it is said again to whoever comes next
+            None => Err(Ended::Kept),
         }
     }
 
@@ -141,15 +145,6 @@ impl Session<'_> {
             && self.setup.context.online.borrow().contains(device)
     }
 
-    async fn event(&mut self, event: wire::Event) -> Result<(), Ended> {
-        // boot times of another boot, or none at all, say nothing here
-        let told = event.boot_ns > 0 && *self.boot_id == *clock::boot_id();
-        let boot_ns = if told { event.boot_ns } else { clock::boot_ns() };
-        let pipeline = &self.setup.context.pipeline;
-        let stored = pipeline.event(&event.device, event.name, event.value, boot_ns).await;
-        stored.map_err(|_| Ended::Gone)
-    }
-
     fn result(&mut self, result: wire::CommandResult) {
         match self.pending.remove(&result.id) {
             Some(reply) => {
@@ -161,4 +156,12 @@ impl Session<'_> {
             }
         }
     }
+}
+
+/// Stores what a device announced; it is said once and never again.
+pub(super) async fn keep_event(context: &Context, boot_id: &str, event: wire::Event) -> Result<(), Gone> {
+    // boot times of another boot, or none at all, say nothing here
+    let told = event.boot_ns > 0 && *boot_id == *clock::boot_id();
+    let boot_ns = if told { event.boot_ns } else { clock::boot_ns() };
+    context.pipeline.event(&event.device, event.name, event.value, boot_ns).await
 }

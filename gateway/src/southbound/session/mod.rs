@@ -127,6 +127,8 @@ pub struct Setup<'a> {
     pub role: &'a (dyn Fn(Role) + Send + Sync),
     /// Cancelled when the process is to end at once.
     pub kill: &'a CancellationToken,
+    /// Cancelled when it is to go on without us.
+    pub keep: &'a CancellationToken,
 }
 
 /// Runs one session until it ends. Commands that are open then get an outcome.
@@ -137,7 +139,12 @@ pub async fn run(
     told: &mut Told,
 ) -> Ended {
     let (down, outgoing) = mpsc::channel(DOWN);
-    let (mut up, hello) = match open(channel, outgoing).await {
+    let opened = tokio::select! {
+        opened = open(channel, outgoing) => opened,
+        () = setup.kill.cancelled() => Err(Ended::Killed),
+        () = setup.keep.cancelled() => Err(Ended::Kept),
+    };
+    let (mut up, hello) = match opened {
         Ok(opened) => opened,
         Err(ended) => return ended,
     };
@@ -175,7 +182,7 @@ pub async fn run(
     }
     if matches!(ended, Ended::Kept) {
         // our half is closed by now; the driver closes its own when it has read the last Ack
-        let _ = timeout(LAST_ACKS, async { while let Some(Ok(_)) = up.next().await {} }).await;
+        let _ = timeout(LAST_ACKS, last_words(&mut up, &hello.boot_id, setup.context)).await;
     }
     ended
 }
@@ -200,6 +207,17 @@ async fn open(
     match hello.and_then(|message| message.message) {
         Some(Up::Hello(hello)) => Ok((up, hello)),
         _ => Err(Ended::Contract("its first message is not Hello")),
+    }
+}
+
+/// Batches that were on their way come again in the next session, events do not.
+async fn last_words(up: &mut Streaming<wire::DriverMessage>, boot_id: &str, context: &Context) {
+    while let Some(Ok(message)) = up.next().await {
+        if let Some(Up::Event(event)) = message.message
+            && hear::keep_event(context, boot_id, event).await.is_err()
+        {
+            return;
+        }
     }
 }
 
@@ -272,6 +290,7 @@ impl Session<'_> {
                     }
                 }
                 () = self.setup.kill.cancelled() => return Ended::Killed,
+                () = self.setup.keep.cancelled() => return Ended::Kept,
                 () = sleep_until(deadline) => {
                     return if farewell.is_some() { Ended::Stopped } else { Ended::Hang };
                 }

@@ -7,8 +7,8 @@ use tokio::sync::mpsc;
 use super::{Ended, Setup, host};
 use crate::pipeline::handle::Arrived;
 use crate::southbound::instance::Report;
-use crate::southbound::life::News;
 use crate::southbound::life::seat::Lines;
+use crate::southbound::life::{Errors, News};
 
 /// What keeps its order.
 pub(super) enum Item {
@@ -16,6 +16,8 @@ pub(super) enum Item {
     Batch(Arrived),
     /// Lines are closed; whoever opens them next reads later than everything stored before.
     Released(Lines),
+    /// A configuration is taken. It says, too, that no answer to a release asked before is to come.
+    Configured { turn: u64, errors: Errors },
 }
 
 /// Batches → buffer → acknowledgement, in order.
@@ -36,6 +38,10 @@ pub(super) async fn store(
             }
             Item::Released(lines) => {
                 let _ = setup.news.send(Report::News(News::Released(setup.number, lines))).await;
+            }
+            Item::Configured { turn, errors } => {
+                let news = News::Configured { number: setup.number, turn, errors };
+                let _ = setup.news.send(Report::News(news)).await;
             }
         }
     }

@@ -79,6 +79,7 @@ struct Talk {
     orders: mpsc::Sender<Order>,
     reports: mpsc::Receiver<Report>,
     kill: CancellationToken,
+    keep: CancellationToken,
     running: JoinHandle<Ended>,
     say: Say,
     told: Streaming<wire::HostMessage>,
@@ -86,6 +87,11 @@ struct Talk {
 
 impl Gateway {
     async fn new() -> Self {
+        Self::with(None).await
+    }
+
+    /// With another pipeline than its own.
+    async fn with(other: Option<pipeline::Handle>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("gateway.toml"), CONFIG).unwrap();
         let mut config = crate::config::load(dir.path()).config.unwrap();
@@ -100,7 +106,7 @@ impl Gateway {
         let context = Context {
             driver: "fake".into(),
             owners: owners.map(|device| (device.name.clone(), device.connection.clone())).collect(),
-            pipeline,
+            pipeline: other.unwrap_or(pipeline),
             answers: Answers::new(&config, "fake", state),
             online: watch::Sender::new(HashSet::new()),
             fleet: Fleet::open(&config.drivers),
@@ -114,8 +120,9 @@ impl Gateway {
     async fn open(&mut self) -> Talk {
         let (orders, mut given) = mpsc::channel(16);
         let (news, reports) = mpsc::channel(64);
-        let kill = CancellationToken::new();
-        let (context, channel, killed) = (self.context.clone(), self.channel.clone(), kill.clone());
+        let (kill, keep) = (CancellationToken::new(), CancellationToken::new());
+        let (context, channel) = (self.context.clone(), self.channel.clone());
+        let (killed, kept) = (kill.clone(), keep.clone());
         let running = tokio::spawn(async move {
             let setup = Setup {
                 number: 7,
@@ -124,11 +131,12 @@ impl Gateway {
                 news: &news,
                 role: &|_| {},
                 kill: &killed,
+                keep: &kept,
             };
             run(channel, setup, &mut given, &mut Told::default()).await
         });
         let (say, told) = self.opened.recv().await.unwrap();
-        let talk = Talk { orders, reports, kill, running, say, told };
+        let talk = Talk { orders, reports, kill, keep, running, say, told };
         let hello = wire::Hello { instance: vec![9; 16], boot_id: clock::boot_id().to_owned() };
         talk.say(Up::Hello(hello)).await;
         talk
@@ -253,6 +261,44 @@ async fn a_line_is_released_only_after_everything_read_on_it_is_stored() {
 }
 
 #[tokio::test]
+async fn a_configuration_is_taken_after_every_release_that_was_said_before_it() {
+    let mut gateway = Gateway::new().await;
+    let mut talk = gateway.open().await;
+    let generation = talk.configure(1, &[]).await;
+    talk.order(Order::Release(lines(&["left"]))).await;
+    talk.order(Order::Configure { turn: 2, hold: Lines::new() }).await;
+    assert!(matches!(talk.heard().await, Some(Down::Release(_))));
+    let Some(Down::Configure(configure)) = talk.heard().await else { panic!("no Configure") };
+    for seq in 1..=50 {
+        talk.batch(generation, seq, 0).await;
+    }
+    talk.say(Up::Released(wire::Released { connections: vec!["left".to_owned()] })).await;
+    let generation = configure.generation;
+    talk.say(Up::Configured(wire::Configured { generation, ..Default::default() })).await;
+    // otherwise it could be taken for the answer to a later release
+    assert!(matches!(talk.news().await, News::Released(..)));
+    assert!(matches!(talk.news().await, News::Configured { turn: 2, .. }));
+}
+
+#[tokio::test]
+async fn a_driver_that_opens_no_session_is_killed_at_once_when_it_is_to_be() {
+    let mut gateway = Gateway::new().await;
+    let (news, _reports) = mpsc::channel(64);
+    let (_orders, mut given) = mpsc::channel(16);
+    let kill = CancellationToken::new();
+    let (context, channel, killed) = (gateway.context.clone(), gateway.channel.clone(), kill.clone());
+    let running = tokio::spawn(async move {
+        let (role, kill, keep) = (&|_| {}, &killed, &CancellationToken::new());
+        let setup = Setup { number: 7, context: &context, keeps: true, news: &news, role, kill, keep };
+        run(channel, setup, &mut given, &mut Told::default()).await
+    });
+    let _silent = gateway.opened.recv().await.unwrap();
+    kill.cancel();
+    let ended = timeout(OPENING / 2, running).await.expect("nobody waits for its Hello").unwrap();
+    assert!(matches!(ended, Ended::Killed), "{ended}");
+}
+
+#[tokio::test]
 async fn what_a_process_sends_again_in_its_next_session_is_stored_once_and_in_order() {
     let mut gateway = Gateway::new().await;
     let mut talk = gateway.open().await;
@@ -289,17 +335,42 @@ async fn a_process_that_is_left_running_hears_every_ack_and_no_stop() {
         talk.batch(generation, seq, 0).await;
     }
     assert_eq!(talk.heard().await, Some(Down::Ack(wire::Ack { seq: 1 })));
-    talk.order(Order::End(How::Keep)).await;
+    talk.keep.cancel();
     let mut acked = 1;
     while let Some(message) = talk.heard().await {
         let Down::Ack(wire::Ack { seq }) = message else { panic!("{message:?}") };
         acked = seq;
     }
-    // the driver closes its half; what it sends meanwhile is sent again later
+    // the driver closes its half; batches it sends meanwhile are sent again later, events are not
+    let head = *gateway.context.pipeline.head().borrow();
+    let event = wire::Event { device: "one".to_owned(), name: "door".to_owned(), ..Default::default() };
+    talk.say(Up::Event(event)).await;
+    talk.batch(generation, 21, 0).await;
     drop(talk.say);
     assert!(matches!(talk.running.await.unwrap(), Ended::Kept));
     assert_eq!(gateway.stored("one").await, acked);
+    assert_eq!(*gateway.context.pipeline.head().borrow(), head + 1, "the event is stored");
     assert_eq!(gateway.online(), set(&["one"]), "it goes on, and so do its devices");
+}
+
+#[tokio::test]
+async fn a_buffer_that_takes_nothing_keeps_no_process_from_going_on() {
+    let (deaf, _asked) = pipeline::handle::unheard();
+    let mut gateway = Gateway::with(Some(deaf)).await;
+    let mut talk = gateway.open().await;
+    let generation = talk.configure(1, &[]).await;
+    for seq in 1..=2 * BATCHES as u64 {
+        talk.batch(generation, seq, 0).await;
+    }
+    // all of them are there, and the last ones find no place
+    while talk.say.capacity() < talk.say.max_capacity() {
+        tokio::task::yield_now().await;
+    }
+    let began = Instant::now();
+    talk.keep.cancel();
+    drop(talk.say);
+    assert!(matches!(talk.running.await.unwrap(), Ended::Kept));
+    assert!(began.elapsed() < DRAIN + LAST_ACKS + Duration::from_secs(1), "{:?}", began.elapsed());
 }
 
 #[tokio::test]

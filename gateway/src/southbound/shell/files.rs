@@ -88,11 +88,9 @@ impl Shell {
     }
 
     /// Only packages have a version to go back to; a program alone stays where it is, and is not used.
-    pub(super) fn revert(&mut self, version: String, why: String) {
-        let packaged = self.build.as_ref().is_some_and(|build| build.version.as_ref() == Some(&version));
-        if !packaged {
-            return;
-        }
+    pub(super) fn revert(&mut self, files: Fingerprint, why: String) {
+        let build = self.build.as_ref().filter(|build| build.fingerprint == files);
+        let Some(version) = build.and_then(|build| build.version.clone()) else { return };
         let (store, driver) = (self.store.clone(), self.context.driver.clone());
         self.chores.spawn(async move {
             let name = driver.clone();

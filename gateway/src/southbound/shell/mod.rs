@@ -262,9 +262,12 @@ impl Shell {
             Act::End(number, How::Kill) if self.instances.contains_key(&number) => {
                 self.instances[&number].instance.kill();
             }
+            Act::End(number, How::Keep) if self.instances.contains_key(&number) => {
+                self.instances[&number].instance.keep();
+            }
             Act::End(number, how) => self.order(number, Order::End(how)),
             Act::Remember(kind) => self.remember(kind),
-            Act::Revert(version, why) => self.revert(version, why),
+            Act::Revert(files, why) => self.revert(files, why),
         }
     }
 

@@ -16,7 +16,7 @@ use sagoo_edge_plugin_host::{Grace, Launch, Plugin};
 use self::talk::{Calls, Carried, Talk};
 use crate::Bench;
 use crate::conditions::Conditions;
-use crate::figures::{Figure, percentile};
+use crate::figures::{Figure, percentile, shown};
 use crate::load::Load;
 use crate::options::Part;
 use crate::places::GoPair;
@@ -115,10 +115,12 @@ pub async fn measure(bench: &Bench) -> Result<Section> {
         format!(
             "{} rounds; a round trip is the median and the 99th percentile of {} commands, one at a time; batches \
              hold 2 000 samples in some 8.5 kB. Flat out, a plain loop sends as long as no more than 256 batches \
-             wait for their acknowledgement; the SDK never makes a device wait, so it is asked for six million \
-             samples a second and drops what the host does not take. The CPU time is that of both processes at \
-             {PACED_PER_SECOND} samples a second.",
-            size.rounds, size.calls
+             wait for their acknowledgement; the SDK never makes a device wait for the host, so it is asked for six \
+             million samples a second: it skips polls it has no time for, and drops batches the host does not take. \
+             The CPU time is that of both processes at {} samples a second.",
+            size.rounds,
+            shown(size.calls as f64),
+            shown(PACED_PER_SECOND.into())
         ),
         "The plain loop is the Go plugin's loop, line by line. The SDK adds the schedule, a reading per sample, \
          batching, numbers and what it keeps for the next gateway."

@@ -143,6 +143,7 @@ class Runner(threading.Thread):
         self.driver, self.instance = driver, os.urandom(16)
         self.work = queue.Queue(256)
         self.devices, self.held, self.generation = {}, set(), 0
+        self.numbers = {}  # a device keeps its number as long as this process lives
         self.session, self.configured = None, False
         self.unacked, self.last_seq = collections.OrderedDict(), 0
         self.results = collections.OrderedDict()
@@ -213,7 +214,7 @@ class Runner(threading.Thread):
         device = self.devices.get(name)
         if device:
             known = {device.points.index(p): v for p, v in values.items() if p in device.points}
-            batch.devices.append(packed(list(self.devices).index(name), boot, known))
+            batch.devices.append(packed(self.numbers[name], boot, known))
         else:
             self.lose(name, len(values))
         self.session.send(batch=batch)
@@ -231,15 +232,16 @@ class Runner(threading.Thread):
         devices, problems = devices_of(self.driver, message.configuration)
         before, self.devices = self.devices, {}
         for device in devices:
+            self.numbers.setdefault(device.name, len(self.numbers))
             old = before.get(device.name)
             # what did not change notices nothing
             self.devices[device.name] = old if old and old.table == device.table else device
         self.held, self.generation = set(message.hold), message.generation
         for connection in self.held | {d.connection for d in before.values()} - {d.connection for d in devices}:
             self.driver.close(connection)
-        numbers = [contract.DeviceNumbers(number=n, device=d.name, points=d.points,
+        numbers = [contract.DeviceNumbers(number=self.numbers[d.name], device=d.name, points=d.points,
                                           writable=[p in d.writable for p in d.points])
-                   for n, d in enumerate(self.devices.values())]
+                   for d in self.devices.values()]
         self.session.send(configured=contract.Configured(
             generation=message.generation, problems=problems, devices=numbers))
         if not self.configured:
@@ -323,8 +325,8 @@ class Runner(threading.Thread):
     def heartbeat(self):
         """How things are; said by another thread, so that a slow device is no silence."""
         since, devices = self.busy_since, list(self.devices.values())
-        states = [contract.DeviceState(device=n, online=not d.reason, reason=d.reason, read=d.read,
-                                       dropped=d.dropped) for n, d in enumerate(devices)]
+        states = [contract.DeviceState(device=self.numbers[d.name], online=not d.reason, reason=d.reason,
+                                       read=d.read, dropped=d.dropped) for d in devices]
         overdue = 0 if since is None else int((time.monotonic() - since) * 1000)
         return contract.Heartbeat(polls=self.polls, samples=self.samples, dropped=self.dropped,
                                   unacked=len(self.unacked), devices=states, overdue_ms=overdue)

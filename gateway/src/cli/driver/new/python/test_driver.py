@@ -84,10 +84,11 @@ class WithAGateway(unittest.TestCase):
                 return getattr(message, kind)
         self.fail(f"the session ended without {kind}")
 
-    def configure(self, generation=1, hold=()):
+    def configure(self, generation=1, hold=(), devices=("one",)):
         configuration = contract.Configuration(
             connections=[contract.Connection(name="here", settings="{}")],
-            devices=[contract.Device(name="one", connection="here", settings='{"period_ms": 10}')])
+            devices=[contract.Device(name=name, connection="here", settings='{"period_ms": 10}')
+                     for name in devices])
         self.ask(configure=contract.Configure(generation=generation, configuration=configuration, hold=hold))
         return self.next("configured")
 
@@ -122,6 +123,13 @@ class WithAGateway(unittest.TestCase):
         self.configure(generation=7)
         again = self.next("batch")
         self.assertEqual((again.seq, again.generation), (3, 7))
+
+    def test_a_device_keeps_its_number(self):
+        self.next("hello")
+        numbers = {d.device: d.number for d in self.configure(devices=("one", "two")).devices}
+        again = {d.device: d.number for d in self.configure(2, devices=("two", "three")).devices}
+        self.assertEqual(again["two"], numbers["two"])
+        self.assertNotIn(again["three"], numbers.values())
 
     def test_a_command_is_executed_once_and_not_after_its_deadline(self):
         self.next("hello")
