@@ -10,6 +10,8 @@ use serde_json::{Value as Json, json};
 const SOON: Duration = Duration::from_secs(30);
 /// A hang is known after 15 s of silence; then the driver is killed and started again.
 const AFTER_A_HANG: Duration = Duration::from_secs(40);
+/// A standstill is known when work is 30 s overdue and none was done for as long.
+const AFTER_A_STANDSTILL: Duration = Duration::from_secs(75);
 const DRAINED: Duration = Duration::from_secs(60);
 
 /// What a driver is not held by where nobody has set it up: it takes other users and a cgroup of its own.
@@ -76,6 +78,32 @@ fn a_driver_that_hangs_is_replaced_and_its_neighbour_notices_nothing() {
     let read = u64::from(site.device("stuck").register(0));
     site.await_count("stuck", read + 2, SOON);
     site.assert_kept("stuck", Interrupted::by_a_driver_crash(stored), DRAINED);
+    site.assert_nothing_lost("well", DRAINED);
+    site.assert_unharmed();
+}
+
+#[test]
+fn a_driver_that_talks_but_does_no_work_is_replaced_and_its_neighbour_notices_nothing() {
+    let plan = Plan::meters(&["well", "idle"])
+        .driven_by("idle", "still")
+        .must_log("driver stands still driver=still")
+        .may_log("plugin did not stop in time, killed driver=\"still\"")
+        .may_log("driver=still");
+    let mut site = Site::prepare(&plan);
+    let program = fs::read(e2e::rig::binary("driver-still")).expect("deploy/check.sh build makes it");
+    site.gateway.put_driver("still", &program);
+    site.gateway.start();
+    site.await_count("well", 2, SOON);
+    let pid = site.gateway.pid_of("still");
+    site.device("well").watch();
+    eventually("the one that stands still is replaced", AFTER_A_STANDSTILL, || {
+        let driver = site.gateway.driver("still");
+        let another = driver["state"] == json!("running") && driver["pid"] != json!(pid);
+        let said = driver["last_error"].as_str().is_some_and(|error| error.contains("does no work"));
+        (another && said).then_some(()).ok_or_else(|| format!("{driver:#}"))
+    });
+    let gap = site.device("well").gap();
+    assert!(gap < plan.skipped(1), "the neighbour was not read for {gap:?}");
     site.assert_nothing_lost("well", DRAINED);
     site.assert_unharmed();
 }

@@ -16,6 +16,10 @@ pub use pattern::{BadPattern, Pattern};
 /// Most entries looked at, over all directories; one event says that there are more.
 pub const MAX_ENTRIES: usize = 4096;
 
+/// Most entries of a directory within one of the plugin directories; it is no plugin's own if it has more,
+/// and its contents are not looked at.
+pub const MAX_WITHIN: usize = 64;
+
 /// Everything found, by its path.
 pub type Found = BTreeMap<PathBuf, Stamp>;
 

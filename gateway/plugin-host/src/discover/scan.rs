@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Statx, StatxFlags, openat, statx};
 use rustix::io::Errno;
 
-use super::{Found, Kind, MAX_ENTRIES, Stamp};
+use super::{Found, Kind, MAX_ENTRIES, MAX_WITHIN, Stamp};
 
 /// Most directories whose trouble is told.
 const MAX_UNREADABLE: usize = 8;
@@ -38,7 +38,8 @@ pub(super) fn look(dirs: &[PathBuf], levels: usize, mut opening: impl FnMut(&Pat
     look
 }
 
-/// Reads one directory, and those in it as far as levels are left.
+/// Reads one directory, and those in it as far as levels are left. One of those with more than
+/// [`MAX_WITHIN`] entries (a build's, say) is seen by its own stamp alone.
 fn read(
     look: &mut Look,
     parent: impl AsFd,
@@ -48,6 +49,8 @@ fn read(
     opening: &mut impl FnMut(&Path),
 ) {
     opening(&path);
+    let within = follow.contains(OFlags::NOFOLLOW);
+    let mut count = 0;
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NONBLOCK | follow;
     let listed = openat(parent, name, flags, Mode::empty()).and_then(|fd| {
         for entry in Dir::read_from(&fd)? {
@@ -55,6 +58,11 @@ fn read(
             let name = OsStr::from_bytes(entry.file_name().to_bytes());
             if name == "." || name == ".." {
                 continue;
+            }
+            count += 1;
+            if within && count > MAX_WITHIN {
+                look.found.retain(|found, _| *found == path || !found.starts_with(&path));
+                return Ok(());
             }
             if look.found.len() >= MAX_ENTRIES {
                 look.too_many = true;

@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::time::Instant;
 
-use sagoo_edge_plugin_host::discover::{Discovery, Found, Kind, MAX_ENTRIES, Pattern, discover};
+use sagoo_edge_plugin_host::discover::{Discovery, Found, Kind, MAX_ENTRIES, MAX_WITHIN, Pattern, discover};
 use tokio::sync::watch;
 
 use crate::*;
@@ -199,6 +199,22 @@ fn a_directory_whose_name_is_a_pattern_is_taken_by_its_name() {
         discover(&dirs, &Pattern::parse("driver-?").unwrap()),
         [odd.join("driver-a"), odd.join("driver-b")]
     );
+}
+
+#[tokio::test]
+async fn a_folder_full_of_other_things_is_seen_as_a_folder_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let (package, build) = (dir.path().join("modbus"), dir.path().join("build"));
+    for folder in [&package, &build] {
+        fs::create_dir(folder).unwrap();
+    }
+    fs::write(package.join("current"), "1.0.0").unwrap();
+    for n in 0..=MAX_WITHIN {
+        fs::write(build.join(format!("object{n}")), "").unwrap();
+    }
+    let found = Discovery::watch(vec![dir.path().to_owned()]);
+    let seen: Vec<PathBuf> = found.borrow().keys().cloned().collect();
+    assert_eq!(seen, [build, package.clone(), package.join("current")]);
 }
 
 #[tokio::test]
