@@ -5,6 +5,7 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
@@ -26,7 +27,7 @@ pub struct Conditions {
     pub load: String,
     /// `release` or `debug`; a debug build's figures mean nothing.
     pub profile: &'static str,
-    /// This build, and the commit it was made of.
+    /// Version of this build, and the commit that the checkout it was built in is at now.
     pub bench: String,
     /// The Rust this workspace is pinned to.
     pub rust: &'static str,
@@ -51,7 +52,7 @@ impl Conditions {
                 .and_then(|text| text.split(' ').next().map(str::to_owned))
                 .unwrap_or_else(|| UNKNOWN.to_owned()),
             profile,
-            bench: format!("{} ({})", env!("CARGO_PKG_VERSION"), commit()),
+            bench: format!("{}, checkout at {}", env!("CARGO_PKG_VERSION"), commit()),
             rust: env!("CARGO_PKG_RUST_VERSION"),
             go: said("go", &["env", "GOVERSION"]).unwrap_or_else(|| UNKNOWN.to_owned()),
             go_plugin: required(include_str!("../go/go.mod"), "github.com/hashicorp/go-plugin"),
@@ -76,9 +77,12 @@ fn cpu(cpuinfo: &str) -> String {
     model.map_or_else(|| UNKNOWN.to_owned(), |(_, name)| name.trim().to_owned())
 }
 
-fn commit() -> String {
+/// Asked once: it may move on during a long run, and the programs do not.
+fn commit() -> &'static str {
+    static COMMIT: OnceLock<String> = OnceLock::new();
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).display().to_string();
-    said("git", &["-C", &root, "describe", "--always", "--dirty"]).unwrap_or_else(|| UNKNOWN.to_owned())
+    let describe = || said("git", &["-C", &root, "describe", "--always", "--dirty"]);
+    COMMIT.get_or_init(|| describe().unwrap_or_else(|| UNKNOWN.to_owned()))
 }
 
 fn said(program: &str, arguments: &[&str]) -> Option<String> {

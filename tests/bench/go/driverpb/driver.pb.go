@@ -1412,7 +1412,9 @@ func (x *Configured) GetDevices() []*DeviceNumbers {
 	return nil
 }
 
-// Numbers used by Batch, valid until the next Configured.
+// Numbers used by Batch. A number never changes its meaning while the process lives: a device keeps its
+// number by name, a point its place, and what belonged to one that left is given to nobody else. So a
+// batch that waited through another Configured, or for another gateway, is sent again as it is.
 type DeviceNumbers struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Number        uint32                 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
