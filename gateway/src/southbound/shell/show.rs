@@ -51,7 +51,15 @@ impl Shell {
             status.pid = active.map(|member| member.facts.pid).filter(|pid| *pid > 0);
             match active {
                 Some(member) => member.show(status),
-                None => (status.program, status.signed) = found.unwrap_or_default(),
+                None => {
+                    // what is said of a process goes with it
+                    (status.program, status.signed) = found.unwrap_or_default();
+                    status.reattached = false;
+                    status.lacks.clear();
+                    if status.state == "missing" {
+                        (status.version, status.program, status.signed) = Default::default();
+                    }
+                }
             }
             *status != before
         });
