@@ -43,14 +43,14 @@ pub enum Refused {
         why: String,
     },
     /// Nobody vouches for it.
-    #[error("{path}: {why}; put the public key of whoever signed it into {trusted_keys}")]
+    #[error("{path}: {why}; {remedy}")]
     Unsigned {
         /// The archive.
         path: PathBuf,
         /// What is missing.
         why: String,
-        /// Where keys are.
-        trusted_keys: PathBuf,
+        /// What can be done.
+        remedy: String,
     },
     /// Its signature is by a trusted key, and wrong.
     #[error("{path}: {why}: it was changed after it was signed; do not use it, download it again")]

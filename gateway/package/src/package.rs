@@ -118,11 +118,15 @@ impl Package {
             Ok(_) => Ok(()),
             Err(distrust @ Distrust::Wrong(_)) => Err(Refused::Forged { path, why: distrust.to_string() }),
             Err(_) if allow_unsigned => Ok(()),
-            Err(distrust) => Err(Refused::Unsigned {
-                path,
-                why: distrust.to_string(),
-                trusted_keys: trust.dir().to_owned(),
-            }),
+            Err(distrust) => {
+                let (id, keys) = (&self.manifest.id, trust.dir().display());
+                let sign = match distrust {
+                    Distrust::UnknownKey(_) => format!("put the public key of whoever signed it into {keys}"),
+                    _ => "sign it with `sagoo-edge driver pack --key`".to_owned(),
+                };
+                let remedy = format!("{sign}, or name {id:?} in drivers.allow_unsigned");
+                Err(Refused::Unsigned { path, why: distrust.to_string(), remedy })
+            }
         }
     }
 

@@ -123,7 +123,8 @@ pub enum StartFailure {
     Silent,
     /// Nothing came in time.
     #[error(
-        "program did not get ready within {limit:?}: {stage}; is it a driver? if it is only slow, raise the start timeout"
+        "program was not ready after {limit:?}: {stage}; if it is a driver, it has to start faster, \
+         and its log says what it waited for"
     )]
     TimedOut {
         /// The start timeout.
@@ -157,20 +158,17 @@ pub enum StartFailure {
     Protocol(String),
     /// AutoMTLS was asked for and not done.
     #[error(
-        "driver sent no certificate although AutoMTLS is on; update its plugin library, \
-         or turn AutoMTLS off for this driver"
+        "driver sent no certificate, so its connection would not be encrypted; \
+         build it with a plugin library that does AutoMTLS"
     )]
     NoCertificate,
     /// A certificate came that nobody asked for.
-    #[error(
-        "driver sent a certificate although AutoMTLS is off; turn AutoMTLS on for this driver, \
-         or remove its TLSProvider"
-    )]
+    #[error("driver sent a certificate although AutoMTLS is off; build it without a TLSProvider")]
     UnaskedCertificate,
     /// It cannot put all connections into one.
     #[error(
-        "driver does not support multiplexing, which is on for it; update its plugin library \
-         (go-plugin 1.6 or later), or turn multiplexing off for this driver"
+        "driver does not support multiplexing, which is on for it; \
+         build it with a plugin library that does (go-plugin 1.6 or later)"
     )]
     NoMultiplex,
     /// Its answer about multiplexing is neither yes nor no.

@@ -27,12 +27,18 @@ pub(crate) fn check(handshake: &Handshake, launch: &Launch, own_dir: &Path) -> R
     if launch.multiplex {
         multiplexes(handshake.multiplex.as_deref())?;
     }
+    // first, as a driver that listens in the wrong place often has no certificate either
+    reachable(&handshake.address, own_dir)?;
     match (&launch.security, &handshake.server_cert) {
-        (Security::AutoMtls, None) => return Err(StartFailure::NoCertificate),
-        (Security::Plain | Security::Own(_), Some(_)) => return Err(StartFailure::UnaskedCertificate),
-        _ => {}
+        (Security::AutoMtls, None) => Err(StartFailure::NoCertificate),
+        (Security::Plain | Security::Own(_), Some(_)) => Err(StartFailure::UnaskedCertificate),
+        _ => Ok(()),
     }
-    match &handshake.address {
+}
+
+/// Whether the address is one we may connect to.
+fn reachable(address: &Address, own_dir: &Path) -> Result<(), StartFailure> {
+    match address {
         Address::Tcp(address) if address.ip().is_loopback() => Ok(()),
         Address::Tcp(address) => Err(StartFailure::NotLoopback(*address)),
         Address::Unix(path) if is_elsewhere(path, own_dir) => {

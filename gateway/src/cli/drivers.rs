@@ -2,11 +2,18 @@
 //!
 //! Always true: a driver that is as it should be has its line and nothing more.
 
+use std::borrow::Cow;
+
 use crate::status::DriverStatus;
 
 use super::human::count;
 use super::print::{Tone, harmless};
 use super::table::{Cell, table};
+
+/// How much a line shows of what a driver wrote; `--json` has it whole.
+const SHOWN_CHARS: usize = 200;
+/// Behind it an error repeats what a driver wrote.
+const LAST_WORDS: &str = "its last words: ";
 
 /// The table, and what there is to say about single drivers.
 pub(super) fn text(drivers: &[DriverStatus], colours: bool) -> String {
@@ -43,12 +50,22 @@ fn row(driver: &DriverStatus, stand_by: bool) -> Vec<Cell> {
         Cell::text(&driver.version),
         Cell::number(pid(driver.pid)),
     ];
+    let error = if driver.state == "running" { Tone::Faint } else { Tone::Bad };
     let end = [
         Cell::number(count(driver.restarts.into())),
         signed,
-        Cell::text(&driver.last_error).tone(if driver.state == "running" { Tone::Faint } else { Tone::Bad }),
+        Cell::text(clipped(&driver.last_error)).tone(error),
     ];
     start.into_iter().chain(standby).chain(end).collect()
+}
+
+/// The cause of an error is ours and stays whole, what follows it is the driver's and may be long.
+fn clipped(text: &str) -> Cow<'_, str> {
+    let words = text.find(LAST_WORDS).map_or(0, |at| at + LAST_WORDS.len());
+    match text[words..].char_indices().nth(SHOWN_CHARS) {
+        Some((end, _)) => Cow::Owned(format!("{}… (--json shows all)", &text[..words + end])),
+        None => Cow::Borrowed(text),
+    }
 }
 
 fn notes(driver: &DriverStatus, colours: bool) -> String {
@@ -61,7 +78,7 @@ fn notes(driver: &DriverStatus, colours: bool) -> String {
     }
     notes.extend(driver.lacks.iter().map(|lack| (Tone::Warn, format!("not confined by {lack}"))));
     if driver.state == "quarantined" {
-        notes.extend(driver.last_lines.iter().map(|line| (Tone::Faint, format!("| {line}"))));
+        notes.extend(driver.last_lines.iter().map(|line| (Tone::Faint, format!("| {}", clipped(line)))));
     }
     let lines = notes.into_iter().map(|(tone, note)| {
         let note = format!("{}: {}", driver.id, note);

@@ -268,3 +268,22 @@ async fn a_gateway_that_does_not_run_is_answered_with_the_remedy() {
         "{error}"
     );
 }
+
+#[test]
+fn long_last_words_of_a_driver_are_clipped_in_the_text_and_whole_in_json() {
+    let mut status = sample_status();
+    let long = "ä".repeat(5_000);
+    let cause = "a cause of ours ".repeat(20);
+    let driver = &mut status.drivers[0];
+    (driver.state, driver.last_error, driver.last_lines) = (
+        "quarantined".into(),
+        format!("{cause}; its last words: {long}"),
+        vec![long.clone(), "short".into()],
+    );
+    let shown = status::text(&status, false);
+    let clipped = format!("{}… (--json shows all)\n", "ä".repeat(200));
+    assert_eq!(shown.matches(&clipped).count(), 2, "{shown}");
+    assert!(shown.contains(&cause), "{shown}");
+    assert!(!shown.contains(&"ä".repeat(201)) && shown.contains("| short\n"), "{shown}");
+    assert!(serde_json::to_string(&status).unwrap().contains(&long));
+}

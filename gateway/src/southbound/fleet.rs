@@ -8,9 +8,9 @@
 //! taken over is ended, never left to itself.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::DirBuilder;
+use std::fs::{DirBuilder, Permissions};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -66,6 +66,9 @@ impl Fleet {
         let dir = drivers.run_dir.join("drivers");
         let (records_dir, left) = match private(&dir) {
             Ok(()) => {
+                if drivers.user.is_some() {
+                    let_pass(&drivers.run_dir);
+                }
                 let left = records(&dir);
                 (Some(dir), left)
             }
@@ -215,6 +218,15 @@ async fn end(driver: &str, record: Record) {
     }
 }
 
+/// Lets the drivers' own user pass through the run directory to its sockets; it still sees nothing.
+/// Where that is not ours to do, the plugin host says what is closed and how to open it.
+fn let_pass(run_dir: &Path) {
+    let private = std::fs::metadata(run_dir).is_ok_and(|meta| meta.mode() & 0o777 == 0o700);
+    if private {
+        let _ = std::fs::set_permissions(run_dir, Permissions::from_mode(0o711));
+    }
+}
+
 /// Makes the directory, for this user alone.
 fn private(dir: &Path) -> std::io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
@@ -251,6 +263,19 @@ mod tests {
         let all: BTreeSet<_> = dirs.iter().chain([&left]).collect();
         assert_eq!(all.len(), 4, "{dirs:?}");
         assert!(fleet.take("modbus").await.is_empty());
+    }
+
+    #[test]
+    fn a_user_for_drivers_may_pass_through_the_run_directory_and_not_into_the_records() {
+        for (user, expected) in [(None, 0o700), (Some("sagoo-driver".to_owned()), 0o711)] {
+            let dir = tempfile::tempdir().unwrap();
+            let run_dir = dir.path().join("run");
+            // whoever locks it makes it first
+            private(&run_dir.join("drivers")).unwrap();
+            Fleet::open(&DriversConfig { user, ..drivers(&run_dir) });
+            let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+            assert_eq!((mode(&run_dir), mode(&run_dir.join("drivers"))), (expected, 0o700));
+        }
     }
 
     #[test]

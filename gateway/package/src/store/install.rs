@@ -147,7 +147,11 @@ impl Store {
         let current = home.current().ok().flatten();
         let already = current.as_ref().is_some_and(|current| current.version == *version);
         let unpacked = match self.there(&home, package)? {
-            true => false,
+            true => {
+                // what is there is as it should be; a damaged copy of it is told all the same
+                package.verify(progress)?;
+                false
+            }
             false => {
                 place(&home, package, progress)?;
                 true

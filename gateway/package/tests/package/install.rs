@@ -69,6 +69,26 @@ fn a_changed_version_is_mended_by_installing_it_again() {
 }
 
 #[test]
+fn a_damaged_copy_of_what_is_installed_is_refused() {
+    let site = Site::new();
+    let package = site.package("1.0.0");
+    site.install(&package).unwrap();
+    let everything = site.everything("drivers");
+    let whole = fs::read(&package).unwrap();
+    // the stored bytes of a file begin behind its name in its own header
+    let name = whole.windows(13).position(|bytes| bytes == b"driver-tester").unwrap();
+    let mut damaged = whole.clone();
+    damaged[name + 200] ^= 1;
+    fs::write(&package, damaged).unwrap();
+    let refused = site.install(&package).unwrap_err();
+    assert!(matches!(refused, InstallError::Refused(_)), "{refused}");
+    assert_eq!(site.everything("drivers"), everything);
+    assert_eq!(site.running(), "1.0.0");
+    fs::write(&package, whole).unwrap();
+    assert!(site.install(&package).unwrap().already);
+}
+
+#[test]
 fn the_same_version_with_other_content_is_refused() {
     let site = Site::new();
     site.installed("1.0.0");

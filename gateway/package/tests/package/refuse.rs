@@ -48,7 +48,10 @@ fn a_package_that_was_tampered_with_is_refused_and_leaves_nothing() {
             "text('manifest.json', b'\"size\"', b' \"size\"')",
             "its signature by alice (AB788D8631BE520A) is wrong",
         ),
-        ("del files['manifest.json.minisig']", "not signed; put the public key of whoever signed it into"),
+        (
+            "del files['manifest.json.minisig']",
+            "not signed; sign it with `sagoo-edge driver pack --key`, or name \"tester\" in drivers.allow_unsigned",
+        ),
         ("text('manifest.json.minisig', b'timestamp', b'Timestamp')", "its signature by alice"),
         ("files['manifest.json.minisig'] = (0, b'x' * 9000)", "has 9000 bytes, more than 8192"),
         ("files['manifest.json.minisig'] = (0, b'\\xff')", "its signature cannot be read: it is no text"),

@@ -106,7 +106,7 @@ async fn a_banner_is_no_handshake() {
 async fn a_plugin_we_cannot_speak_with_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let cert = "A".repeat(80);
-    let with_cert = format!("1|1|unix|/nowhere|grpc|{cert}");
+    let with_cert = format!("1|1|unix|$TMPDIR/p|grpc|{cert}");
     let error = refused(announcing("2|1|unix|/nowhere|grpc|", dir.path())).await;
     assert!(matches!(error.failure, F::Handshake(_)), "{error}");
     let error = refused(announcing("1|7|unix|/nowhere|grpc|", dir.path())).await;
@@ -124,9 +124,14 @@ async fn a_plugin_we_cannot_speak_with_is_refused() {
     }
     let error = refused(announcing(&with_cert, dir.path())).await;
     assert!(matches!(error.failure, F::UnaskedCertificate), "{error}");
-    let plain = announcing("1|1|unix|/nowhere|grpc|", dir.path());
-    let error = refused(Launch { security: Security::AutoMtls, ..plain }).await;
+    let without =
+        async |line| refused(Launch { security: Security::AutoMtls, ..announcing(line, dir.path()) }).await;
+    let error = without("1|1|unix|$TMPDIR/p|grpc|").await;
     assert!(matches!(error.failure, F::NoCertificate), "{error}");
+    let error = without("1|1|unix|/nowhere|grpc|").await;
+    assert!(matches!(error.failure, F::Elsewhere { .. }), "the address is the first cause: {error}");
+    let error = without("1|1|tcp|0.0.0.0:9|grpc|").await;
+    assert!(matches!(error.failure, F::NotLoopback(_)), "the address is the first cause: {error}");
 }
 
 #[tokio::test]
@@ -209,7 +214,7 @@ async fn a_program_that_freezes_after_its_handshake_is_given_up_in_time() {
     let limit = Duration::from_secs(2);
     let error = refused(Launch { start_timeout: limit, ..peer("frozen", dir.path()) }).await;
     assert!(matches!(error.failure, F::TimedOut { .. }), "{error}");
-    assert!(error.to_string().contains("within 2s: no answer to the health check"), "{error}");
+    assert!(error.to_string().contains("after 2s: no answer to the health check"), "{error}");
     assert!(begun.elapsed() >= limit && begun.elapsed() < LONG, "{:?}", begun.elapsed());
 }
 

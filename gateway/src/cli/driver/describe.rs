@@ -129,7 +129,9 @@ impl About {
             row("protocol", &info.handle_type, Tone::Plain);
             row("about", &info.description, Tone::Plain);
             row("author", &info.author, Tone::Plain);
-            row("started by", &format!("{} {}", info.command, info.args.join(" ")), Tone::Plain);
+            let words: Vec<&str> =
+                [&info.command].into_iter().chain(&info.args).map(String::as_str).collect();
+            row("started by", &words.join(" "), Tone::Plain);
         }
         row("path", &self.path, Tone::Plain);
         if let Some(manifest) = &self.manifest {

@@ -142,7 +142,7 @@ struct PackArgs {
     /// The folder to pack.
     dir: PathBuf,
     /// Secret key of minisign that signs it.
-    #[arg(long, value_name = "FILE", required_unless_present = "unsigned")]
+    #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
     /// Sign nothing: it runs only where drivers.allow_unsigned names it.
     #[arg(long, conflicts_with = "key")]

@@ -20,7 +20,14 @@ pub(super) fn pack(args: &PackArgs) -> ExitCode {
     }
 }
 
-fn packed(args: &PackArgs) -> Result<Packed, String> {
+/// Unsigned by intention only.
+const NO_KEY: &str = "nothing says who signs it: --key FILE signs it with a secret key of minisign, \
+    --unsigned makes a package that runs only where drivers.allow_unsigned names it";
+
+pub(super) fn packed(args: &PackArgs) -> Result<Packed, String> {
+    if args.key.is_none() && !args.unsigned {
+        return Err(NO_KEY.to_owned());
+    }
     let key = args.key.as_deref().map(|key| password::open(key, args.password_file.as_deref()));
     let key = key.transpose()?;
     let mut progress = Progress::new(format!("packing {}", shown(&args.dir)), args.json);

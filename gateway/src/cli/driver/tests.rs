@@ -162,7 +162,41 @@ fn an_unsigned_package_needs_to_be_allowed() {
     assert!(site.run(&format!("verify {package}")));
     assert!(site.run(&format!("install {package}")));
     assert!(site.listed().contains("in use"), "{}", site.listed());
-    assert!(Cli::try_parse_from(["sagoo-edge", "driver", "pack", "x"]).is_err(), "a key, or a word");
+}
+
+#[test]
+fn who_signs_a_package_has_to_be_said() {
+    let site = Site::new();
+    let DriverCommand::Pack(args) = typed(&format!("pack {}", site.shown("work"))).command else { panic!() };
+    let error = pack::packed(&args).unwrap_err();
+    assert!(error.contains("--key FILE") && error.contains("--unsigned"), "{error}");
+}
+
+#[test]
+fn a_folder_of_keys_that_was_named_holds_some() {
+    let site = Site::new();
+    let package = site.packed("1.0.0").display().to_string();
+    let error = |keys: &str| {
+        let line = format!("verify {package} --config {} --keys {}", site.shown("config"), site.shown(keys));
+        let DriverCommand::Verify(args) = typed(&line).command else { panic!() };
+        verify::checked(&args).map(drop)
+    };
+    assert_eq!(error("keys"), Ok(()));
+    assert!(error("nowhere").unwrap_err().contains("nowhere: there is no such folder"));
+    assert!(error("drivers").unwrap_err().contains("drivers: no key is trusted: there is no *.pub file"));
+    fs::write(site.at("config/no.pub"), "no key").unwrap();
+    let wrong = error("config").unwrap_err();
+    assert!(wrong.contains("no.pub: left out: no public key of minisign"), "{wrong}");
+}
+
+#[test]
+fn no_line_of_a_description_ends_in_a_blank() {
+    let info = json!({
+        "types": "driver", "handleType": "x", "name": "x", "title": "X", "version": "1.0.0", "command": "driver-x",
+    });
+    let info = sagoo_edge_package::info::Info::parse(info.to_string().as_bytes()).unwrap();
+    let text = describe::About { info: Some(info), ..Default::default() }.text(true);
+    assert!(text.contains("driver-x") && !text.contains("driver-x "), "{text:?}");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! `sagoo-edge driver verify`
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use sagoo_edge_package::{Package, Trust};
@@ -18,9 +19,12 @@ pub(super) fn verify(args: &VerifyArgs) -> ExitCode {
     }
 }
 
-fn checked(args: &VerifyArgs) -> Result<(Package, Trust), String> {
+pub(super) fn checked(args: &VerifyArgs) -> Result<(Package, Trust), String> {
     let drivers = args.common.drivers()?;
-    let trust = Trust::read(args.keys.as_deref().unwrap_or(&drivers.trusted_keys));
+    let trust = match &args.keys {
+        Some(dir) => given(dir)?,
+        None => Trust::read(&drivers.trusted_keys),
+    };
     let refused = |error: sagoo_edge_package::Refused| error.to_string();
     let package = Package::open(&args.package, &trust).map_err(refused)?;
     let (id, total) = (&package.manifest().id, package.manifest().size());
@@ -29,6 +33,20 @@ fn checked(args: &VerifyArgs) -> Result<(Package, Trust), String> {
     package.verify(&mut |done| progress.at(done, total)).map_err(refused)?;
     drop(progress);
     Ok((package, trust))
+}
+
+/// Keys from a folder somebody named: none is a mistake, where one that is not named may be missing.
+fn given(dir: &Path) -> Result<Trust, String> {
+    if !dir.is_dir() {
+        return Err(format!("{}: there is no such folder; --keys is one with *.pub files", shown(dir)));
+    }
+    let trust = Trust::read(dir);
+    if trust.keys().next().is_some() {
+        return Ok(trust);
+    }
+    let wrong = print::harmless(&trust.warnings().join("; "));
+    let why = if wrong.is_empty() { "there is no *.pub file in it" } else { &wrong };
+    Err(format!("{}: no key is trusted: {why}; copy the .pub file that minisign -G wrote there", shown(dir)))
 }
 
 fn text(package: &Package, trust: &Trust, colours: bool) -> String {

@@ -106,6 +106,7 @@ fn connection(name: &str, entry: &Entry, report: &mut Report) -> Option<Connecti
     let mut fields = Fields::of(format!("[connection.{name}]"), &entry.value, report)?;
     let driver = fields.need(report, "driver", "\"modbus\"", names::driver);
     let standby = fields.get(report, "standby", read::flag).unwrap_or(false);
+    fields.guess(report, "standby");
     let settings = Json::Object(json::table(table, &["driver", "standby"], report));
     Some(ConnectionConfig { driver: driver?, standby, settings })
 }

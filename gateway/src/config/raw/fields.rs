@@ -95,6 +95,20 @@ impl<'t> Fields<'t> {
         }
     }
 
+    /// For a table whose other keys are a driver's: one that is nearly `known`, which may be left out,
+    /// is only a warning, as the driver may know it.
+    pub(crate) fn guess(&self, report: &mut Report, known: &'static str) {
+        if report.is_damaged(self.head.file) {
+            return;
+        }
+        for (key, entry) in self.table.into_iter().flatten() {
+            let hint = did_you_mean(key, [known]).filter(|_| !self.asked.contains(&key.as_str()));
+            if let Some(hint) = hint {
+                report.warn(entry.key, format!("{key:?} is no key of the gateway's")).hint(hint);
+            }
+        }
+    }
+
     /// Every key nobody asked for is a mistake; but behind a broken header it belongs elsewhere.
     pub(crate) fn finish(self, report: &mut Report) {
         if report.is_damaged(self.head.file) {

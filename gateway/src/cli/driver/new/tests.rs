@@ -7,8 +7,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use prost::Message as _;
 use sagoo_edge_package::pack::{Pack, pack};
+use sagoo_edge_package::store::Install;
+use sagoo_edge_package::{Package, Store, Trust};
 
 use super::*;
+use crate::config::{self, Loaded};
+use crate::southbound;
 
 /// Bytes of base64 in a line.
 const LINE: usize = 100;
@@ -63,8 +67,44 @@ fn a_new_driver_in_rust_compiles_and_its_tests_pass() {
     assert!(!said.contains("warning"), "{said}");
 }
 
+/// What the README has to put into gateway.toml, next to what every gateway has.
+fn site_of_the_readme(project: &Path) -> (tempfile::TempDir, Loaded) {
+    let dir = tempfile::tempdir().unwrap();
+    let readme = std::fs::read_to_string(project.join("README.md")).unwrap();
+    let example = readme.lines().skip_while(|line| line.trim() != "[connection.here]");
+    let example = example.take_while(|line| line.is_empty() || line.starts_with("       "));
+    let example: Vec<&str> = example.map(str::trim).collect();
+    let toml = format!(
+        "[gateway]\nproduct_key = \"gw\"\ndevice_key = \"gw-1\"\n[sagoo]\nbroker = \"mqtts://b\"\n\
+         [drivers]\ndirs = [{:?}]\nrun_dir = {:?}\nallow_unsigned = [\"pump-station\"]\n{}\n",
+        dir.path().join("drivers"),
+        dir.path().join("run"),
+        example.join("\n"),
+    );
+    std::fs::write(dir.path().join("gateway.toml"), toml).unwrap();
+    let loaded = config::load(dir.path());
+    (dir, loaded)
+}
+
 #[test]
-fn a_new_driver_in_python_passes_its_tests_and_can_be_packed() {
+fn the_example_in_the_readme_is_a_valid_configuration_with_all_points_of_the_driver() {
+    let dir = tempfile::tempdir().unwrap();
+    for lang in [Language::Rust, Language::Python] {
+        let project = written(&args("pump-station", lang, &dir.path().join(format!("{lang:?}")))).unwrap();
+        let (_site, loaded) = site_of_the_readme(&project);
+        let problems: Vec<String> = loaded.problems.iter().map(ToString::to_string).collect();
+        assert_eq!(problems, [] as [String; 0], "{lang:?}");
+        let config = loaded.config.unwrap();
+        assert_eq!(config.connections["here"].driver, "pump-station");
+        let points: Vec<&str> = config.devices["one"].points.keys().map(String::as_str).collect();
+        assert_eq!(points, ["height", "wave"], "{lang:?}");
+        let readme = std::fs::read_to_string(project.join("README.md")).unwrap();
+        assert!(readme.contains("sagoo-edge write one height 2"), "{readme}");
+    }
+}
+
+#[tokio::test]
+async fn a_new_driver_in_python_passes_its_tests_and_can_be_packed() {
     let dir = tempfile::tempdir().unwrap();
     let project = written(&args("pump-station", Language::Python, &dir.path().join("project"))).unwrap();
     let mut python = Command::new("/usr/bin/python3");
@@ -72,6 +112,14 @@ fn a_new_driver_in_python_passes_its_tests_and_can_be_packed() {
     let how = Pack { dir: &project.join("package"), out: dir.path(), key: None };
     let packed = pack(how, &mut |_, _| {}).unwrap();
     assert_eq!(packed.path, dir.path().join("driver-pump-station-0.1.0-any.zip"));
+    let (site, mut loaded) = site_of_the_readme(&project);
+    let config = loaded.config.take().unwrap();
+    let package = Package::open(&packed.path, &Trust::default()).unwrap();
+    let drivers = config.drivers.clone();
+    let store = Store::new(drivers.dirs, drivers.trusted_keys, drivers.allow_unsigned);
+    store.install(&package, Install::default(), &mut |_| {}).unwrap();
+    assert_eq!(southbound::check::check(&config).await, [], "what the README says is right for the driver");
+    drop(site);
 }
 
 /// `UPDATE=1 cargo test -p sagoo-edge contract_of_the_python` writes it anew.

@@ -41,10 +41,10 @@ class __Type__(Driver):
 
     def write(self, device, point, value):
         """Writes one point; returns what it reads back, or raises `Refused`."""
-        if not isinstance(value, float):
-            raise Refused(f"{value!r} is not a number with a fraction")
-        self.heights[device.name] = value
-        return value
+        if not isinstance(value, (int, float)) or isinstance(value, bool):
+            raise Refused(f"{value!r} is not a number")
+        self.heights[device.name] = float(value)
+        return self.heights[device.name]
 
     def close(self, connection):
         """Gives a line up: the gateway stops, or another process is to open it."""

@@ -18,7 +18,7 @@ import grpc
 
 import contract
 from main import __Type__
-from sagoo_driver import Problem, Table
+from sagoo_driver import Problem, Refused, Table
 
 WAIT_S = 20
 
@@ -32,6 +32,14 @@ class Settings(unittest.TestCase):
         device = __Type__().device(table({"period_ms": 50}))
         self.assertEqual(device.points, ["wave", "height"])
         self.assertEqual(set(__Type__().read(device)), {"wave", "height"})
+
+    def test_a_height_may_be_a_whole_number(self):
+        driver, device = __Type__(), __Type__().device(table({}))
+        self.assertEqual(driver.write(device, "height", 2), 2.0)
+        self.assertIsInstance(driver.read(device)["height"], float)
+        for wrong in (True, "2"):
+            with self.assertRaises(Refused):
+                driver.write(device, "height", wrong)
 
     def test_a_mistake_is_told_with_its_place(self):
         with self.assertRaises(Problem) as told:

@@ -116,13 +116,16 @@ impl Line for Machine {
     }
 
     async fn write(&mut self, _device: &(), values: &[(usize, Value)], deadline: Deadline) -> Vec<Outcome> {
-        let write = |value: &Value| match value {
-            _ if deadline.passed() => Outcome::Expired,
-            Value::Float(height) => {
-                self.height = *height;
-                Outcome::Applied(Some(value.clone()))
-            }
-            other => Outcome::Refused(format!("{other} is not a number with a fraction")),
+        let write = |value: &Value| {
+            let height = match value {
+                _ if deadline.passed() => return Outcome::Expired,
+                Value::Float(height) => *height,
+                Value::Int(height) => *height as f64,
+                Value::Uint(height) => *height as f64,
+                other => return Outcome::Refused(format!("{other} is not a number")),
+            };
+            self.height = height;
+            Outcome::Applied(Some(Value::Float(height)))
         };
         values.iter().map(|(_, value)| value).map(write).collect()
     }

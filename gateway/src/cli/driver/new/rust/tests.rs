@@ -18,6 +18,8 @@ async fn a_device_is_read_and_written() {
     assert_eq!(host.sample_of("one", "height").await.value, Some(Value::Float(1.0)));
     host.write("one", &[("height", Value::Float(2.5))]).await;
     while host.sample_of("one", "height").await.value != Some(Value::Float(2.5)) {}
+    host.write("one", &[("height", Value::Int(3))]).await;
+    while host.sample_of("one", "height").await.value != Some(Value::Float(3.0)) {}
     host.stop().await;
 }
 
