@@ -181,8 +181,11 @@ mod tests {
         let (reader, mut writer) = io::pipe().unwrap();
         rustix::io::ioctl_fionbio(&writer, true).unwrap();
         let mut filling = 0;
-        while let Ok(taken) = writer.write(&[b'#'; 1_000]) {
-            filling += taken;
+        // Byte by byte at the end: what is left of the last page would take a short line.
+        for piece in [1_000, 1] {
+            while let Ok(taken) = writer.write(&vec![b'#'; piece]) {
+                filling += taken;
+            }
         }
         rustix::io::ioctl_fionbio(&writer, false).unwrap();
         let lines = Lines::start(writer, notice).unwrap();
