@@ -4,7 +4,7 @@
 //! handle is dropped ends its process; a command that was never sent is refused, not left open.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use sagoo_edge_plugin_host::{Exit, Grace, Lack, Launch, Plugin};
@@ -247,19 +247,29 @@ impl Task {
     /// Sessions with one process: a new one only when the buffer stalled.
     async fn sessions(&mut self, plugin: &Plugin, keeps: bool) -> Ended {
         let mut told = Told::default();
-        let noted = self.note.clone();
-        let note = |role| {
-            let note = Note { role, ..noted.clone() };
-            plugin.set_note(note.to_text());
+        // two callbacks of one task share it, one after the other: nobody ever waits for the lock
+        let noted = Mutex::new(self.note.clone());
+        let note = |change: &dyn Fn(&mut Note)| {
+            let mut noted = noted.lock().expect("nobody panics inside");
+            change(&mut noted);
+            plugin.set_note(noted.to_text());
         };
-        note(self.note.role);
+        let role = |role| note(&|note| note.role = role);
+        role(self.note.role);
+        let before = self.note.instance.clone();
+        let known = |instance: [u8; 16]| {
+            let instance = hex(instance);
+            note(&|note| note.instance = Some(instance.clone()));
+            before.as_ref().is_none_or(|before| *before == instance)
+        };
         loop {
             let setup = Setup {
                 number: self.number,
                 context: &self.context,
                 keeps,
                 news: &self.news,
-                role: &note,
+                role: &role,
+                known: &known,
                 kill: &self.kill,
                 keep: &self.keep,
             };
@@ -309,6 +319,10 @@ async fn exit_of(plugin: &Plugin) -> Option<Exit> {
     let mut exited = plugin.exited();
     let exit = timeout(EXIT_NOTICE, exited.wait_for(Option::is_some)).await;
     exit.ok().and_then(Result::ok).and_then(|exit| *exit)
+}
+
+fn hex(instance: [u8; 16]) -> String {
+    format!("{:032x}", u128::from_be_bytes(instance))
 }
 
 /// Whether it goes on without us. One that did so before is not ended, with all it has read, for being

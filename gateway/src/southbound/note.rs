@@ -18,6 +18,8 @@ pub struct Note {
     pub kind: Kind,
     /// What it is for.
     pub role: Role,
+    /// Its instance, as 32 hexadecimal digits, once it has said it: a process never changes it.
+    pub instance: Option<String>,
     /// The file it was started from.
     pub program: String,
     /// Whether somebody who is trusted vouched for it then.
@@ -70,7 +72,8 @@ mod tests {
         let configuration = wire::Configuration::default();
         let said = Some((Digest::of(&configuration), known));
         let program = "/usr/lib/driver-x".to_owned();
-        let note = Note { kind, role: Role::Standby, program, signed: true, said };
+        let instance = Some("00ff".repeat(8));
+        let note = Note { kind, role: Role::Standby, instance, program, signed: true, said };
         assert_eq!(Note::of_text(&note.to_text()), Some(note));
     }
 

@@ -1,11 +1,16 @@
 //! What follows from how things are. Called after everything that happened; asks for nothing twice.
 
+use std::time::Duration;
+
 use tokio::time::Instant;
 
 use super::seat::{Seat, Stage};
 use super::update::Update;
 use super::{Act, How, Life, Number, Role, Wanted};
 use crate::southbound::Parting;
+
+/// How often files that are not there, or may not run, are looked for although nothing seems to change.
+pub const LOOK_AGAIN: Duration = Duration::from_secs(60);
 
 impl Life {
     /// What has to be done now.
@@ -22,7 +27,13 @@ impl Life {
                 self.retire(now);
                 self.give_and_take(now);
             }
-            (None, Wanted::Absent { .. }) => self.end_all(),
+            (None, Wanted::Absent { .. }) => {
+                self.end_all();
+                // a file that could not be read, or was mended in its place, tells nobody
+                if self.nothing_at + LOOK_AGAIN <= now && !self.looking {
+                    self.look_again();
+                }
+            }
             (None, Wanted::Found { .. } | Wanted::Known(_)) => {
                 self.retire(now);
                 self.fill(now);
@@ -41,7 +52,12 @@ impl Life {
         }
         let pauses = [self.pause, self.standby_pause].into_iter().flatten().map(|pause| pause.until);
         let answers = self.seats.values().filter_map(Self::answer_due);
-        let all = pauses.chain(answers).chain(self.update_pause).chain(self.update.due(self.decided));
+        let nothing = matches!(self.wanted, Wanted::Absent { .. }).then(|| self.nothing_at + LOOK_AGAIN);
+        let all = pauses
+            .chain(nothing)
+            .chain(answers)
+            .chain(self.update_pause)
+            .chain(self.update.due(self.decided));
         // what was due then is done, or waits for something to happen
         all.filter(|at| *at > self.decided).min()
     }

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::seat::Stage;
 use super::update::Update;
-use super::{Life, Number};
+use super::{Life, Number, Wanted};
 
 /// A process that ended sooner never got to work.
 const NEVER_RAN: Duration = Duration::from_secs(1);
@@ -24,7 +24,9 @@ impl Life {
         last_lines: Vec<String>,
     ) {
         let Some(seat) = self.seats.remove(&number) else { return };
-        let asked_for = seat.stage == Stage::Ending && seat.fault.is_none();
+        // what may not run any more was not even begun
+        let not_begun = unborn && matches!(self.wanted, Wanted::Absent { .. });
+        let asked_for = not_begun || (seat.stage == Stage::Ending && seat.fault.is_none());
         let ran = seat.ran(now);
         let why = seat.fault.unwrap_or(why);
         if self.active == Some(number) {

@@ -40,6 +40,8 @@ pub struct Life {
     given: Given,
     wanted: Wanted,
     looking: bool,
+    /// When there was nothing to run the last time it was looked for.
+    nothing_at: Instant,
     asking: bool,
     seats: BTreeMap<Number, Seat>,
     active: Option<Number>,
@@ -74,6 +76,7 @@ impl Life {
             decided: now,
             wanted: Wanted::Unknown,
             looking: false,
+            nothing_at: now,
             asking: false,
             seats: BTreeMap::new(),
             active: None,
@@ -134,7 +137,7 @@ impl Life {
     /// Something has happened.
     pub fn hear(&mut self, now: Instant, news: News) {
         match news {
-            News::Looked(found) => self.looked(found),
+            News::Looked(found) => self.looked(now, found),
             News::Asked(fingerprint, answer) => self.asked(now, fingerprint, answer),
             News::Opened { number, keeps } => {
                 if let Some(seat) = self.seats.get_mut(&number).filter(|seat| seat.stage == Stage::Starting) {
@@ -217,7 +220,7 @@ impl Life {
         self.numbers
     }
 
-    fn looked(&mut self, found: Result<Fingerprint, (&'static str, String)>) {
+    fn looked(&mut self, now: Instant, found: Result<Fingerprint, (&'static str, String)>) {
         self.looking = false;
         let now_there = match found {
             Ok(fingerprint) => {
@@ -231,7 +234,10 @@ impl Life {
                 }
                 Wanted::Found { fingerprint }
             }
-            Err((state, why)) => Wanted::Absent { state, why },
+            Err((state, why)) => {
+                self.nothing_at = now;
+                Wanted::Absent { state, why }
+            }
         };
         if self.wanted == now_there {
             return;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use tokio::time::Instant;
 
+use super::decide::LOOK_AGAIN;
 use super::patience::{FAILURES, QUARANTINE};
 use super::seat::Lines;
 use super::update::{TRIES, TRY_AGAIN, WATCH};
@@ -431,6 +432,30 @@ async fn the_standby_is_renewed_after_an_update() {
     world.works(1);
     let standby = world.life.standby.expect("one stands by");
     assert_eq!((world.processes[&standby].kind.fingerprint, world.processes.len()), ([1; 32], 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn files_changed_since_they_were_found_are_refused_and_looked_at_again_though_nobody_tells() {
+    let mut world = World::running(Build::Good, false);
+    let active = world.life.active.expect("it runs");
+    world.crash(active);
+    while world.life.active.is_none() {
+        world.now += Duration::from_secs(1);
+        world.decide();
+    }
+    let number = world.life.active.expect("it is started again");
+    world.processes.remove(&number);
+    world.installed = None;
+    let restarts = world.life.restarts;
+    let why = || "driver: x was changed".to_owned();
+    world.hear(News::Looked(Err(("refused", why()))));
+    world.hear(News::Ended { number, why: why(), unborn: true, last_lines: Vec::new() });
+    world.run(LOOK_AGAIN / 2);
+    let shown = world.life.shown();
+    assert_eq!((shown.state, shown.restarts, shown.last_error), ("refused", restarts, why()));
+    world.installed = Some(0);
+    world.run(LOOK_AGAIN + Duration::from_secs(5));
+    world.works(0);
 }
 
 #[tokio::test(start_paused = true)]

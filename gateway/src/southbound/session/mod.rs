@@ -125,6 +125,8 @@ pub struct Setup<'a> {
     pub news: &'a mpsc::Sender<Report>,
     /// Called when the process becomes something else.
     pub role: &'a (dyn Fn(Role) + Send + Sync),
+    /// Called with the instance it says it is; false if it is not the one that was noted before.
+    pub known: &'a (dyn Fn([u8; 16]) -> bool + Send + Sync),
     /// Cancelled when the process is to end at once.
     pub kill: &'a CancellationToken,
     /// Cancelled when it is to go on without us.
@@ -151,6 +153,9 @@ pub async fn run(
     let Ok(instance) = <[u8; 16]>::try_from(hello.instance.as_slice()) else {
         return Ended::Contract("its instance does not have 16 bytes");
     };
+    if !(setup.known)(instance) {
+        return Ended::Contract("its instance is not the one it had before");
+    }
     let (items, arriving) = mpsc::channel(BATCHES);
     let mut session = Session {
         instance,

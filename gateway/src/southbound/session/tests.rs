@@ -28,6 +28,8 @@ model.m.points.x = {}
 device.one = { connection = "left", model = "m", sagoo = { product_key = "m", device_key = "d1" } }
 device.two = { connection = "right", model = "m", sagoo = { product_key = "m", device_key = "d2" } }
 "#;
+/// An instance that is not the one noted before.
+const STRANGER: [u8; 16] = [0xEE; 16];
 const SOON: Duration = Duration::from_secs(20);
 
 type Say = mpsc::Sender<Result<wire::DriverMessage, Status>>;
@@ -118,6 +120,10 @@ impl Gateway {
 
     /// Opens a session; the driver has said Hello.
     async fn open(&mut self) -> Talk {
+        self.open_as([9; 16]).await
+    }
+
+    async fn open_as(&mut self, instance: [u8; 16]) -> Talk {
         let (orders, mut given) = mpsc::channel(16);
         let (news, reports) = mpsc::channel(64);
         let (kill, keep) = (CancellationToken::new(), CancellationToken::new());
@@ -130,6 +136,7 @@ impl Gateway {
                 keeps: true,
                 news: &news,
                 role: &|_| {},
+                known: &move |instance| instance != STRANGER,
                 kill: &killed,
                 keep: &kept,
             };
@@ -137,7 +144,7 @@ impl Gateway {
         });
         let (say, told) = self.opened.recv().await.unwrap();
         let talk = Talk { orders, reports, kill, keep, running, say, told };
-        let hello = wire::Hello { instance: vec![9; 16], boot_id: clock::boot_id().to_owned() };
+        let hello = wire::Hello { instance: instance.to_vec(), boot_id: clock::boot_id().to_owned() };
         talk.say(Up::Hello(hello)).await;
         talk
     }
@@ -289,7 +296,16 @@ async fn a_driver_that_opens_no_session_is_killed_at_once_when_it_is_to_be() {
     let (context, channel, killed) = (gateway.context.clone(), gateway.channel.clone(), kill.clone());
     let running = tokio::spawn(async move {
         let (role, kill, keep) = (&|_| {}, &killed, &CancellationToken::new());
-        let setup = Setup { number: 7, context: &context, keeps: true, news: &news, role, kill, keep };
+        let setup = Setup {
+            number: 7,
+            context: &context,
+            keeps: true,
+            news: &news,
+            role,
+            known: &|_| true,
+            kill,
+            keep,
+        };
         run(channel, setup, &mut given, &mut Told::default()).await
     });
     let _silent = gateway.opened.recv().await.unwrap();
@@ -426,6 +442,14 @@ async fn every_command_has_one_outcome_however_the_session_ends() {
     assert!(matches!(talk.running.await.unwrap(), Ended::Broken(_)));
     assert_eq!(open.await.unwrap().verdict, Verdict::Unknown);
     assert_eq!(gateway.shown("one").await, (false, "driver fake is not connected".to_owned()));
+}
+
+#[tokio::test]
+async fn a_process_with_another_instance_than_was_noted_is_not_the_one_that_was_kept() {
+    let mut gateway = Gateway::new().await;
+    let talk = gateway.open_as(STRANGER).await;
+    let ended = talk.running.await.unwrap();
+    assert!(matches!(ended, Ended::Contract(_)), "{ended}");
 }
 
 #[tokio::test]

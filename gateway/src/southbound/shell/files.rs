@@ -55,12 +55,17 @@ impl Shell {
         let build = match found {
             Ok(build) if build.fingerprint == kind.fingerprint => build,
             Ok(_) => return self.unborn(number, "its files changed meanwhile".to_owned()),
-            Err((_, why)) => return self.unborn(number, why),
+            // changed since it was found: nothing was begun, and nothing of it runs
+            Err((state, why)) => {
+                self.tell(News::Looked(Err((state, why.clone()))));
+                return self.unborn(number, why);
+            }
         };
         let known = self.said.iter().find(|known| known.kind.is(&kind)).cloned();
         let note = Note {
             kind,
             role,
+            instance: None,
             program: build.program.display().to_string(),
             signed: build.signed.is_some(),
             said: known.map(|known| (self.digest, known)),
