@@ -5,10 +5,11 @@
 
 use sagoo_driver_sdk::{
     Checked, CheckedConnection, CheckedDevice, Configuration, Description, DeviceTable, Driver, Offline,
-    PlannedRequest, Point, Poll, Rights,
+    PlannedRequest, Point, Poll, Rights, Tap,
 };
 
-use crate::config::{self, Connection, Device, PlannedPoll, Transport};
+use crate::connection::{self, Connection, Transport};
+use crate::device::{self, Device, PlannedPoll};
 use crate::line::{self, ModbusLine};
 use crate::model::{self, ReadModel};
 use crate::plan::Block;
@@ -42,7 +43,7 @@ impl Driver for Modbus {
         let models: Vec<ReadModel<'_>> = configuration.models.iter().filter_map(read).collect();
         let mut connections = Vec::new();
         for table in &configuration.connections {
-            let read = config::read_connection(table, &mut report);
+            let read = connection::read_connection(table, &mut report);
             let on_it = |device: &&DeviceTable| device.connection == table.name;
             let tables = configuration.devices.iter().filter(on_it);
             let offline = read.as_ref().map_or_else(Offline::default, |(_, offline)| *offline);
@@ -60,7 +61,7 @@ impl Driver for Modbus {
         Some(Rights { connect_tcp: vec![endpoint.port], listen_tcp: Vec::new() })
     }
 
-    fn line(&self, connection: &Connection) -> ModbusLine {
+    fn line(&self, connection: &Connection, _tap: Tap) -> ModbusLine {
         ModbusLine::new(connection)
     }
 }
@@ -74,7 +75,7 @@ fn check_devices<'a>(
 ) -> Vec<CheckedDevice<Modbus>> {
     let mut devices: Vec<CheckedDevice<Modbus>> = Vec::new();
     for table in tables {
-        let Some(settings) = config::read_device(table, models, report) else { continue };
+        let Some(settings) = device::read_device(table, models, report) else { continue };
         if let Some(other) = devices.iter().find(|other| other.settings.unit == settings.unit) {
             let place = path(["device", &table.name]);
             let place = if table.settings.get("unit").is_some() { step(&place, "unit") } else { place };

@@ -8,9 +8,9 @@ use std::time::Duration;
 use sagoo_driver_sdk::ModelTable;
 use serde_json::Value as Json;
 
-use crate::address::{self, Notation};
 use crate::plan::{AUTO_GAP_TCP, Hole, Limits, MOST_REGISTERS};
 use crate::point::Point;
+use crate::point::address::{self, Notation};
 use crate::settings::{Report, Settings, path, step};
 
 /// Keys of a model; `version` is the gateway's.

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use sagoo_driver_sdk::{
     Checked, CheckedConnection, CheckedDevice, Configuration, Deadline, Description, DeviceTable, Driver,
-    Line, LineError, Offline, Outcome, Point, Poll, Problem, Readings, Value, serve,
+    Line, LineError, Offline, Outcome, Point, Poll, Problem, Readings, Tap, Value, serve,
 };
 
 const DEFAULT_PERIOD_MS: u64 = 1_000;
@@ -62,7 +62,7 @@ impl Driver for Sine {
         Checked { problems, connections }
     }
 
-    fn line(&self, _connection: &()) -> Generator {
+    fn line(&self, _connection: &(), _tap: Tap) -> Generator {
         Generator { started: Instant::now(), amplitude: 1.0 }
     }
 }

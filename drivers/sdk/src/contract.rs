@@ -22,6 +22,8 @@ use crate::driver::Driver;
 use crate::session::{INBOUND, OUTBOUND, Open};
 use crate::wire;
 
+use sagoo_edge_proto::driver::{CaptureRequest, CaptureResponse};
+
 type Outgoing<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 /// The contract with the gateway.
@@ -34,6 +36,7 @@ pub(crate) struct Contract<D: Driver> {
 impl<D: Driver> DriverService for Contract<D> {
     type SessionStream = Outgoing<DriverMessage>;
     type ScanStream = Outgoing<ScanResponse>;
+    type CaptureStream = Outgoing<CaptureResponse>;
 
     async fn describe(
         &self,
@@ -94,5 +97,13 @@ impl<D: Driver> DriverService for Contract<D> {
     async fn scan(&self, _request: Request<ScanRequest>) -> Result<Response<Self::ScanStream>, Status> {
         let name = self.driver.describe().name;
         Err(Status::unimplemented(format!("driver {name} cannot look for devices")))
+    }
+
+    async fn capture(
+        &self,
+        _request: Request<CaptureRequest>,
+    ) -> Result<Response<Self::CaptureStream>, Status> {
+        let name = self.driver.describe().name;
+        Err(Status::unimplemented(format!("driver {name} cannot capture")))
     }
 }

@@ -5,7 +5,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use sagoo_edge_proto::clock;
@@ -13,6 +13,7 @@ pub use sagoo_edge_proto::sample::{Quality, Value};
 use serde_json::Value as Json;
 
 use crate::host::Host;
+use crate::tap::Tap;
 
 /// Who a driver is and what it can do; told to the gateway by `Describe`.
 #[derive(Debug, Clone)]
@@ -25,7 +26,8 @@ pub struct Description {
     pub title: &'static str,
     /// JSON Schema of the settings this driver understands.
     pub config_schema: &'static str,
-    /// What its lines can do: `write`, `invoke`, `scan`. What every driver can do by the SDK
+    /// What its lines can do: `write`, `invoke`, `scan`, `probe` (the function `probe` of
+    /// [`Line::invoke`]). What every driver can do by the SDK
     /// (`reattach`: go on under a new gateway) is added by the SDK.
     pub abilities: &'static [&'static str],
 }
@@ -187,6 +189,18 @@ impl Default for Offline {
 pub struct Readings {
     pub(crate) readings: Vec<Reading>,
     steps: Steps,
+    turns: Turns,
+}
+
+/// Lets a command in between two requests of a poll.
+#[derive(Debug, Default)]
+pub(crate) struct Turns {
+    /// Somebody waits for the line.
+    waiting: Arc<AtomicBool>,
+    /// The poll stopped for that, and goes on later.
+    paused: bool,
+    /// It is going on after such a stop.
+    resumed: bool,
 }
 
 /// Counts readings while they are made, for those who watch that they are. Cheap to clone.
@@ -212,7 +226,7 @@ pub struct Reading {
 
 impl Readings {
     pub(crate) fn counted(steps: &Steps) -> Self {
-        Self { readings: Vec::new(), steps: steps.clone() }
+        Self { readings: Vec::new(), steps: steps.clone(), turns: Turns::default() }
     }
 
     /// A good value, read now.
@@ -235,6 +249,19 @@ impl Readings {
     fn push(&mut self, reading: Reading) {
         self.readings.push(reading);
         self.steps.0.store(self.readings.len(), Ordering::Relaxed);
+    }
+
+    /// Asked between two requests of a poll: true when a command waits for the line. Then return `Ok(())`
+    /// at once; `poll` is called again with the same device, poll and readings to make the requests that
+    /// are left, and [`resumes`](Self::resumes) is true then. A driver that never asks makes commands wait.
+    pub fn pauses(&mut self) -> bool {
+        self.turns.paused = self.turns.waiting.load(Ordering::Relaxed);
+        self.turns.paused
+    }
+
+    /// Whether this call goes on with a poll that stopped at [`pauses`](Self::pauses).
+    pub fn resumes(&self) -> bool {
+        self.turns.resumed
     }
 
     /// What was read so far.
@@ -289,6 +316,35 @@ impl Deadline {
     }
 }
 
+/// Something a driver found out about a device by reading it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Learned {
+    /// For people: lower case, no full stop.
+    pub what: String,
+    /// The line for the model's table that says so for good; may be empty.
+    pub paste: String,
+}
+
+/// What one step of a scan came to.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Scanned {
+    /// What was tried, for people: `19200-8E1 unit 7`.
+    pub tried: String,
+    /// Who answered.
+    pub found: Vec<Found>,
+}
+
+/// A device that answered a scan.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Found {
+    /// In the protocol's words: `unit 7 at 19200-8E1`.
+    pub address: String,
+    /// What it says of itself; may be empty.
+    pub description: String,
+    /// Settings to paste into a device's table.
+    pub settings: Json,
+}
+
 /// What became of a write, point by point. A reason does not name its point: the SDK does.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Outcome {
@@ -330,8 +386,24 @@ pub trait Driver: Send + Sync + Sized + 'static {
         None
     }
 
-    /// A line that is not open yet; the first request opens it.
-    fn line(&self, connection: &Self::Connection) -> Self::Line;
+    /// What was found out about a device by reading it, for `explain`. By its name.
+    fn learned(&self, _device: &str) -> Vec<Learned> {
+        Vec::new()
+    }
+
+    /// A line that is not open yet; the first request opens it. It tells `tap` what passes on it.
+    fn line(&self, connection: &Self::Connection, tap: Tap) -> Self::Line;
+
+    /// A connection in a few words, for the first line of a capture: `serial rtu 9600-8E1`.
+    fn line_name(&self, _connection: &Self::Connection) -> String {
+        String::new()
+    }
+
+    /// How many steps a scan of this connection has; each is made by [`Line::scan`], with due polls in
+    /// between. `options` is a JSON object in the driver's own words, empty for its defaults.
+    fn scan_steps(&self, _connection: &Self::Connection, _options: &Json) -> Result<usize, String> {
+        Err(format!("driver {} cannot look for devices", self.describe().name))
+    }
 }
 
 /// One wire or socket, used by one task. Every method keeps its own timeouts; the SDK adds none
@@ -378,6 +450,16 @@ pub trait Line: Send + 'static {
     ) -> impl Future<Output = Result<Json, Outcome>> + Send {
         let refused = Outcome::Refused(format!("this driver has no function {function:?}"));
         async move { Err(refused) }
+    }
+
+    /// Step number `step` of a scan with these options, of as many as [`Driver::scan_steps`] said: asks
+    /// for one possible device, reading only. Nobody there is no error.
+    fn scan(
+        &mut self,
+        _step: usize,
+        _options: &Json,
+    ) -> impl Future<Output = Result<Scanned, LineError>> + Send {
+        async { Ok(Scanned::default()) }
     }
 
     /// Gives the line up at a frame boundary.

@@ -35,6 +35,7 @@ pub mod plugin;
 mod schedule;
 mod serve;
 mod session;
+mod tap;
 pub mod testing;
 mod wire;
 
@@ -43,5 +44,6 @@ pub use host::{Host, HostError};
 pub use near::did_you_mean;
 pub use serde_json;
 pub use serve::serve;
+pub use tap::{Direction, Tap, Transfer};
 pub use tonic;
 pub use tracing;

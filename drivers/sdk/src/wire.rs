@@ -116,6 +116,7 @@ pub(crate) fn plans<D: Driver>(checked: &Checked<D>) -> Vec<wire::DevicePlan> {
         .iter()
         .flat_map(|connection| &connection.devices)
         .map(|device| wire::DevicePlan {
+            learned: Vec::new(),
             device: device.name.clone(),
             requests: device
                 .polls

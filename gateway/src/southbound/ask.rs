@@ -116,6 +116,7 @@ mod tests {
     #[test]
     fn the_slowest_device_is_the_one_whose_fastest_poll_is_the_slowest() {
         let plan = |periods: &[u32]| wire::DevicePlan {
+            learned: Vec::new(),
             device: String::new(),
             requests: periods
                 .iter()

@@ -15,7 +15,7 @@ pub struct DescribeResponse {
     /// JSON Schema of the connection, model and device tables
     #[prost(string, tag = "4")]
     pub config_schema: ::prost::alloc::string::String,
-    /// "write", "scan", "invoke", "reattach", …; unknown words are ignored
+    /// "write", "scan", "invoke", "probe", "reattach", …; unknown words are ignored
     #[prost(string, repeated, tag = "5")]
     pub abilities: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
@@ -99,13 +99,26 @@ pub struct Problem {
     #[prost(bool, tag = "4")]
     pub warning: bool,
 }
-/// How a device will be read, for `explain`.
+/// How a device will be read, for `explain`. A running driver tells what it has learned and measured; one
+/// that is only asked tells what the configuration says.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct DevicePlan {
     #[prost(string, tag = "1")]
     pub device: ::prost::alloc::string::String,
     #[prost(message, repeated, tag = "2")]
     pub requests: ::prost::alloc::vec::Vec<PlannedRequest>,
+    #[prost(message, repeated, tag = "3")]
+    pub learned: ::prost::alloc::vec::Vec<Learned>,
+}
+/// What a driver found out about a device by reading it.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Learned {
+    /// "holding 0x0010 is refused: illegal data address (exception 2)"
+    #[prost(string, tag = "1")]
+    pub what: ::prost::alloc::string::String,
+    /// the line for the model's table that says so for good; may be empty
+    #[prost(string, tag = "2")]
+    pub paste: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct PlannedRequest {
@@ -539,6 +552,26 @@ pub struct Heartbeat {
     /// A driver that answers but stands still shows here.
     #[prost(uint64, tag = "6")]
     pub overdue_ms: u64,
+    #[prost(message, repeated, tag = "7")]
+    pub lines: ::prost::alloc::vec::Vec<LineState>,
+}
+/// One connection's line.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LineState {
+    #[prost(string, tag = "1")]
+    pub connection: ::prost::alloc::string::String,
+    /// due polls that were left out because the line was busy, since start
+    #[prost(uint64, tag = "2")]
+    pub skipped: u64,
+    /// time spent in polls, commands and scans since start
+    #[prost(uint64, tag = "3")]
+    pub busy_ms: u64,
+    /// false: its last request could not be made, or none was made yet
+    #[prost(bool, tag = "4")]
+    pub open: bool,
+    /// why not
+    #[prost(string, tag = "5")]
+    pub reason: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DeviceState {
@@ -573,12 +606,18 @@ pub struct Event {
     #[prost(sint64, optional, tag = "5")]
     pub wall_ms: ::core::option::Option<i64>,
 }
+/// Looks at a connection of the running configuration, between its polls; its devices are read on.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ScanRequest {
+    /// settings may be empty: those that run are used
     #[prost(message, optional, tag = "1")]
     pub connection: ::core::option::Option<Connection>,
+    /// 0: until all was tried
     #[prost(uint32, tag = "2")]
     pub deadline_ms: u32,
+    /// JSON object in the driver's words, {"units": "1-32"}; empty: its defaults
+    #[prost(string, tag = "3")]
+    pub options: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ScanResponse {
@@ -606,12 +645,35 @@ pub struct ScanFound {
     #[prost(string, tag = "3")]
     pub settings: ::prost::alloc::string::String,
 }
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ScanProgress {
     #[prost(uint32, tag = "1")]
     pub done: u32,
     #[prost(uint32, tag = "2")]
     pub total: u32,
+    /// what is being tried, "19200-8E1 unit 7"
+    #[prost(string, tag = "3")]
+    pub now: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CaptureRequest {
+    /// name
+    #[prost(string, tag = "1")]
+    pub connection: ::prost::alloc::string::String,
+    /// 0: until the caller ends it
+    #[prost(uint32, tag = "2")]
+    pub duration_ms: u32,
+}
+/// Lines of text, in order. The first says what was captured, the others are one transfer each:
+///    # sagoo-edge capture 1 modbus serial rtu 9600-8E1
+///    0.000000 > 01 03 00 00 00 0A C5 CD
+///    0.031250 < 01 03 14 …
+/// Seconds since the beginning, > to the device, < from it, bytes in hex; "! 12 lost" where the caller was
+/// too slow to take them all.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CaptureResponse {
+    #[prost(string, repeated, tag = "1")]
+    pub lines: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -910,6 +972,31 @@ pub mod driver_client {
                 .insert(GrpcMethod::new("sagoo.driver.v1.Driver", "Scan"));
             self.inner.server_streaming(req, path, codec).await
         }
+        /// What passes on a connection's line while this is open; disturbs nothing.
+        pub async fn capture(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CaptureRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::CaptureResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/sagoo.driver.v1.Driver/Capture",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("sagoo.driver.v1.Driver", "Capture"));
+            self.inner.server_streaming(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -960,6 +1047,17 @@ pub mod driver_server {
             &self,
             request: tonic::Request<super::ScanRequest>,
         ) -> std::result::Result<tonic::Response<Self::ScanStream>, tonic::Status>;
+        /// Server streaming response type for the Capture method.
+        type CaptureStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::CaptureResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// What passes on a connection's line while this is open; disturbs nothing.
+        async fn capture(
+            &self,
+            request: tonic::Request<super::CaptureRequest>,
+        ) -> std::result::Result<tonic::Response<Self::CaptureStream>, tonic::Status>;
     }
     #[derive(Debug)]
     pub struct DriverServer<T> {
@@ -1198,6 +1296,52 @@ pub mod driver_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ScanSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/sagoo.driver.v1.Driver/Capture" => {
+                    #[allow(non_camel_case_types)]
+                    struct CaptureSvc<T: Driver>(pub Arc<T>);
+                    impl<
+                        T: Driver,
+                    > tonic::server::ServerStreamingService<super::CaptureRequest>
+                    for CaptureSvc<T> {
+                        type Response = super::CaptureResponse;
+                        type ResponseStream = T::CaptureStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CaptureRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Driver>::capture(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CaptureSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sagoo_driver_sdk::{
     Checked, CheckedConnection, CheckedDevice, Configuration, Deadline, Description, Driver, Line, LineError,
-    Offline, Outcome, Poll, Readings, Value, serve,
+    Offline, Outcome, Poll, Readings, Tap, Value, serve,
 };
 
 /// Polls that come back.
@@ -55,7 +55,7 @@ impl Driver for Still {
         Checked { problems: Vec::new(), connections: lines.collect() }
     }
 
-    fn line(&self, _connection: &()) -> Stuck {
+    fn line(&self, _connection: &(), _tap: Tap) -> Stuck {
         Stuck { polls: 0 }
     }
 }

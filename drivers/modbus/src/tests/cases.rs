@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use sagoo_driver_sdk::{CheckedDevice, Deadline, Driver, Line, Outcome, Problem, Readings, Value};
+use sagoo_driver_sdk::{CheckedDevice, Deadline, Driver, Line, Outcome, Problem, Readings, Tap, Value};
 use serde_json::{Value as Json, json};
 
 use super::device::{Cells, Device, Does};
@@ -50,7 +50,7 @@ async fn run(settings: &str, registers: &Json, writes: Option<&Json>) -> Json {
     let checked = Modbus.check(&configuration(settings));
     let mut devices = BTreeMap::new();
     for of in &checked.connections {
-        let mut line = Modbus.line(&connection(server.port, PATIENT));
+        let mut line = Modbus.line(&connection(server.port, PATIENT), Tap::default());
         for device in &of.devices {
             devices.insert(device.name.clone(), read(device, &mut line).await);
         }
@@ -80,7 +80,7 @@ async fn written(command: &Json, devices: &[&CheckedDevice<Modbus>], server: &mu
         number => Value::Float(number.as_f64().unwrap()),
     };
     server.pdus();
-    let mut line = Modbus.line(&connection(server.port, PATIENT));
+    let mut line = Modbus.line(&connection(server.port, PATIENT), Tap::default());
     let outcome = line.write(&device.settings, &[(point, value)], Deadline::after(PATIENT)).await;
     let hex = |pdu: &Vec<u8>| pdu.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     let sent: Vec<String> = server.pdus().iter().map(hex).collect();

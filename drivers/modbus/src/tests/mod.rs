@@ -12,9 +12,10 @@ use std::time::Duration;
 use sagoo_driver_sdk::{Configuration, ConnectionTable, DeviceTable, Driver, ModelTable, Readings, Value};
 use serde_json::{Value as Json, json};
 
-use crate::config::{Connection, Device, Transport};
+use crate::connection::{Connection, Transport};
+use crate::device::Device;
 use crate::driver::Modbus;
-use crate::tcp::Endpoint;
+use crate::transport::Endpoint;
 
 /// Long enough for a loaded machine where an answer is expected.
 const PATIENT: Duration = Duration::from_secs(20);

@@ -8,9 +8,9 @@ use tokio::time::Instant;
 
 use super::device::{Device as Peer, Does, frame};
 use super::{PATIENT, SHORT};
-use crate::address::Table;
-use crate::frame::{Answer, Request};
-use crate::tcp::{Endpoint, Failure, SILENT_LIMIT, Said, Tcp};
+use crate::point::address::Table;
+use crate::transport::{Endpoint, Failure, SILENT_LIMIT, Said, Tcp};
+use crate::wire::{Answer, Request};
 
 fn tcp(port: u16, timeout: Duration) -> Tcp {
     Tcp::new(Endpoint { host: "127.0.0.1".to_owned(), port }, timeout, Duration::ZERO)

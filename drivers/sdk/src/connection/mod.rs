@@ -23,6 +23,7 @@ pub(crate) use self::guard::{Owed, overdue};
 pub(crate) use self::orders::{Assigned, Claim, Job, Mode, Report, Setup, Wanted};
 use crate::driver::{Driver, Line};
 use crate::schedule::{NewUnit, Next, Schedule};
+use crate::tap::Tap;
 
 /// Most commands waiting for one line; one more is refused.
 pub(crate) const COMMANDS_WAITING: usize = 64;
@@ -41,9 +42,11 @@ pub(crate) async fn run<D: Driver>(setup: Setup<D>) {
         after.cancelled().await;
     }
     let first = wanted.borrow_and_update().devices.clone();
+    let tap = Tap::default();
     let mut task = Task::<D> {
         name,
-        line: driver.line(&settings),
+        line: driver.line(&settings, tap.clone()),
+        tap,
         driver,
         settings,
         guard: Guard::new(owed),
@@ -68,6 +71,8 @@ struct Task<D: Driver> {
     driver: Arc<D>,
     settings: D::Connection,
     line: D::Line,
+    /// Watched by captures.
+    tap: Tap,
     guard: Guard,
     jobs: mpsc::Receiver<Job>,
     reports: mpsc::Sender<Report>,
@@ -203,7 +208,7 @@ impl<D: Driver> Task<D> {
             standstill = ?guard::STANDSTILL,
             "the driver did not come back from its line, which is cut off and started anew"
         );
-        self.line = self.driver.line(&self.settings);
+        self.line = self.driver.line(&self.settings, self.tap.clone());
     }
 
     async fn report(&mut self, report: Report) {

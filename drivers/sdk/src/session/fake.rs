@@ -13,6 +13,7 @@ use crate::driver::{
     Offline, Outcome, Point, Poll, Problem, Readings, Rights, Value,
 };
 use crate::host::Host;
+use crate::tap::Tap;
 
 /// How long a silent device takes to be silent.
 pub(crate) const SILENCE: Duration = Duration::from_millis(300);
@@ -146,7 +147,7 @@ impl Driver for Fake {
         Some(Rights { connect_tcp: vec![port], listen_tcp: Vec::new() })
     }
 
-    fn line(&self, _connection: &Json) -> FakeLine {
+    fn line(&self, _connection: &Json, _tap: Tap) -> FakeLine {
         FakeLine { world: self.0.clone(), open: false, reads: 0 }
     }
 }

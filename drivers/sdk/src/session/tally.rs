@@ -74,6 +74,7 @@ impl Tally {
             })
             .collect();
         Heartbeat {
+            lines: Vec::new(),
             overdue_ms: u64::try_from(overdue.as_millis()).unwrap_or(u64::MAX),
             polls: self.polls,
             samples: self.samples,

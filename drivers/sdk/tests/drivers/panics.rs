@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sagoo_driver_sdk::{
     Checked, CheckedConnection, CheckedDevice, Configuration, Deadline, Description, Driver, Line, LineError,
-    Offline, Outcome, Poll, Readings, Value, serve,
+    Offline, Outcome, Poll, Readings, Tap, Value, serve,
 };
 
 #[derive(Debug)]
@@ -40,7 +40,7 @@ impl Driver for Panics {
         Checked { problems: Vec::new(), connections: vec![connection] }
     }
 
-    fn line(&self, _connection: &()) -> Nothing {
+    fn line(&self, _connection: &(), _tap: Tap) -> Nothing {
         Nothing
     }
 }

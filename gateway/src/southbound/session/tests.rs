@@ -42,6 +42,8 @@ struct Fake(Sessions);
 impl Driver for Fake {
     type SessionStream = ReceiverStream<Result<wire::DriverMessage, Status>>;
     type ScanStream = Pin<Box<dyn tokio_stream::Stream<Item = Result<wire::ScanResponse, Status>> + Send>>;
+    type CaptureStream =
+        Pin<Box<dyn tokio_stream::Stream<Item = Result<wire::CaptureResponse, Status>> + Send>>;
 
     async fn describe(
         &self,
@@ -64,6 +66,13 @@ impl Driver for Fake {
     }
 
     async fn scan(&self, _: Request<wire::ScanRequest>) -> Result<Response<Self::ScanStream>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn capture(
+        &self,
+        _: Request<wire::CaptureRequest>,
+    ) -> Result<Response<Self::CaptureStream>, Status> {
         Err(Status::unimplemented(""))
     }
 }

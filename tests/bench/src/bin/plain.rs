@@ -10,8 +10,8 @@ use bench::plain::{INBOUND, OUTBOUND, serve};
 use sagoo_driver_sdk::plugin::Plugin;
 use sagoo_edge_proto::driver::driver_server::{Driver, DriverServer};
 use sagoo_edge_proto::driver::{
-    CheckRequest, CheckResponse, DescribeRequest, DescribeResponse, DriverMessage, HostMessage, ScanRequest,
-    ScanResponse,
+    CaptureRequest, CaptureResponse, CheckRequest, CheckResponse, DescribeRequest, DescribeResponse,
+    DriverMessage, HostMessage, ScanRequest, ScanResponse,
 };
 use sagoo_edge_proto::handshake::{APP_VERSION, COOKIE_KEY, COOKIE_VALUE};
 use tokio::sync::mpsc;
@@ -28,6 +28,7 @@ struct Plain;
 impl Driver for Plain {
     type SessionStream = Outgoing<DriverMessage>;
     type ScanStream = Outgoing<ScanResponse>;
+    type CaptureStream = Outgoing<CaptureResponse>;
 
     async fn describe(&self, _: Request<DescribeRequest>) -> Result<Response<DescribeResponse>, Status> {
         let describe = DescribeResponse {
@@ -63,6 +64,10 @@ impl Driver for Plain {
 
     async fn scan(&self, _: Request<ScanRequest>) -> Result<Response<Self::ScanStream>, Status> {
         Err(Status::unimplemented("there is nothing to look for"))
+    }
+
+    async fn capture(&self, _: Request<CaptureRequest>) -> Result<Response<Self::CaptureStream>, Status> {
+        Err(Status::unimplemented("there is no line"))
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bench::load::{Settings, value};
 use sagoo_driver_sdk::{
     Checked, CheckedConnection, CheckedDevice, Configuration, Deadline, Description, DeviceTable, Driver,
-    Line, LineError, Offline, Outcome, Point, Poll, Problem, Readings, Value, serve,
+    Line, LineError, Offline, Outcome, Point, Poll, Problem, Readings, Tap, Value, serve,
 };
 use sagoo_edge_proto::clock;
 
@@ -50,7 +50,7 @@ impl Driver for Synthetic {
         Checked { problems, connections }
     }
 
-    fn line(&self, (): &()) -> Numbers {
+    fn line(&self, (): &(), _tap: Tap) -> Numbers {
         Numbers { turn: 0 }
     }
 }

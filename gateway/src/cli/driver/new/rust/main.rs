@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use sagoo_driver_sdk::{
     Checked, CheckedConnection, CheckedDevice, Configuration, Deadline, Description, DeviceTable, Driver,
-    Line, LineError, Offline, Outcome, Point, Poll, Problem, Readings, Rights, Value, serve,
+    Line, LineError, Offline, Outcome, Point, Poll, Problem, Readings, Rights, Tap, Value, serve,
 };
 
 #[cfg(test)]
@@ -66,7 +66,7 @@ impl Driver for __Type__ {
         Some(Rights::default())
     }
 
-    fn line(&self, _connection: &()) -> Machine {
+    fn line(&self, _connection: &(), _tap: Tap) -> Machine {
         Machine { started: Instant::now(), height: 1.0 }
     }
 }

@@ -7,9 +7,9 @@
 
 use sagoo_driver_sdk::Value;
 
-use crate::kind::Kind;
-use crate::labels::Labels;
-use crate::scale::Scale;
+use crate::point::kind::Kind;
+use crate::point::labels::Labels;
+use crate::point::scale::Scale;
 
 /// Which byte stands where on the wire: `A` is the most significant one, so `CDAB` sends the low
 /// word first.

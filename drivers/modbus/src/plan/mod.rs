@@ -6,7 +6,7 @@
 //! the next point cannot join is enough for that: a point that could join a block later can only
 //! lie inside one that could not, and is covered by the next block for free.
 
-use crate::address::Table;
+use crate::point::address::Table;
 
 /// Registers in one read, as the standard has it (Modbus Application Protocol V1.1b3, 6.3).
 pub(crate) const MOST_REGISTERS: u16 = 125;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use sagoo_driver_sdk::{Value, did_you_mean};
 
-use crate::kind::Kind;
+use crate::point::kind::Kind;
 use crate::settings::{Report, Settings, step};
 
 /// How `enum` is written.

@@ -16,7 +16,7 @@
 
 use std::fmt;
 
-use crate::address::Table;
+use crate::point::address::Table;
 
 /// Bytes before the PDU, the unit included.
 const HEADER_BYTES: usize = 7;

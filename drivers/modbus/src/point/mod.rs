@@ -4,16 +4,22 @@
 //! cells, and its limits for writing fit its codec. Mistakes are all reported, each at the key that
 //! has to change.
 
+pub(crate) mod address;
+pub(crate) mod kind;
+pub(crate) mod labels;
+pub(crate) mod scale;
+pub(crate) mod value;
+
 use sagoo_driver_sdk::Value;
 use serde_json::Value as Json;
 
-use crate::address::{self, Notation, Table};
-use crate::kind::{Kind, parse_bits};
-use crate::labels::Labels;
+use self::address::{Notation, Table};
+use self::kind::{Kind, parse_bits};
+use self::labels::Labels;
+use self::scale::Scale;
+use self::value::{Codec, Order, as_number};
 use crate::model::{DEFAULT_RATE, Model};
-use crate::scale::Scale;
 use crate::settings::{NotYet, Report, Settings, suggest};
-use crate::value::{Codec, Order, as_number};
 
 /// Keys of a point.
 pub(crate) const KEYS: &[&str] = &["at", "type", "enum", "order", "scale", "offset", "unit", "poll", "write"];

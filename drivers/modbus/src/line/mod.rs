@@ -9,12 +9,13 @@ use std::borrow::Cow;
 use sagoo_driver_sdk::{Deadline, Line, LineError, Outcome, Readings, Value};
 use tracing::debug;
 
-use crate::address::Table;
-use crate::config::{Connection, Device, Transport};
-use crate::frame::{Answer, Exception, Request};
+use crate::connection::{Connection, Transport};
+use crate::device::Device;
 use crate::plan::{Block, Span};
 use crate::point::Point;
-use crate::tcp::{Failure, Said, Tcp};
+use crate::point::address::Table;
+use crate::transport::{Failure, Said, Tcp};
+use crate::wire::{Answer, Exception, Request};
 
 /// A line to one or several devices; opened by the first request.
 #[derive(Debug)]

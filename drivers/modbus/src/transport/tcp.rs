@@ -20,7 +20,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tracing::debug;
 
-use crate::frame::{Answer, Frame, Frames, Garbage, Mismatch, Request};
+use crate::wire::{Answer, Frame, Frames, Garbage, Mismatch, Request};
 
 /// Least wait for a connection: long enough for one lost packet to be sent again.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
