@@ -20,7 +20,8 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tracing::debug;
 
-use crate::wire::{Answer, Frame, Frames, Garbage, Mismatch, Request};
+use crate::wire::mbap::{self, Frame, Frames, Garbage};
+use crate::wire::{Answer, Mismatch, Request};
 
 /// Least wait for a connection: long enough for one lost packet to be sent again.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -228,7 +229,7 @@ impl Tcp {
         request: &Request,
         deadline: Instant,
     ) -> Result<Said, LineError> {
-        let frame = request.frame(self.transaction, unit);
+        let frame = mbap::frame(self.transaction, unit, &request.pdu());
         match timeout_at(deadline, stream.write_all(&frame)).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => return Err(self.broken("write to", &error)),
