@@ -1,0 +1,101 @@
+//! What one poll or read brings back, while it is made.
+//!
+//! Always true: a reading is a value that can be told truthfully or a reason why there is none, with the
+//! time its answer arrived.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use sagoo_edge_proto::clock;
+use sagoo_edge_proto::sample::Value;
+
+/// What one poll or read brought back.
+#[derive(Debug, Default)]
+pub struct Readings {
+    pub(crate) readings: Vec<Reading>,
+    steps: Steps,
+    turns: Turns,
+}
+
+impl Readings {
+    pub(crate) fn counted(steps: &Steps) -> Self {
+        Self { readings: Vec::new(), steps: steps.clone(), turns: Turns::default() }
+    }
+
+    /// A good value, read now.
+    pub fn good(&mut self, point: usize, value: Value) {
+        self.good_at(point, value, clock::boot_ns());
+    }
+
+    /// A good value from an answer that arrived at `boot_ns`: one stamp for a whole block. A float
+    /// that is infinite or not a number is no value, and is kept as a bad reading that says so.
+    pub fn good_at(&mut self, point: usize, value: Value, boot_ns: u64) {
+        let value = if is_number(&value) { Ok(value) } else { Err("not a number".to_owned()) };
+        self.push(Reading { point, value, boot_ns });
+    }
+
+    /// No value, and why; the device itself answered.
+    pub fn bad(&mut self, point: usize, reason: impl Into<String>) {
+        self.push(Reading { point, value: Err(reason.into()), boot_ns: clock::boot_ns() });
+    }
+
+    fn push(&mut self, reading: Reading) {
+        self.readings.push(reading);
+        self.steps.0.store(self.readings.len(), Ordering::Relaxed);
+    }
+
+    /// Asked between two requests of a poll: true when a command waits for the line. Then return `Ok(())`
+    /// at once; `poll` is called again with the same device, poll and readings to make the requests that
+    /// are left, and [`resumes`](Self::resumes) is true then. A driver that never asks makes commands wait.
+    pub fn pauses(&mut self) -> bool {
+        self.turns.paused = self.turns.waiting.load(Ordering::Relaxed);
+        self.turns.paused
+    }
+
+    /// Whether this call goes on with a poll that stopped at [`pauses`](Self::pauses).
+    pub fn resumes(&self) -> bool {
+        self.turns.resumed
+    }
+
+    /// What was read so far.
+    pub fn readings(&self) -> &[Reading] {
+        &self.readings
+    }
+}
+
+/// One point, read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reading {
+    /// Number of the point.
+    pub point: usize,
+    /// Value, or why there is none.
+    pub value: Result<Value, String>,
+    /// When the answer arrived, nanoseconds since boot.
+    pub boot_ns: u64,
+}
+
+/// Lets a command in between two requests of a poll.
+#[derive(Debug, Default)]
+pub(crate) struct Turns {
+    /// Somebody waits for the line.
+    waiting: Arc<AtomicBool>,
+    /// The poll stopped for that, and goes on later.
+    paused: bool,
+    /// It is going on after such a stop.
+    resumed: bool,
+}
+
+/// Counts readings while they are made, for those who watch that they are. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Steps(Arc<AtomicUsize>);
+
+impl Steps {
+    pub(crate) fn made(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// False for a float that is infinite or not a number: nothing past a driver can tell it truthfully.
+pub(crate) fn is_number(value: &Value) -> bool {
+    !matches!(value, Value::Float(value) if !value.is_finite())
+}
