@@ -9,6 +9,7 @@ mod broker;
 mod certificates;
 mod gateway;
 mod journal;
+pub mod line;
 mod modbus;
 mod package;
 mod plan;
