@@ -31,7 +31,7 @@ impl Driver for Modbus {
         Description {
             name: "modbus",
             version: env!("CARGO_PKG_VERSION"),
-            title: "Modbus TCP",
+            title: "Modbus",
             config_schema: SCHEMA,
             abilities: &["write"],
         }
@@ -57,12 +57,21 @@ impl Driver for Modbus {
     }
 
     fn rights(&self, connection: &Connection) -> Option<Rights> {
-        let Transport::Tcp(endpoint) = &connection.transport;
-        Some(Rights { connect_tcp: vec![endpoint.port], listen_tcp: Vec::new() })
+        let (connect_tcp, listen_tcp) = match &connection.transport {
+            Transport::Tcp { endpoint, .. } => (vec![endpoint.port], Vec::new()),
+            Transport::Tls(tls) => (vec![tls.endpoint.port], Vec::new()),
+            Transport::Listen(listen) => (Vec::new(), vec![listen.address.port()]),
+            Transport::Udp(_) | Transport::Serial(_) => (Vec::new(), Vec::new()),
+        };
+        Some(Rights { connect_tcp, listen_tcp })
     }
 
-    fn line(&self, connection: &Connection, _tap: Tap) -> ModbusLine {
-        ModbusLine::new(connection)
+    fn line(&self, connection: &Connection, tap: Tap) -> ModbusLine {
+        ModbusLine::new(connection, tap)
+    }
+
+    fn line_name(&self, connection: &Connection) -> String {
+        connection.words()
     }
 }
 

@@ -6,28 +6,27 @@
 
 use std::borrow::Cow;
 
-use sagoo_driver_sdk::{Deadline, Line, LineError, Outcome, Readings, Value};
+use sagoo_driver_sdk::{Deadline, Line, LineError, Outcome, Readings, Tap, Value};
 use tracing::debug;
 
-use crate::connection::{Connection, Transport};
+use crate::connection::Connection;
 use crate::device::Device;
 use crate::plan::{Block, Span};
 use crate::point::Point;
 use crate::point::address::Table;
-use crate::transport::{Failure, Said, Tcp};
+use crate::transport::{Failure, Said, Wire};
 use crate::wire::{Answer, Exception, Request};
 
 /// A line to one or several devices; opened by the first request.
 #[derive(Debug)]
 pub(crate) struct ModbusLine {
-    tcp: Tcp,
+    wire: Wire,
 }
 
 impl ModbusLine {
     /// Not open yet.
-    pub(crate) fn new(connection: &Connection) -> Self {
-        let Transport::Tcp(endpoint) = &connection.transport;
-        Self { tcp: Tcp::new(endpoint.clone(), connection.timeout, connection.turnaround) }
+    pub(crate) fn new(connection: &Connection, tap: Tap) -> Self {
+        Self { wire: Wire::new(connection, tap, None) }
     }
 
     /// Reads `blocks` one by one. A block refused for an address or an amount is halved until the
@@ -41,7 +40,7 @@ impl ModbusLine {
         let mut left: Vec<Cow<'_, Block>> = blocks.iter().rev().map(Cow::Borrowed).collect();
         while let Some(block) = left.pop() {
             let request = Request::Read { table: block.table, address: block.address, cells: block.cells };
-            let said = self.tcp.exchange(device.unit, &request).await?;
+            let said = self.wire.exchange(device.unit, &request).await?;
             let reason = match said {
                 Said::Answer(Answer::Data(cells)) => {
                     file(device, &block, &cells, out);
@@ -82,13 +81,13 @@ impl ModbusLine {
             Err(reason) => return Written::done(Outcome::Refused(reason)),
         };
         let (first, second) = requests(point, &bytes);
-        let mut said = self.tcp.exchange_before(deadline, device.unit, &first).await;
+        let mut said = self.wire.exchange_before(deadline, device.unit, &first).await;
         if let (Ok(Said::Answer(Answer::Refused(Exception::ILLEGAL_FUNCTION))), Some(second)) =
             (&said, second)
         {
             // The first was not executed, so this is not a second try: some devices know only
             // the functions for several cells.
-            said = self.tcp.exchange_before(deadline, device.unit, &second).await;
+            said = self.wire.exchange_before(deadline, device.unit, &second).await;
         }
         match said {
             Ok(Said::Answer(Answer::Written)) if rule.verify => self.read_back(device, point, &bytes).await,
@@ -108,7 +107,7 @@ impl ModbusLine {
         let (table, address, cells) = (point.table, point.address, point.codec.kind.cells());
         let unknown =
             |reason: String| Outcome::Unknown(format!("confirmed, but cannot be read back: {reason}"));
-        match self.tcp.exchange(device.unit, &Request::Read { table, address, cells }).await {
+        match self.wire.exchange(device.unit, &Request::Read { table, address, cells }).await {
             Ok(Said::Answer(Answer::Data(data))) => {
                 let bytes = if table.is_bits() { vec![bit(&data, 0)] } else { data };
                 Written::done(match point.codec.decode(&bytes) {
@@ -177,7 +176,7 @@ impl Line for ModbusLine {
     }
 
     async fn close(&mut self) {
-        self.tcp.close().await;
+        self.wire.close().await;
     }
 }
 

@@ -12,10 +12,10 @@ use std::time::Duration;
 use sagoo_driver_sdk::{Configuration, ConnectionTable, DeviceTable, Driver, ModelTable, Readings, Value};
 use serde_json::{Value as Json, json};
 
-use crate::connection::{Connection, Transport};
+use crate::connection::ends::Endpoint;
+use crate::connection::{Connection, Framing, Transport};
 use crate::device::Device;
 use crate::driver::Modbus;
-use crate::transport::Endpoint;
 
 /// Long enough for a loaded machine where an answer is expected.
 const PATIENT: Duration = Duration::from_secs(20);
@@ -23,8 +23,9 @@ const PATIENT: Duration = Duration::from_secs(20);
 const SHORT: Duration = Duration::from_millis(40);
 
 fn connection(port: u16, timeout: Duration) -> Connection {
-    let transport = Transport::Tcp(Endpoint { host: "127.0.0.1".to_owned(), port });
-    Connection { transport, timeout, turnaround: Duration::ZERO }
+    let endpoint = Endpoint { host: "127.0.0.1".to_owned(), port };
+    let transport = Transport::Tcp { endpoint, in_flight: 1 };
+    Connection { transport, framing: Framing::Tcp, timeout, turnaround: Duration::ZERO }
 }
 
 #[test]

@@ -2,18 +2,24 @@
 
 use std::time::Duration;
 
-use sagoo_driver_sdk::{Deadline, LineError};
+use sagoo_driver_sdk::{Deadline, LineError, Tap};
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 
 use super::device::{Device as Peer, Does, frame};
-use super::{PATIENT, SHORT};
+use super::{PATIENT, SHORT, connection};
+use crate::connection::Connection;
 use crate::point::address::Table;
-use crate::transport::{Endpoint, Failure, SILENT_LIMIT, Said, Tcp};
+use crate::transport::{Failure, SILENT_LIMIT, Said, Wire};
 use crate::wire::{Answer, Request};
 
-fn tcp(port: u16, timeout: Duration) -> Tcp {
-    Tcp::new(Endpoint { host: "127.0.0.1".to_owned(), port }, timeout, Duration::ZERO)
+fn tcp(port: u16, timeout: Duration) -> Wire {
+    Wire::new(&connection(port, timeout), Tap::default(), None)
+}
+
+fn unhurried(port: u16, turnaround: Duration) -> Wire {
+    let connection = Connection { turnaround, ..connection(port, PATIENT) };
+    Wire::new(&connection, Tap::default(), None)
 }
 
 fn read(address: u16) -> Request {
@@ -166,7 +172,7 @@ async fn a_refused_connection_names_the_endpoint_and_nothing_was_sent() {
 async fn the_turnaround_is_kept_between_an_answer_and_the_next_request() {
     let peer = Peer::start(|asked| Does::Send(vec![echo(asked)])).await;
     let pause = Duration::from_millis(30);
-    let mut line = Tcp::new(Endpoint { host: "127.0.0.1".to_owned(), port: peer.port }, PATIENT, pause);
+    let mut line = unhurried(peer.port, pause);
     let begin = Instant::now();
     for address in 0..4 {
         assert!(line.exchange(7, &read(address)).await.is_ok());
@@ -178,7 +184,7 @@ async fn the_turnaround_is_kept_between_an_answer_and_the_next_request() {
 async fn a_deadline_that_passes_while_the_line_gets_ready_keeps_the_request_back() {
     let mut peer = Peer::start(|asked| Does::Send(vec![echo(asked)])).await;
     let pause = Duration::from_millis(400);
-    let mut line = Tcp::new(Endpoint { host: "127.0.0.1".to_owned(), port: peer.port }, PATIENT, pause);
+    let mut line = unhurried(peer.port, pause);
     assert!(line.exchange(7, &read(1)).await.is_ok());
     let short = Deadline::after(pause / 4);
     assert_eq!(line.exchange_before(short, 7, &read(2)).await, Err(Failure::Expired));

@@ -1,9 +1,11 @@
 //! What carries requests and answers: one file for each way.
 //!
+//! - `wire`: the one type that the rest of the driver speaks to.
+//!
 //! Always true: only the own answer of a request comes back; every wait ends.
 
-mod tcp;
+mod wire;
 
 #[cfg(test)]
-pub(crate) use tcp::SILENT_LIMIT;
-pub(crate) use tcp::{Endpoint, Failure, Said, Tcp};
+pub(crate) use wire::SILENT_LIMIT;
+pub(crate) use wire::{Failure, Said, Wire};

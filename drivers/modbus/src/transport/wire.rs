@@ -10,16 +10,17 @@
 //! - every wait ends: [`CONNECT_TIMEOUT`] or the connection's `timeout`, whichever is longer, to
 //!   connect, `timeout` to answer.
 
-use std::fmt;
 use std::io;
 use std::time::Duration;
 
-use sagoo_driver_sdk::{Deadline, LineError};
+use sagoo_driver_sdk::{Deadline, Host, LineError, Tap};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tracing::debug;
 
+use crate::connection::ends::Endpoint;
+use crate::connection::{Connection, Transport};
 use crate::wire::mbap::{self, Frame, Frames, Garbage};
 use crate::wire::{Answer, Mismatch, Request};
 
@@ -30,23 +31,6 @@ pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 pub(crate) const SILENT_LIMIT: u32 = 3;
 /// Bytes taken from the socket at a time; the longest frame has 260.
 const READ_BYTES: usize = 512;
-
-/// Where a device listens.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Endpoint {
-    pub(crate) host: String,
-    pub(crate) port: u16,
-}
-
-impl fmt::Display for Endpoint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.host.contains(':') {
-            write!(f, "[{}]:{}", self.host, self.port)
-        } else {
-            write!(f, "{}:{}", self.host, self.port)
-        }
-    }
-}
 
 /// What a request came to when the line is well.
 #[derive(Debug, PartialEq, Eq)]
@@ -70,8 +54,10 @@ pub(crate) enum Failure {
 
 /// A connection to one endpoint, opened when needed.
 #[derive(Debug)]
-pub(crate) struct Tcp {
+pub(crate) struct Wire {
     endpoint: Endpoint,
+    in_flight: usize,
+    tap: Tap,
     pub(crate) timeout: Duration,
     turnaround: Duration,
     stream: Option<TcpStream>,
@@ -82,13 +68,24 @@ pub(crate) struct Tcp {
     free_at: Instant,
 }
 
-impl Tcp {
-    /// Not open yet.
-    pub(crate) fn new(endpoint: Endpoint, timeout: Duration, turnaround: Duration) -> Self {
+#[allow(dead_code, reason = "lines learn to keep several requests in flight and to broadcast")]
+impl Wire {
+    /// Not open yet. `host` is asked for what the connection's settings only name.
+    pub(crate) fn new(connection: &Connection, tap: Tap, _host: Option<Host>) -> Self {
+        let endpoint = match &connection.transport {
+            Transport::Tcp { endpoint, .. } | Transport::Udp(endpoint) => endpoint.clone(),
+            Transport::Tls(tls) => tls.endpoint.clone(),
+            Transport::Serial(serial) => Endpoint { host: serial.port.clone(), port: 0 },
+            Transport::Listen(listen) => {
+                Endpoint { host: listen.address.ip().to_string(), port: listen.address.port() }
+            }
+        };
         Self {
             endpoint,
-            timeout,
-            turnaround,
+            in_flight: connection.in_flight(),
+            tap,
+            timeout: connection.timeout,
+            turnaround: connection.turnaround,
             stream: None,
             frames: Frames::default(),
             transaction: 0,
@@ -120,6 +117,42 @@ impl Tcp {
             return Err(Failure::Expired);
         }
         self.converse(stream, unit, request).await.map_err(Failure::Unanswered)
+    }
+
+    /// Makes these requests of one unit, as many at a time as the connection allows, and tells `heard`
+    /// what became of each as soon as it is known: its place in `requests`, in any order. When the line
+    /// breaks, the rest is told the same error.
+    pub(crate) async fn exchange_many(
+        &mut self,
+        unit: u8,
+        requests: &[Request],
+        mut heard: impl FnMut(usize, Result<Said, LineError>) + Send,
+    ) {
+        for (place, request) in requests.iter().enumerate() {
+            heard(place, self.exchange(unit, request).await);
+        }
+    }
+
+    /// Sends a write to every unit at once and waits for nobody; only on a line that
+    /// [`broadcasts`](Connection::broadcasts).
+    pub(crate) async fn broadcast_before(
+        &mut self,
+        _deadline: Deadline,
+        _request: &Request,
+    ) -> Result<(), Failure> {
+        let told = format!("{} has no broadcast", self.endpoint);
+        Err(Failure::NotSent(LineError::Broken(told)))
+    }
+
+    /// Most requests that wait for their answers at a time.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+
+    /// How long this unit took lately from the end of a request to the first byte of its answer;
+    /// `None` before its first answer.
+    pub(crate) fn turnaround_of(&self, _unit: u8) -> Option<Duration> {
+        None
     }
 
     /// Waits until a request may go out on a line without old bytes; opens it when needed.
@@ -209,6 +242,7 @@ impl Tcp {
             let well = match stream.try_read(&mut bytes) {
                 Ok(0) => false,
                 Ok(count) => {
+                    self.tap.received(&bytes[..count]);
                     self.frames.push(&bytes[..count]);
                     discard(&mut self.frames).is_ok()
                 }
@@ -231,7 +265,7 @@ impl Tcp {
     ) -> Result<Said, LineError> {
         let frame = mbap::frame(self.transaction, unit, &request.pdu());
         match timeout_at(deadline, stream.write_all(&frame)).await {
-            Ok(Ok(())) => {}
+            Ok(Ok(())) => self.tap.sent(&frame),
             Ok(Err(error)) => return Err(self.broken("write to", &error)),
             Err(_) => return Err(LineError::Broken(format!("{} takes no more bytes", self.endpoint))),
         }
@@ -251,7 +285,10 @@ impl Tcp {
                 Ok(Ok(0)) => {
                     return Err(LineError::Broken(format!("{} closed the connection", self.endpoint)));
                 }
-                Ok(Ok(count)) => self.frames.push(&bytes[..count]),
+                Ok(Ok(count)) => {
+                    self.tap.received(&bytes[..count]);
+                    self.frames.push(&bytes[..count]);
+                }
                 Ok(Err(error)) => return Err(self.broken("read from", &error)),
                 Err(_) => {
                     let (endpoint, within) = (&self.endpoint, self.timeout);
