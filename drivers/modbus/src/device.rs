@@ -9,7 +9,7 @@ use sagoo_driver_sdk::DeviceTable;
 use serde_json::Value as Json;
 
 use crate::model::{Model, ReadModel};
-use crate::plan::{Block, Limits, Span, plan};
+use crate::plan::{Block, Cost, Limits, Span, plan};
 use crate::point::Point;
 use crate::settings::{Report, Settings, path, step, suggest};
 
@@ -23,6 +23,8 @@ pub(crate) struct Device {
     pub(crate) unit: u8,
     pub(crate) points: Vec<Point>,
     pub(crate) limits: Limits,
+    /// What a request costs on its line.
+    pub(crate) cost: Cost,
     pub(crate) polls: Vec<PlannedPoll>,
 }
 
@@ -35,25 +37,25 @@ pub(crate) struct PlannedPoll {
 }
 
 impl Device {
-    fn new(unit: u8, points: Vec<Point>, model: &Model) -> Self {
+    fn new(unit: u8, points: Vec<Point>, model: &Model, cost: Cost) -> Self {
         let limits = model.limits.clone();
         let of_rate = |(rate, (name, period)): (usize, &(String, Duration))| {
             let spans = spans(&points, |point| point.rate == rate);
             (!spans.is_empty()).then(|| PlannedPoll {
                 rate: name.clone(),
                 period: *period,
-                blocks: plan(spans, &limits),
+                blocks: plan(spans, &limits, &cost),
             })
         };
         let polls = model.rates.iter().enumerate().filter_map(of_rate).collect();
-        Self { unit, points, limits, polls }
+        Self { unit, points, limits, cost, polls }
     }
 
     /// The reads for just these points.
     pub(crate) fn plan(&self, wanted: &[usize]) -> Vec<Block> {
         let mut all = spans(&self.points, |_| true);
         all.retain(|span| wanted.contains(&span.point));
-        plan(all, &self.limits)
+        plan(all, &self.limits, &self.cost)
     }
 }
 
@@ -66,10 +68,12 @@ fn spans(points: &[Point], wanted: impl Fn(&Point) -> bool) -> Vec<Span> {
     };
     points.iter().enumerate().filter(|(_, point)| wanted(point)).map(span).collect()
 }
+
 /// Reads a device; `None` when a mistake was reported, of its own or of its model.
 pub(crate) fn read_device(
     table: &DeviceTable,
     models: &[ReadModel<'_>],
+    cost: Cost,
     report: &mut Report,
 ) -> Option<Device> {
     let before = report.errors();
@@ -100,7 +104,7 @@ pub(crate) fn read_device(
             }
         }
     }
-    (read.well && report.errors() == before).then(|| Device::new(unit, points, &read.model))
+    (read.well && report.errors() == before).then(|| Device::new(unit, points, &read.model, cost))
 }
 
 fn override_point(

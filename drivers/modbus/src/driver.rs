@@ -12,7 +12,7 @@ use crate::connection::{self, Connection, Transport};
 use crate::device::{self, Device, PlannedPoll};
 use crate::line::{self, ModbusLine};
 use crate::model::{self, ReadModel};
-use crate::plan::Block;
+use crate::plan::{Block, Cost};
 use crate::settings::{Report, path, step, suggest};
 
 /// JSON Schema of what this driver reads.
@@ -47,7 +47,8 @@ impl Driver for Modbus {
             let on_it = |device: &&DeviceTable| device.connection == table.name;
             let tables = configuration.devices.iter().filter(on_it);
             let offline = read.as_ref().map_or_else(Offline::default, |(_, offline)| *offline);
-            let devices = check_devices(tables, &models, offline, &mut report);
+            let cost = read.as_ref().map_or(Cost::SOCKET, |(connection, _)| Cost::on(connection));
+            let devices = check_devices(tables, &models, (offline, cost), &mut report);
             if let Some((settings, _)) = read {
                 connections.push(CheckedConnection { name: table.name.clone(), settings, devices });
             }
@@ -79,12 +80,12 @@ impl Driver for Modbus {
 fn check_devices<'a>(
     tables: impl Iterator<Item = &'a DeviceTable>,
     models: &[ReadModel<'_>],
-    offline: Offline,
+    (offline, cost): (Offline, Cost),
     report: &mut Report,
 ) -> Vec<CheckedDevice<Modbus>> {
     let mut devices: Vec<CheckedDevice<Modbus>> = Vec::new();
     for table in tables {
-        let Some(settings) = device::read_device(table, models, report) else { continue };
+        let Some(settings) = device::read_device(table, models, cost, report) else { continue };
         if let Some(other) = devices.iter().find(|other| other.settings.unit == settings.unit) {
             let place = path(["device", &table.name]);
             let place = if table.settings.get("unit").is_some() { step(&place, "unit") } else { place };
@@ -101,7 +102,7 @@ fn check_devices<'a>(
         devices.push(CheckedDevice {
             name: table.name.clone(),
             points: settings.points.iter().map(point).collect(),
-            polls: settings.polls.iter().map(poll).collect(),
+            polls: settings.polls.iter().map(|planned| poll(planned, &cost)).collect(),
             offline,
             settings,
         });
@@ -109,22 +110,22 @@ fn check_devices<'a>(
     devices
 }
 
-fn poll(planned: &PlannedPoll) -> Poll {
+fn poll(planned: &PlannedPoll, cost: &Cost) -> Poll {
     Poll {
         name: planned.rate.clone(),
         period: planned.period,
         points: planned.blocks.iter().flat_map(|block| block.spans.iter().map(|span| span.point)).collect(),
-        requests: planned.blocks.iter().map(request).collect(),
+        requests: planned.blocks.iter().map(|block| request(block, cost)).collect(),
     }
 }
 
-fn request(block: &Block) -> PlannedRequest {
+fn request(block: &Block, cost: &Cost) -> PlannedRequest {
     PlannedRequest {
         request: line::name(block),
         wanted: u32::from(block.cells - block.wasted),
         wasted: block.wasted.into(),
-        // On TCP the device's own time decides, and nobody knows it before it was asked.
-        predicted_ms: 0.0,
+        // On a socket the device's own time decides, and nobody knows it before it was asked.
+        predicted_ms: cost.time(block.table, block.cells).as_secs_f64() * 1_000.0,
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use sagoo_driver_sdk::ModelTable;
 use serde_json::Value as Json;
 
-use crate::plan::{AUTO_GAP_TCP, Hole, Limits, MOST_REGISTERS};
+use crate::plan::{Hole, Limits, MOST_REGISTERS};
 use crate::point::Point;
 use crate::point::address::{self, Notation};
 use crate::settings::{Report, Settings, path, step};
@@ -109,11 +109,11 @@ fn read_default_order(settings: &Settings<'_>, report: &mut Report) -> String {
 fn read_limits(settings: &Settings<'_>, notation: Notation, report: &mut Report) -> Limits {
     let max_read = settings.integer("max_read", 1..=i64::from(MOST_REGISTERS), report);
     let max_gap = match settings.get("max_gap") {
-        None => AUTO_GAP_TCP,
-        Some(Json::String(word)) if word == "auto" => AUTO_GAP_TCP,
+        None => None,
+        Some(Json::String(word)) if word == "auto" => None,
         Some(Json::Number(_)) => {
             let gap = settings.integer("max_gap", 0..=i64::from(MOST_REGISTERS), report);
-            gap.map_or(AUTO_GAP_TCP, |gap| gap as u16)
+            gap.map(|gap| gap as u16)
         }
         Some(_) => {
             settings.error(
@@ -122,7 +122,7 @@ fn read_limits(settings: &Settings<'_>, notation: Notation, report: &mut Report)
                 "max_gap is not a number of registers",
                 "max_gap = 8, or \"auto\"",
             );
-            AUTO_GAP_TCP
+            None
         }
     };
     let mut holes = Vec::new();
@@ -140,7 +140,7 @@ fn read_limits(settings: &Settings<'_>, notation: Notation, report: &mut Report)
             }
         }
     }
-    Limits { max_read: max_read.map_or(MOST_REGISTERS, |read| read as u16), max_gap, holes }
+    Limits::new(max_read.map_or(MOST_REGISTERS, |read| read as u16), max_gap, holes)
 }
 
 /// `[first, last]`, written like `at`; bare numbers of a zero-based model are in all four tables.
