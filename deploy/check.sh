@@ -9,8 +9,13 @@ readonly root target
 . "$root/deploy/tools.sh"
 
 # In the order they run. Cheap ones first, so that a slip shows in seconds.
-readonly STAGES=(install format clippy build layout test deny demo)
+readonly STAGES=(install format clippy build layout test fuzz deny demo)
 readonly DEMO_SECONDS=20
+readonly FUZZ=drivers/modbus/fuzz
+# How long each decoder is fed with any bytes, and how long in --long.
+readonly FUZZ_SECONDS=60 LONG_FUZZ_SECONDS=600
+# Decoders that are fuzzed at the same time.
+readonly FUZZ_JOBS=2
 # The long campaign: cases per property instead of proptest's 256.
 readonly LONG_CASES=3000
 
@@ -20,19 +25,22 @@ usage: deploy/check.sh [--long] [STAGE...]
 
 Runs the whole gate, or only the stages named. Works from any folder, without a terminal.
 
-  install   what is missing: compiler, pinned Rust, Go, mosquitto, pymodbus, cargo-deny. Always runs
-            first and takes no time once all is there. Packages need root or a sudo that asks for
-            nothing; without, it prints the one line to type. All else stays inside target/.
+  install   what is missing: compiler, pinned Rust, Go, mosquitto, pymodbus, libmodbus, mbpoll,
+            cargo-deny, cargo-fuzz. Always runs first and takes no time once all is there. Packages
+            need root or a sudo that asks for nothing; without, it prints the one line to type. All
+            else stays inside target/.
   format    cargo fmt --check, and bash -n on the scripts
   clippy    every target, warnings are errors
   build     every target, and the Go programs of tests/interop that the plugin tests talk to
   layout    the arrows between the rooms (tests/cases/layout.rs)
   test      every test, end to end included; a test that is skipped fails the stage
+  fuzz      every decoder of $FUZZ for $FUZZ_SECONDS s, $FUZZ_JOBS at a time
   deny      licences, bans, sources; advisories where the network allows
   demo      deploy/demo.sh --seconds $DEMO_SECONDS: passes only if no sample was lost
 
   --long    adds the stage long: all properties again with $LONG_CASES cases each, the speed of the
-            buffer beside a plain file, and what the plugin boundary costs (target/bench/results.json)
+            buffer beside a plain file, what the plugin boundary costs (target/bench/results.json), and
+            every decoder fuzzed for $LONG_FUZZ_SECONDS s
   --help    this
 
 The log of each stage is kept in target/check/STAGE.log.
@@ -42,10 +50,11 @@ TEXT
 # --- the stages; each runs in a subshell of its own with `set -e` alive -------------------------
 
 stage_install() {
-  wanted format clippy build layout test demo deny long && ensure_compiler
+  wanted format clippy build layout test fuzz demo deny long && ensure_compiler
   ensure_rust
   ! wanted build test long || ensure_go
   ! wanted test long || ensure_peers
+  ! wanted fuzz long || ensure_cargo_fuzz
   ! wanted deny || ensure_cargo_deny
   cargo --version
 }
@@ -83,6 +92,50 @@ stage_long() {
   # the plugin boundary, starts, take-overs and hot updates, in figures; kept in target/bench/results.json
   cargo build --locked --release -p bench -p sagoo-edge -p driver-modbus
   "$target/release/bench" all
+  fuzz "$LONG_FUZZ_SECONDS"
+}
+
+stage_fuzz() {
+  fuzz "$FUZZ_SECONDS"
+  note fuzz "$(cargo_fuzz list | wc -l) decoders, $FUZZ_SECONDS s each"
+}
+
+# Every target for so many seconds. The first crash of one fails the stage, when all have ended.
+fuzz() {
+  local failed=0
+  # cargo-fuzz would update the lock file without a word
+  cargo metadata --locked --format-version 1 --manifest-path "$FUZZ/Cargo.toml" >/dev/null ||
+    die "$FUZZ/Cargo.lock is behind. Type: cargo update --workspace --manifest-path $FUZZ/Cargo.toml"
+  fuzz_target build "" || die "the fuzz targets do not build"
+  export -f fuzz_target cargo_fuzz
+  export FUZZ target
+  cargo_fuzz list | xargs -P "$FUZZ_JOBS" -I TARGET bash -c 'fuzz_target run TARGET "$0"' "$1" || failed=1
+  [ "$failed" = 0 ] || die "a decoder breaks a promise. The input and how to run it again are said above"
+}
+
+cargo_fuzz() { "$target/tools/bin/cargo-fuzz" fuzz "$1" --fuzz-dir "$FUZZ" "${@:2}"; }
+
+# Builds them all, or runs one. Without a sanitizer: there is no unsafe code to be watched, and it is
+# faster. RUSTC_BOOTSTRAP, because the pinned compiler is no nightly one. What is found is kept in target/.
+fuzz_target() { # build or run, target, seconds
+  local build=(--sanitizer none --debug-assertions --target-dir "$target/fuzz") work="$target/fuzz/$2"
+  export RUSTC_BOOTSTRAP=1
+  if [ "$1" = build ]; then
+    cargo_fuzz build "${build[@]}"
+    return
+  fi
+  mkdir -p "$work/corpus"
+  if cargo_fuzz run "${build[@]}" "$2" "$work/corpus" "$FUZZ/seeds/$2" -- -max_total_time="$3" \
+    -artifact_prefix="$work/" -rss_limit_mb=1024 -timeout=5 >"$work/log" 2>&1; then
+    printf '%s: %s\n' "$2" "$(tail -n 1 "$work/log")"
+    return
+  fi
+  tail -n 40 "$work/log"
+  # shellcheck disable=SC2012 # names are ours
+  printf '%s broke a promise. To run it again:\n  RUSTC_BOOTSTRAP=1 %s fuzz run --fuzz-dir %s %s %s %s\n' "$2" \
+    "target/tools/bin/cargo-fuzz" "$FUZZ" "--sanitizer none --debug-assertions --target-dir target/fuzz" "$2" \
+    "$(ls -t "$work"/*-* 2>/dev/null | head -n 1)"
+  return 1
 }
 
 # Every test of the workspace; more arguments narrow the targets. Leaves a count as the stage's note.

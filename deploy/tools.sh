@@ -5,7 +5,9 @@
 
 # The one place that says which version of each tool the gate was written with.
 readonly PYMODBUS=pymodbus==3.16.1 # a device nobody here wrote, for the end-to-end tests
+readonly PYSERIAL=pyserial==3.5    # with which pymodbus serves serial lines
 readonly CARGO_DENY=0.20.2
+readonly CARGO_FUZZ=0.13.2
 
 # Debian keeps mosquitto where only root's PATH looks; rustup keeps cargo where a new shell looks.
 PATH="$PATH:$HOME/.cargo/bin:/usr/sbin:/sbin"
@@ -82,21 +84,26 @@ ensure_rust() {
   curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh"
 }
 
-# Broker and device of the end-to-end tests: programs nobody here wrote.
+# Broker, devices and masters of the end-to-end tests: programs nobody here wrote.
 ensure_peers() {
   local missing=() python="$target/venv/bin/python"
   have mosquitto || missing+=(mosquitto)
   have openssl || missing+=(openssl) # makes the certificates of the TLS tests
   have minisign || missing+=(minisign) # signs and checks driver packages, beside ours
+  have mbpoll || missing+=(mbpoll) # a Modbus master, against our simulator
+  # a second Modbus slave (tests/rig/slave.c)
+  printf '#include <modbus/modbus.h>' | cc -fsyntax-only -x c - 2>/dev/null || missing+=(libmodbus-dev)
   python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
   # the system's own Python runs drivers: what a driver in Python needs
   /usr/bin/python3 -c 'import cryptography, google.protobuf, grpc' 2>/dev/null ||
     missing+=(python3-grpcio python3-protobuf python3-cryptography)
   [ ${#missing[@]} = 0 ] || install_packages "${missing[@]}"
-  if ! "$python" -c "import pymodbus; assert 'pymodbus==' + pymodbus.__version__ == '$PYMODBUS'" 2>/dev/null; then
-    say "installing $PYMODBUS into ${python%/bin/python}"
+  if ! "$python" -c "import pymodbus, serial
+assert 'pymodbus==' + pymodbus.__version__ == '$PYMODBUS'
+assert 'pyserial==' + serial.__version__ == '$PYSERIAL'" 2>/dev/null; then
+    say "installing $PYMODBUS and $PYSERIAL into ${python%/bin/python}"
     python3 -m venv --clear "$target/venv"
-    "$python" -m pip install --quiet --disable-pip-version-check "$PYMODBUS"
+    "$python" -m pip install --quiet --disable-pip-version-check "$PYMODBUS" "$PYSERIAL"
   fi
 }
 
@@ -156,12 +163,16 @@ build_go_peers() {
     go build -trimpath -o "$target/interop/go-plugin" ./plugin)
 }
 
+ensure_cargo_deny() { ensure_cargo_tool cargo-deny "$CARGO_DENY"; }
+
+ensure_cargo_fuzz() { ensure_cargo_tool cargo-fuzz "$CARGO_FUZZ"; }
+
 # Built once, without optimisation: it runs for a second and builds in one minute instead of five.
-ensure_cargo_deny() {
+ensure_cargo_tool() { # name, version
   local tools="$target/tools"
-  [ "$("$tools/bin/cargo-deny" --version 2>/dev/null)" = "cargo-deny $CARGO_DENY" ] && return
-  say "building cargo-deny $CARGO_DENY into $tools, once"
+  [ "$("$tools/bin/$1" --version 2>/dev/null)" = "$1 $2" ] && return
+  say "building $1 $2 into $tools, once"
   CARGO_PROFILE_RELEASE_OPT_LEVEL=0 CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=256 \
-    CARGO_TARGET_DIR="$tools/build" cargo install --quiet --locked --force --root "$tools" "cargo-deny@$CARGO_DENY"
+    CARGO_TARGET_DIR="$tools/build" cargo install --quiet --locked --force --root "$tools" "$1@$2"
   rm -rf "$tools/build"
 }

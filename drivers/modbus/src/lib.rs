@@ -15,6 +15,8 @@
 mod connection;
 mod device;
 mod driver;
+#[doc(hidden)]
+pub mod fuzzing;
 mod line;
 mod model;
 mod plan;

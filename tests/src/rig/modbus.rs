@@ -17,6 +17,8 @@ use super::{Process, build_dir};
 
 /// The version the cases are written against.
 pub(super) const PYMODBUS: &str = "3.16.1";
+/// What it serves serial lines with.
+const PYSERIAL: &str = "3.5";
 
 /// What the device counted.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -197,7 +199,9 @@ fn python() -> PathBuf {
 }
 
 fn remedy() -> String {
-    format!("python3 -m venv target/venv && target/venv/bin/pip install pymodbus=={PYMODBUS}")
+    format!(
+        "python3 -m venv target/venv && target/venv/bin/pip install pymodbus=={PYMODBUS} pyserial=={PYSERIAL}"
+    )
 }
 
 #[cfg(test)]
