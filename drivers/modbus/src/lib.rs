@@ -10,8 +10,11 @@
 //! - `plan`: points → reads that take the least time on their line;
 //! - `line`: polls, reads and writes;
 //! - [`wire`]: requests and answers as bytes, in each framing;
-//! - `transport`: the only files at a socket or a port.
+//! - `transport`: the only files at a socket or a port;
+//! - `cli`: what the program does when a person starts it, which is `simulate` (a model served as
+//!   devices).
 
+mod cli;
 mod connection;
 mod device;
 mod driver;
@@ -22,6 +25,7 @@ mod model;
 mod plan;
 mod point;
 mod settings;
+mod simulate;
 mod transport;
 pub mod wire;
 
@@ -30,7 +34,13 @@ mod tests;
 
 use std::process::ExitCode;
 
-/// Runs the program.
+/// Runs the program: a driver for the gateway, which starts it without arguments, and a few commands
+/// for people.
 pub fn run() -> ExitCode {
-    sagoo_driver_sdk::serve(driver::Modbus)
+    let typed: Vec<String> =
+        std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
+    if typed.is_empty() && sagoo_driver_sdk::is_started_by_gateway() {
+        return sagoo_driver_sdk::serve(driver::Modbus);
+    }
+    cli::run(&typed)
 }

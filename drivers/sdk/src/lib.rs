@@ -43,7 +43,7 @@ pub use driver::*;
 pub use host::{Host, HostError};
 pub use near::did_you_mean;
 pub use serde_json;
-pub use serve::serve;
+pub use serve::{is_started_by_gateway, serve};
 pub use tap::{Direction, Tap, Transfer};
 pub use tonic;
 pub use tracing;

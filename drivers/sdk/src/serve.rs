@@ -48,6 +48,11 @@ pub fn serve<D: Driver>(driver: D) -> ExitCode {
         .serve()
 }
 
+/// Whether a gateway started this process; what a program does for people is for everybody else.
+pub fn is_started_by_gateway() -> bool {
+    std::env::var_os(COOKIE_KEY).is_some_and(|cookie| cookie == COOKIE_VALUE)
+}
+
 /// The contract's services, and the session beside them.
 fn contract<D: Driver>(driver: D, patience: Patience, plug: &mut Plug) -> Routes {
     let driver = Arc::new(driver);

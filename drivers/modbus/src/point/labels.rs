@@ -40,6 +40,11 @@ impl Labels {
         })
     }
 
+    /// Every number that has a label, the least first.
+    pub(crate) fn numbers(&self) -> impl Iterator<Item = i128> {
+        self.0.keys().copied()
+    }
+
     /// A label of two numbers, and those numbers.
     pub(crate) fn ambiguous(&self) -> Option<(&str, i128, i128)> {
         let mut met: BTreeMap<&str, i128> = BTreeMap::new();

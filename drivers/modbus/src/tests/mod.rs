@@ -2,7 +2,7 @@
 //! misbehaving ones that say whatever a test makes them say.
 
 mod cases;
-mod device;
+pub(crate) mod device;
 mod reading;
 mod socket;
 mod writing;
@@ -18,11 +18,11 @@ use crate::device::Device;
 use crate::driver::Modbus;
 
 /// Long enough for a loaded machine where an answer is expected.
-const PATIENT: Duration = Duration::from_secs(20);
+pub(crate) const PATIENT: Duration = Duration::from_secs(20);
 /// Short where silence is expected.
-const SHORT: Duration = Duration::from_millis(40);
+pub(crate) const SHORT: Duration = Duration::from_millis(40);
 
-fn connection(port: u16, timeout: Duration) -> Connection {
+pub(crate) fn connection(port: u16, timeout: Duration) -> Connection {
     let endpoint = Endpoint { host: "127.0.0.1".to_owned(), port };
     let transport = Transport::Tcp { endpoint, in_flight: 1 };
     Connection { transport, framing: Framing::Tcp, timeout, turnaround: Duration::ZERO }
@@ -35,7 +35,7 @@ fn a_connection_needs_the_port_of_its_device_and_no_other() {
 }
 
 /// TOML as the gateway hands it over: without what is the gateway's own.
-fn configuration(toml: &str) -> Configuration {
+pub(crate) fn configuration(toml: &str) -> Configuration {
     let file: Json = toml::from_str(toml).unwrap();
     let tables = |kind: &str| file.get(kind).and_then(Json::as_object).cloned().unwrap_or_default();
     let take =
@@ -73,7 +73,7 @@ fn strip_points(settings: &mut Json) {
 }
 
 /// A device of unit 7 with these points, on a model with these other settings.
-fn device(model: &str, points: &str) -> Device {
+pub(crate) fn device(model: &str, points: &str) -> Device {
     let toml = format!(
         "[connection.c]\ndriver = \"modbus\"\ntcp = {{ host = \"h\" }}\n[model.m]\n{model}\n[model.m.points]\n{points}\n\
          [device.d]\nconnection = \"c\"\nmodel = \"m\"\nunit = 7\n"
@@ -84,7 +84,7 @@ fn device(model: &str, points: &str) -> Device {
 }
 
 /// Point names and values, or `{"bad": reason}`.
-fn told(device: &Device, out: &Readings) -> Json {
+pub(crate) fn told(device: &Device, out: &Readings) -> Json {
     let one = |value: &Result<Value, String>| match value {
         Ok(Value::Bool(value)) => json!(value),
         Ok(Value::Int(value)) => json!(value),

@@ -1,0 +1,201 @@
+//! The driver itself as the client of the simulator, and the simulator's files.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use sagoo_driver_sdk::{CheckedDevice, Deadline, Driver, Line, Outcome, Readings, Tap, Value};
+use serde_json::{Value as Json, json};
+use tokio::net::TcpListener;
+use tokio::time::Instant;
+
+use super::load;
+use super::options::{FLAGS, Options};
+use super::serve::{self, Shared};
+use crate::cli::Words;
+use crate::driver::Modbus;
+use crate::tests::{PATIENT, configuration, connection, told};
+
+const MODEL: &str = r#"
+[model.press]
+addresses = "zero-based"
+max_read = 20
+holes = [["input:2", "input:3"]]
+poll = { fast = "1s" }
+[model.press.points]
+pressure = { at = "input:0", type = "i32", scale = 0.1, unit = "bar" }
+speed    = { at = "input:4", type = "f32" }
+strokes  = { at = "input:6", type = "u16" }
+mode     = { at = "input:9", type = "bits[4..6]", enum = { 0 = "stop", 3 = "run" } }
+door     = { at = "discrete:7" }
+lamp     = { at = "coil:0", write = true }
+limit    = { at = "holding:2", type = "f32", write = { min = 10, max = 90, verify = true } }
+count    = { at = "holding:5", type = "u16", write = true }
+"#;
+
+/// Files in a folder that goes with the test.
+struct Files(tempfile::TempDir);
+
+impl Files {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.0.path().join(name);
+        fs::write(&path, text).unwrap();
+        path
+    }
+}
+
+fn options(typed: &[&str]) -> Options {
+    let typed: Vec<String> = typed.iter().map(|word| (*word).to_owned()).collect();
+    Options::read(&Words::parse(&typed, FLAGS).unwrap()).unwrap()
+}
+
+/// Loads what was typed and serves it on a free port.
+async fn start(typed: &[&str]) -> u16 {
+    let options = options(typed);
+    let field = load::field(&options).unwrap();
+    let listener = TcpListener::bind(options.listen).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let shared = Shared { field: Mutex::new(field), framing: options.framing, started: Instant::now() };
+    tokio::spawn(serve::listen(listener, Arc::new(shared)));
+    port
+}
+
+/// The device of a model, as the driver reads it, at this unit.
+fn read_as(model: &str, unit: u8) -> CheckedDevice<Modbus> {
+    let device = format!(
+        "[connection.c]\ntcp = {{ host = \"h\" }}\n[device.d]\nconnection = \"c\"\nmodel = \"press\"\nunit = {unit}\n"
+    );
+    let mut checked = Modbus.check(&configuration(&format!("{model}{device}")));
+    assert_eq!(checked.problems, []);
+    checked.connections.remove(0).devices.remove(0)
+}
+
+async fn poll(device: &CheckedDevice<Modbus>, port: u16) -> Json {
+    let mut line = Modbus.line(&connection(port, PATIENT), Tap::default());
+    let mut out = Readings::default();
+    line.poll(&device.settings, 0, &mut out).await.unwrap();
+    told(&device.settings, &out)
+}
+
+async fn write(device: &CheckedDevice<Modbus>, port: u16, point: &str, value: Value) -> Outcome {
+    let number = device.points.iter().position(|known| known.name == point).unwrap();
+    let mut line = Modbus.line(&connection(port, PATIENT), Tap::default());
+    line.write(&device.settings, &[(number, value)], Deadline::after(PATIENT)).await.remove(0)
+}
+
+#[tokio::test]
+async fn a_model_is_served_as_it_is_read() {
+    let files = Files::new();
+    let model = files.write("press.toml", MODEL);
+    let values = files.write(
+        "values.toml",
+        "pressure = 12.3\nspeed = 2.5\nmode = \"run\"\ndoor = true\n[press-3]\nstrokes = { counts = \"reads\" }\n",
+    );
+    let port = start(&[model.to_str().unwrap(), "--unit", "2-3", "--values", values.to_str().unwrap()]).await;
+    let device = read_as(MODEL, 3);
+    for reads in 1..3 {
+        assert_eq!(
+            poll(&device, port).await,
+            json!({ "pressure": 12.3, "speed": 2.5, "strokes": reads, "mode": "run", "door": true, "lamp": false,
+                    "limit": 10.0, "count": 0 })
+        );
+    }
+    assert_eq!(
+        write(&device, port, "limit", Value::Float(55.5)).await,
+        Outcome::Applied(Some(Value::Float(55.5)))
+    );
+    assert_eq!(write(&device, port, "lamp", Value::Bool(true)).await, Outcome::Applied(None));
+    let after = poll(&device, port).await;
+    assert_eq!((&after["limit"], &after["lamp"]), (&json!(55.5), &json!(true)));
+    // The other unit is a device of its own.
+    assert_eq!(poll(&read_as(MODEL, 2), port).await["limit"], json!(10.0));
+}
+
+#[tokio::test]
+async fn what_a_model_does_not_allow_is_refused() {
+    let files = Files::new();
+    let model = files.write("press.toml", MODEL);
+    let port = start(&[model.to_str().unwrap()]).await;
+    // The same registers for a master that knows no holes, no limits and no ends.
+    let greedy = MODEL
+        .replace("max_read = 20\nholes = [[\"input:2\", \"input:3\"]]", "max_gap = 0")
+        .replace("write = { min = 10, max = 90, verify = true }", "write = true")
+        .replace("[model.press.points]", "[model.press.points]\nhole = { at = \"input:2\", type = \"u16\" }\nbeyond = { at = \"holding:6\", type = \"u16\", write = true }");
+    let device = read_as(&greedy, 1);
+    let values = poll(&device, port).await;
+    for point in ["hole", "beyond"] {
+        let reason = values[point]["bad"].as_str().unwrap();
+        assert!(reason.ends_with("illegal data address (exception 2)"), "{reason}");
+    }
+    assert_eq!(values["limit"], json!(10.0));
+    let refused = |why: &str| Outcome::Refused(why.to_owned());
+    assert_eq!(
+        write(&device, port, "limit", Value::Float(99.0)).await,
+        refused("illegal data value (exception 3)")
+    );
+    assert_eq!(
+        write(&device, port, "beyond", Value::Int(1)).await,
+        refused("illegal data address (exception 2)")
+    );
+    assert_eq!(poll(&device, port).await["limit"], json!(10.0));
+}
+
+#[test]
+fn a_wrong_file_gives_every_mistake_with_its_place() {
+    let files = Files::new();
+    let fails = |typed: &[&str]| load::field(&options(typed)).unwrap_err();
+    let wrong = files.write(
+        "a.toml",
+        "[model.m]\nmax_read = 500\n[model.m.points]\nv = { at = \"input:x\", type = \"u61\" }\n",
+    );
+    let told = fails(&[wrong.to_str().unwrap()]);
+    let name = wrong.display();
+    assert_eq!(told.len(), 3, "{told:?}");
+    for place in [format!("{name}:2:1: "), format!("{name}:4:7: "), format!("{name}:4:23: ")] {
+        assert!(told.iter().any(|line| line.starts_with(&place)), "{place} in {told:?}");
+    }
+    let model = files.write("b.toml", MODEL);
+    let model = model.to_str().unwrap();
+    assert_eq!(
+        fails(&[model, "--model", "pres"]),
+        ["--model pres: there is no such model; did you mean \"press\"?"]
+    );
+    let values = files.write("v.toml", "sped = 1\npressure = \"x\"\n");
+    let told = fails(&[model, "--values", values.to_str().unwrap()]);
+    assert!(told[0].contains("v.toml:2:1: pressure: the text \"x\" is not a number"), "{told:?}");
+    assert!(told[1].ends_with("v.toml:1:1: there is no point \"sped\"; did you mean \"speed\"?"), "{told:?}");
+    assert!(fails(&["/nowhere.toml"])[0].starts_with("cannot read /nowhere.toml: "));
+    let empty = files.write("c.toml", "x = 1\n");
+    assert!(fails(&[empty.to_str().unwrap()])[0].starts_with("there is neither a device nor a model"));
+}
+
+#[test]
+fn a_line_of_a_site_is_served_and_two_lines_are_told_apart() {
+    let files = Files::new();
+    let field = "[connection.a]\ndriver = \"modbus\"\ntcp = { host = \"h\" }\n[connection.b]\ndriver = \"modbus\"\n\
+        tcp = { host = \"i\" }\n[device.one]\nconnection = \"a\"\nmodel = \"press@1\"\nunit = 4\n\
+        [device.two]\nconnection = \"b\"\nmodel = \"press\"\nunit = 4\nsagoo = { product_key = \"p\", device_key = \"k\" }\n";
+    let site = files.write("site.toml", &format!("{MODEL}{field}"));
+    let site = site.to_str().unwrap();
+    let told = load::field(&options(&[site])).unwrap_err();
+    assert_eq!(told, ["one and two are both unit 4, and one line has it once; --connection a|b, or --unit"]);
+    let served = load::field(&options(&[site, "--connection", "b"])).unwrap();
+    assert_eq!(served.devices.iter().map(|device| device.name()).collect::<Vec<_>>(), ["two"]);
+}
+
+/// The field of the documentation is a site that can be served.
+#[test]
+fn the_site_of_the_gateways_sample_is_served() {
+    let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../gateway/src/config/sample.toml");
+    let text = fs::read_to_string(sample).unwrap();
+    let field = text.split("## ---- The field").nth(1).unwrap();
+    let shown: Vec<&str> = field.lines().filter_map(|line| line.strip_prefix("#> ")).collect();
+    let files = Files::new();
+    let site = files.write("site.toml", &shown.join("\n"));
+    let served = load::field(&options(&[site.to_str().unwrap()])).unwrap();
+    assert!(!served.devices.is_empty());
+}
