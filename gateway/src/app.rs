@@ -35,6 +35,7 @@ use self::reload::Verdict;
 use self::round::{Desk, Limits, Outlives, Round, SmallState};
 use self::stage::Stage;
 
+mod door;
 mod reload;
 mod round;
 mod run_dir;
@@ -284,7 +285,10 @@ impl Process {
             _ => {
                 let socket = control::open(&config.control).await?;
                 let mut stage = Stage::default();
-                stage.spawn("control", control::serve(socket, self.door(), stage.stop.clone()));
+                stage.spawn(
+                    "control",
+                    control::serve(socket, door::door(&self.desk, &self.ask), stage.stop.clone()),
+                );
                 (path.clone(), stage)
             }
         };
@@ -295,24 +299,6 @@ impl Process {
     async fn close_old_control(&mut self) {
         if let Some((_, stage)) = self.old_control.take() {
             stage.end(STOP_REST, "control").await;
-        }
-    }
-
-    /// What the command line can ask, whichever round runs.
-    fn door(&self) -> control::Door {
-        let (status_desk, command_desk) = (self.desk.subscribe(), self.desk.subscribe());
-        let (reload, handover) = (self.ask.clone(), self.ask.clone());
-        control::Door {
-            status: Arc::new(move || {
-                let desk = status_desk.clone();
-                Box::pin(async move { at(desk).await.board.status().await })
-            }),
-            execute: Arc::new(move |request| {
-                let desk = command_desk.clone();
-                Box::pin(async move { at(desk).await.commands.execute(request).await })
-            }),
-            reload: Arc::new(move || Box::pin(put(reload.clone(), Ask::Reload))),
-            handover: Arc::new(move || Box::pin(put(handover.clone(), Ask::Handover))),
         }
     }
 
@@ -348,24 +334,4 @@ impl Process {
         self.outlives.state.close().await;
         self.control.1.end(STOP_REST, "control").await;
     }
-}
-
-/// Whoever answers now, or as soon as the next round runs.
-async fn at(mut desk: watch::Receiver<Option<Desk>>) -> Desk {
-    match desk.wait_for(Option::is_some).await.map(|desk| desk.clone()) {
-        Ok(Some(desk)) => desk,
-        // the process ends; the door closes before anybody waits long
-        _ => std::future::pending().await,
-    }
-}
-
-/// Puts a request to the process and waits for its answer.
-async fn put<T>(
-    process: mpsc::Sender<Ask>,
-    ask: impl FnOnce(oneshot::Sender<Result<T, String>>) -> Ask,
-) -> Result<T, String> {
-    let gone = || "the gateway is stopping".to_owned();
-    let (reply, answer) = oneshot::channel();
-    process.send(ask(reply)).await.map_err(|_| gone())?;
-    answer.await.map_err(|_| gone())?
 }

@@ -31,6 +31,10 @@ fn main() -> ExitCode {
         match &cli.command {
             Command::Run(args) => run(args).await,
             Command::Check(args) => cli::check(args, southbound::check::check).await,
+            Command::Explain(args) => cli::explain(args, southbound::check::plans).await,
+            Command::Scan(args) => cli::scan(args).await,
+            Command::Probe(args) => cli::probe(args).await,
+            Command::Capture(args) => cli::capture(args).await,
             Command::Status(args) => cli::status(args).await,
             Command::Read(args) => cli::read(args).await,
             Command::Write(args) => cli::write(args).await,

@@ -21,6 +21,7 @@ use crate::config::{DriverProblem, Sources};
 use crate::northbound::{self, DeviceOnPlatform, Said};
 use crate::pipeline;
 use crate::southbound::fleet::Fleet;
+use crate::southbound::reach::{Drivers, Reach};
 use crate::southbound::{Parting, check, configuration, installed, supervisor};
 use crate::state;
 use crate::status::board::Board;
@@ -28,6 +29,8 @@ use crate::status::{DriverStatus, LastReload, NorthboundStatus};
 
 /// Commands waiting for one driver's session.
 const DISPATCHED: usize = 16;
+/// Calls beside a session that wait for the way to its process; more wait at the door.
+const REACHED: usize = 4;
 
 /// The small state's last flush.
 const STATE_STOP: Duration = Duration::from_millis(300);
@@ -99,6 +102,10 @@ pub struct Desk {
     pub board: Arc<Board>,
     /// Carries out commands.
     pub commands: commands::Handle,
+    /// Calls running drivers beside their sessions.
+    pub drivers: Drivers,
+    /// Where the configuration that runs comes from.
+    pub dir: PathBuf,
 }
 
 /// Everything that runs.
@@ -144,7 +151,7 @@ impl Round {
         let (online, online_seen) = watch::channel(HashSet::new());
         let field =
             Field { config: &config, sources: &sources, pipeline: &pipeline, state: &state, online: &online };
-        let (drivers, doors, parting) = field.start_drivers(&mut south, outlives);
+        let Started { shown, doors, reaches, partings } = field.start_drivers(&mut south, outlives);
         let devices = config.devices.iter().filter_map(|(name, device)| {
             let connection = config.connections.get(&device.connection)?;
             Some((name.clone(), Arc::from(connection.driver.as_str())))
@@ -171,14 +178,15 @@ impl Round {
             config: config.clone(),
             began: outlives.began,
             pipeline: pipeline.clone(),
-            drivers,
+            drivers: shown,
             northbound: platform_seen,
             last_reload: outlives.last_reload.clone(),
         });
         let own = report_itself(config.clone(), board.clone(), pipeline.clone(), middle.stop.clone());
         middle.spawn("own properties", own);
-        let desk = Desk { board, commands };
-        Self { config, sources, desk, south, north, middle, parting, pipeline, pipeline_thread }
+        let (drivers, dir) = (Drivers::new(config.clone(), reaches), sources.dir().to_owned());
+        let desk = Desk { board, commands, drivers, dir };
+        Self { config, sources, desk, south, north, middle, parting: partings, pipeline, pipeline_thread }
     }
 
     /// Resolves with the first task that ends without being asked.
@@ -224,7 +232,15 @@ impl Round {
 }
 
 type Partings = BTreeMap<Arc<str>, watch::Sender<Option<Parting>>>;
-type Doors = HashMap<Arc<str>, mpsc::Sender<Dispatch>>;
+
+/// Everybody's way to the supervisors, by driver.
+#[derive(Default)]
+struct Started {
+    shown: Vec<watch::Receiver<DriverStatus>>,
+    doors: HashMap<Arc<str>, mpsc::Sender<Dispatch>>,
+    reaches: HashMap<Arc<str>, mpsc::Sender<Reach>>,
+    partings: Partings,
+}
 
 /// What all supervisors of a round share.
 struct Field<'a> {
@@ -237,11 +253,7 @@ struct Field<'a> {
 
 impl Field<'_> {
     /// One supervisor per driver the configuration names.
-    fn start_drivers(
-        &self,
-        stage: &mut Stage,
-        outlives: &mut Outlives,
-    ) -> (Vec<watch::Receiver<DriverStatus>>, Doors, Partings) {
+    fn start_drivers(&self, stage: &mut Stage, outlives: &mut Outlives) -> Started {
         let sources = self.sources.clone();
         let place: Arc<dyn Fn(&sagoo_edge_proto::driver::Problem) -> String + Send + Sync> =
             Arc::new(move |problem| {
@@ -251,13 +263,13 @@ impl Field<'_> {
         let installed = installed::watch(&self.config.drivers);
         let ids = configuration::drivers(self.config);
         outlives.drivers.retain(|id, _| ids.contains(id));
-        let mut shown = Vec::new();
-        let (mut doors, mut partings) = (Doors::new(), Partings::new());
+        let mut started = Started::default();
         for id in ids {
             let fresh = || watch::Sender::new(DriverStatus { id: id.clone(), ..DriverStatus::default() });
             let status = outlives.drivers.entry(id.clone()).or_insert_with(fresh).clone();
             let (door, dispatched) = mpsc::channel(DISPATCHED);
-            shown.push(status.subscribe());
+            let (reach, reached) = mpsc::channel(REACHED);
+            started.shown.push(status.subscribe());
             let id: Arc<str> = id.into();
             let supervisor = supervisor::Supervisor {
                 id: id.clone(),
@@ -265,6 +277,7 @@ impl Field<'_> {
                 pipeline: self.pipeline.clone(),
                 state: self.state.clone(),
                 dispatched,
+                reached,
                 status,
                 online: self.online.clone(),
                 place: place.clone(),
@@ -272,11 +285,12 @@ impl Field<'_> {
                 installed: installed.clone(),
             };
             let (parting, told) = watch::channel(None);
-            doors.insert(id.clone(), door);
-            partings.insert(id.clone(), parting);
+            started.doors.insert(id.clone(), door);
+            started.reaches.insert(id.clone(), reach);
+            started.partings.insert(id.clone(), parting);
             stage.spawn(format!("driver {id}"), supervisor.run(told));
         }
-        (shown, doors, partings)
+        started
     }
 }
 

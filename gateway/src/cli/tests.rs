@@ -1,6 +1,6 @@
 //! What can be typed, and what is printed for it.
 
-use clap::CommandFactory as _;
+use clap::{CommandFactory as _, Parser as _};
 use serde_json::{Value as Json, json};
 
 use crate::commands::Verdict;
@@ -80,6 +80,7 @@ fn a_command_shows_what_became_of_each_point() {
             point("voltage", Verdict::Applied, Some(json!(230.1)), ""),
             point("energy", Verdict::Refused, None, "no answer"),
         ],
+        output: None,
     };
     let expected = "POINT    VALUE  RESULT\nvoltage  230.1  applied\nenergy          refused  no answer\n";
     assert_eq!(point::text(&outcome, false), expected);

@@ -98,6 +98,11 @@ pub fn drivers(dir: Option<&Path>) -> Result<types::DriversConfig, Vec<Problem>>
     }
 }
 
+/// `300ms`, `5s`, `10m`, `1h`; nothing when it is none.
+pub fn duration(text: &str) -> Option<std::time::Duration> {
+    raw::units::duration(text)
+}
+
 /// `did you mean "scale"?`, when one of the words is near enough to be meant.
 pub fn did_you_mean<'w>(word: &str, known: impl IntoIterator<Item = &'w str>) -> Option<String> {
     raw::fields::did_you_mean(word, known)

@@ -192,6 +192,8 @@ pub struct ConnectionConfig {
     pub standby: bool,
     /// The driver's part, without `driver` and `standby`.
     pub settings: Json,
+    /// Files it names for its driver as `{ file = "…" }`: the place inside its table, and where it is.
+    pub files: Vec<(Vec<String>, PathBuf)>,
 }
 
 /// A device type.

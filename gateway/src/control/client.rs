@@ -1,4 +1,4 @@
-//! The command line's side of the door: one request, one reply.
+//! The command line's side of the door: one request, one reply, or a stream of them.
 //!
 //! Always true: every error says which socket it was and what to do.
 
@@ -59,8 +59,52 @@ pub async fn ask(socket: &Path, request: &Request) -> Result<Reply, ClientError>
     let broken = |source| ClientError::Broken { path: socket.to_owned(), source };
     let asked = timeout(request.answered_within() + REPLY_TIMEOUT, exchange(socket, request)).await;
     let asked = asked.unwrap_or_else(|_| Err(broken(io::Error::other("no answer in time"))))?;
-    serde_json::from_slice(&asked)
-        .map_err(|error| broken(io::Error::other(format!("unreadable reply: {error}"))))
+    serde_json::from_slice(&asked).map_err(|error| broken(unreadable(&error)))
+}
+
+/// Asks for a stream.
+pub async fn follow(socket: &Path, request: &Request) -> Result<Following, ClientError> {
+    let broken = |source| ClientError::Broken { path: socket.to_owned(), source };
+    let mut stream = connect(socket).await?;
+    // A gateway with too many clients answers and closes before it reads: its answer counts.
+    let _ = stream.write_all(&line(request).map_err(broken)?).await;
+    Ok(Following { path: socket.to_owned(), stream: BufReader::new(stream) })
+}
+
+/// A stream on its way. Dropping it ends it.
+#[derive(Debug)]
+pub struct Following {
+    path: PathBuf,
+    stream: BufReader<UnixStream>,
+}
+
+impl Following {
+    /// What comes next. After [`Reply::End`] or an error nothing does.
+    pub async fn next(&mut self) -> Result<Reply, ClientError> {
+        let mut reply = Vec::new();
+        let read = (&mut self.stream).take(MAX_REPLY_BYTES).read_until(b'\n', &mut reply).await;
+        let path = self.path.clone();
+        let broken = |source| ClientError::Broken { path, source };
+        match read {
+            Err(error) => Err(broken(error)),
+            Ok(_) if !reply.ends_with(b"\n") => Err(broken(hung_up())),
+            Ok(_) => serde_json::from_slice(&reply).map_err(|error| broken(unreadable(&error))),
+        }
+    }
+}
+
+fn line(request: &Request) -> io::Result<Vec<u8>> {
+    let mut line = serde_json::to_vec(request)?;
+    line.push(b'\n');
+    Ok(line)
+}
+
+fn hung_up() -> io::Error {
+    io::Error::new(io::ErrorKind::UnexpectedEof, "it hung up")
+}
+
+fn unreadable(error: &serde_json::Error) -> io::Error {
+    io::Error::other(format!("unreadable reply: {error}"))
 }
 
 /// Asks for something that ends the gateway, and waits until its process is gone. A reply that is an
@@ -101,8 +145,7 @@ async fn connect(socket: &Path) -> Result<UnixStream, ClientError> {
 async fn exchange(socket: &Path, request: &Request) -> Result<Vec<u8>, ClientError> {
     let broken = |source| ClientError::Broken { path: socket.to_owned(), source };
     let mut stream = connect(socket).await?;
-    let mut line = serde_json::to_vec(request).map_err(|error| broken(error.into()))?;
-    line.push(b'\n');
+    let line = line(request).map_err(broken)?;
     // A gateway with too many clients answers and closes before it reads: its answer counts.
     let written = stream.write_all(&line).await;
     let mut reply = Vec::new();
@@ -111,7 +154,7 @@ async fn exchange(socket: &Path, request: &Request) -> Result<Vec<u8>, ClientErr
         return Ok(reply);
     }
     written.and(read.map(drop)).map_err(broken)?;
-    Err(broken(io::Error::new(io::ErrorKind::UnexpectedEof, "it hung up")))
+    Err(broken(hung_up()))
 }
 
 /// Who owns the socket, or the nearest directory above it that can be seen.

@@ -2,6 +2,7 @@
 //!
 //! Always true: both sides use these types, so that what one writes the other reads.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -9,6 +10,7 @@ use serde_json::{Map, Value as Json};
 
 use crate::commands::{Outcome, Verdict};
 use crate::status::Status;
+use crate::status::plan::ConnectionPlan;
 
 use super::value;
 
@@ -36,6 +38,37 @@ pub enum Request {
         /// By name of the point.
         values: Map<String, Json>,
     },
+    /// Call a function of the device's driver.
+    Invoke {
+        /// Name in the configuration.
+        device: String,
+        /// Its name.
+        function: String,
+        /// What it is given.
+        #[serde(default)]
+        input: Map<String, Json>,
+    },
+    /// How devices are read, and what of each wire that takes.
+    Explain,
+    /// Look for devices; the answer is a stream.
+    Scan {
+        /// Name in the configuration.
+        connection: String,
+        /// In the driver's words.
+        #[serde(default)]
+        options: Map<String, Json>,
+        /// It ends after this long; 0: when all was tried.
+        #[serde(default)]
+        for_ms: u32,
+    },
+    /// What passes on a line; the answer is a stream.
+    Capture {
+        /// Name in the configuration.
+        connection: String,
+        /// It ends after this long; 0: with the client.
+        #[serde(default)]
+        for_ms: u32,
+    },
     /// Read the configuration again and go on with it.
     Reload,
     /// End, and leave the drivers running for the next gateway.
@@ -43,12 +76,12 @@ pub enum Request {
 }
 
 impl Request {
-    /// An answer that takes longer is replaced by an error. Commands answer shortly after their
-    /// deadline; before a reload every driver checks its part.
+    /// An answer, or the beginning of a stream, that takes longer is replaced by an error. Commands answer
+    /// shortly after their deadline; before a reload every driver checks its part.
     pub fn answered_within(&self) -> Duration {
         match self {
-            Self::Status | Self::Read { .. } | Self::Write { .. } | Self::Handover => ANSWER_TIMEOUT,
             Self::Reload => RELOAD_TIMEOUT,
+            _ => ANSWER_TIMEOUT,
         }
     }
 }
@@ -67,6 +100,28 @@ pub enum Reply {
         /// What became of it.
         outcome: OutcomeReply,
     },
+    /// To `explain`.
+    Explain {
+        /// Connection by connection.
+        explained: Explained,
+    },
+    /// To `scan`, among others: how far it is.
+    Progress {
+        /// Of all there is to try.
+        progress: Progress,
+    },
+    /// To `scan`: somebody is there.
+    Found {
+        /// Who.
+        found: Found,
+    },
+    /// To `capture`: some of what passed.
+    Captured {
+        /// In order.
+        lines: Vec<String>,
+    },
+    /// The last of a stream: nothing is missing.
+    End,
     /// To `reload`.
     Reload {
         /// What became of it.
@@ -95,6 +150,40 @@ pub struct OutcomeReply {
     pub message: String,
     /// Point by point.
     pub points: Vec<PointReply>,
+    /// What a function gave back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<Json>,
+}
+
+/// How the devices of the configuration in this directory are read.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Explained {
+    /// Of the configuration that runs.
+    pub config: PathBuf,
+    /// In the order of their names.
+    pub connections: Vec<ConnectionPlan>,
+}
+
+/// How far a scan is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Tried.
+    pub done: u32,
+    /// To be tried.
+    pub total: u32,
+    /// What is being tried, in the driver's words.
+    pub now: String,
+}
+
+/// What a scan found.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Found {
+    /// In the protocol's words.
+    pub address: String,
+    /// As it says of itself.
+    pub description: String,
+    /// For its device table.
+    pub settings: Map<String, Json>,
 }
 
 /// One point of an [`OutcomeReply`].
@@ -164,7 +253,8 @@ impl OutcomeReply {
             message: point.message,
             value: point.value.as_ref().map(value::to_json),
         });
-        Self { id, verdict: outcome.verdict, message: outcome.message, points: points.collect() }
+        let output = serde_json::from_str(&outcome.output).ok();
+        Self { id, verdict: outcome.verdict, message: outcome.message, points: points.collect(), output }
     }
 }
 

@@ -4,18 +4,23 @@
 //! client → {"request":"status"}                                        one JSON object, one line
 //! client → {"request":"read","device":"meter-3a","points":["voltage"]}
 //! client → {"request":"write","device":"meter-3a","values":{"limit":16}}
-//! client → {"request":"reload"}                                        also: handover
+//! client → {"request":"reload"}                                        also: handover, explain
 //! gateway → {"reply":"status","status":{…}}                             one line each, in order
 //! gateway → {"reply":"outcome","outcome":{…}}
 //! gateway → {"reply":"reload","reload":{…}}
 //! gateway → {"reply":"error","error":"…"}
+//!
+//! client → {"request":"scan","connection":"bus1","options":{…}}        also: capture
+//! gateway → {"reply":"progress",…} {"reply":"found",…}                  any number of lines, and then
+//! gateway → {"reply":"end"}                                             or an error
 //! ```
 //!
-//! Always true: every line gets one line back; a client that sends rubbish, too much or nothing costs
-//! only itself.
+//! Always true: every line gets one line back, one that asks for a stream gets lines until its end; a
+//! client that hangs up, or says anything more, ends its stream; a client that sends rubbish, too much or
+//! nothing costs only itself.
 //!
 //! In reading order: [`message`] (what is said), [`value`] (a point's value as JSON), [`socket`]
-//! (opening the door), [`client`] (the other side).
+//! (opening the door), [`stream`] (answers of many lines), [`client`] (the other side).
 
 use std::fmt;
 use std::future::Future;
@@ -27,6 +32,7 @@ use sagoo_edge_proto::clock;
 use serde_json::Value as Json;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::UnixStream;
+use tokio::net::unix::OwnedWriteHalf;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -35,12 +41,14 @@ use crate::commands::{Action, Outcome, Request as Command, audit};
 use crate::config::types::ControlConfig;
 use crate::status::Status;
 
-use self::message::{LeftRunning, OutcomeReply, ReloadReply, Reply, Request};
+use self::message::{Explained, LeftRunning, OutcomeReply, ReloadReply, Reply, Request};
 pub use self::socket::Socket;
+pub use self::stream::Replies;
 
 pub mod client;
 pub mod message;
 mod socket;
+mod stream;
 #[cfg(test)]
 mod tests;
 pub mod value;
@@ -65,13 +73,41 @@ pub type Answer<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 #[derive(Clone)]
 pub struct Door {
     /// Builds the status tree.
-    pub status: Arc<dyn Fn() -> Answer<Status> + Send + Sync>,
+    pub status: Asked<(), Status>,
     /// Carries out one command.
-    pub execute: Arc<dyn Fn(Command) -> Answer<Outcome> + Send + Sync>,
+    pub execute: Asked<Command, Outcome>,
+    /// How devices are read.
+    pub explain: Asked<(), Explained>,
+    /// Begins a stream; an error says why there is none.
+    pub look: Asked<Look, Result<Replies, String>>,
     /// Reads the configuration again; an error means that it could not even be tried.
-    pub reload: Arc<dyn Fn() -> Answer<Result<ReloadReply, String>> + Send + Sync>,
+    pub reload: Asked<(), Result<ReloadReply, String>>,
     /// Ends the gateway without its drivers.
-    pub handover: Arc<dyn Fn() -> Answer<Result<Vec<LeftRunning>, String>> + Send + Sync>,
+    pub handover: Asked<(), Result<Vec<LeftRunning>, String>>,
+}
+
+/// What gives the answers to one kind of question.
+pub type Asked<A, T> = Arc<dyn Fn(A) -> Answer<T> + Send + Sync>;
+
+/// What is answered with a stream.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Look {
+    /// Look for devices.
+    Scan {
+        /// Where.
+        connection: String,
+        /// JSON object in the driver's words.
+        options: String,
+        /// 0: until all was tried.
+        for_ms: u32,
+    },
+    /// Listen to what passes.
+    Capture {
+        /// Where.
+        connection: String,
+        /// 0: until nobody listens.
+        for_ms: u32,
+    },
 }
 
 impl fmt::Debug for Door {
@@ -122,11 +158,11 @@ fn turn_away(stream: &UnixStream) {
 /// Answers one client, line by line; the door's closing ends it between two lines.
 async fn client(stream: UnixStream, door: Door, stop: CancellationToken) {
     let (read, mut write) = stream.into_split();
-    let mut read = BufReader::new(read);
+    let mut in_lines = BufReader::new(read);
     let mut line = Vec::new();
     loop {
         line.clear();
-        let mut bounded = (&mut read).take(MAX_LINE_BYTES + 1);
+        let mut bounded = (&mut in_lines).take(MAX_LINE_BYTES + 1);
         let read = tokio::select! {
             read = timeout(CLIENT_TIMEOUT, bounded.read_until(b'\n', &mut line)) => read,
             () = stop.cancelled() => return,
@@ -136,42 +172,77 @@ async fn client(stream: UnixStream, door: Door, stop: CancellationToken) {
         }
         let too_long = line.len() as u64 > MAX_LINE_BYTES;
         let reply = match too_long {
-            true => Reply::error(format!("a request is at most {MAX_LINE_BYTES} bytes")),
+            true => Said::Once(Reply::error(format!("a request is at most {MAX_LINE_BYTES} bytes"))),
             false => answer(&door, &line).await,
         };
-        let written = timeout(CLIENT_TIMEOUT, write.write_all(&reply.to_line())).await;
-        if too_long || !matches!(written, Ok(Ok(()))) {
+        let told = match reply {
+            Said::Once(reply) => tell(&mut write, &reply).await,
+            Said::Stream(replies) => stream::pass_on(replies, &mut in_lines, &mut write, &stop).await,
+        };
+        if too_long || !told {
             return;
         }
     }
 }
 
-async fn answer(door: &Door, line: &[u8]) -> Reply {
+/// Whether the client took it.
+async fn tell(write: &mut OwnedWriteHalf, reply: &Reply) -> bool {
+    let written = timeout(CLIENT_TIMEOUT, write.write_all(&reply.to_line())).await;
+    matches!(written, Ok(Ok(())))
+}
+
+/// An answer of one line, or of many.
+enum Said {
+    Once(Reply),
+    Stream(Replies),
+}
+
+async fn answer(door: &Door, line: &[u8]) -> Said {
     let request: Request = match serde_json::from_slice(line) {
         Ok(request) => request,
-        Err(error) => return Reply::error(format!("not a request: {error}")),
+        Err(error) => return Said::Once(Reply::error(format!("not a request: {error}"))),
     };
     let within = request.answered_within();
     let answer = async {
-        match request {
-            Request::Status => Reply::Status { status: Box::new((door.status)().await) },
+        Said::Once(match request {
+            Request::Scan { connection, options, for_ms } => {
+                let options = Json::Object(options).to_string();
+                return look(door, Look::Scan { connection, options, for_ms }).await;
+            }
+            Request::Capture { connection, for_ms } => {
+                return look(door, Look::Capture { connection, for_ms }).await;
+            }
+            Request::Status => Reply::Status { status: Box::new((door.status)(()).await) },
+            Request::Explain => Reply::Explain { explained: (door.explain)(()).await },
+            Request::Invoke { device, function, input } => {
+                let input = Json::Object(input).to_string();
+                execute(door, device, Action::Invoke { function, input }).await
+            }
             Request::Read { device, points } => execute(door, device, Action::Read(points)).await,
             Request::Write { device, values } => match written(values) {
                 Ok(values) => execute(door, device, Action::Write(values)).await,
                 Err(error) => Reply::error(error),
             },
-            Request::Reload => match (door.reload)().await {
+            Request::Reload => match (door.reload)(()).await {
                 Ok(reload) => Reply::Reload { reload },
                 Err(error) => Reply::error(error),
             },
-            Request::Handover => match (door.handover)().await {
+            Request::Handover => match (door.handover)(()).await {
                 Ok(drivers) => Reply::Handover { drivers },
                 Err(error) => Reply::error(error),
             },
-        }
+        })
     };
     let answered = timeout(within, answer).await;
-    answered.unwrap_or_else(|_| Reply::error(format!("no answer within {} s", within.as_secs())))
+    answered.unwrap_or_else(|_| Said::Once(Reply::error(format!("no answer within {} s", within.as_secs()))))
+}
+
+async fn look(door: &Door, look: Look) -> Said {
+    tracing::info!(target: "audit", ?look, "a look at a line was asked for");
+    match (door.look)(look).await {
+        Ok(replies) => Said::Stream(replies),
+        Err(error) => Said::Once(Reply::error(error)),
+    }
 }
 
 fn written(

@@ -67,10 +67,14 @@ where
     EF: Future<Output = Outcome> + Send + 'static,
 {
     Door {
-        status: Arc::new(move || Box::pin(status())),
+        status: Arc::new(move |()| Box::pin(status())),
         execute: Arc::new(move |command| Box::pin(execute(command))),
-        reload: Arc::new(|| Box::pin(async { Err("too many reloads wait".to_owned()) })),
-        handover: Arc::new(|| Box::pin(async { Ok(vec![LeftRunning { id: "modbus".into(), pid: 42 }]) })),
+        explain: Arc::new(|()| {
+            Box::pin(async { Explained { config: "/c".into(), connections: Vec::new() } })
+        }),
+        look: Arc::new(|look| Box::pin(async move { Err(format!("{look:?}")) })),
+        reload: Arc::new(|()| Box::pin(async { Err("too many reloads wait".to_owned()) })),
+        handover: Arc::new(|()| Box::pin(async { Ok(vec![LeftRunning { id: "modbus".into(), pid: 42 }]) })),
     }
 }
 
@@ -261,6 +265,101 @@ async fn reload_and_handover_go_through_the_door() {
         panic!()
     };
     assert_eq!(drivers, [LeftRunning { id: "modbus".into(), pid: 42 }]);
+    rig.stop().await.1.unwrap();
+}
+
+/// A door whose streams the test feeds, one after the other.
+fn streaming() -> (Door, tokio::sync::mpsc::Receiver<(Look, tokio::sync::mpsc::Sender<Reply>)>) {
+    let (begin, began) = tokio::sync::mpsc::channel(1);
+    let look = move |look: Look| {
+        let begin = begin.clone();
+        async move {
+            let (say, said) = tokio::sync::mpsc::channel(1);
+            begin.send((look, say)).await.unwrap();
+            Ok(Box::pin(tokio_stream::wrappers::ReceiverStream::new(said)) as Replies)
+        }
+    };
+    (Door { look: Arc::new(move |asked| Box::pin(look(asked))), ..echo() }, began)
+}
+
+fn scan() -> Request {
+    let options = json!({ "units": "1-3" }).as_object().unwrap().clone();
+    Request::Scan { connection: "bus".into(), options, for_ms: 7 }
+}
+
+#[tokio::test]
+async fn a_stream_is_passed_on_to_its_end_and_the_client_may_ask_again() {
+    let (door, mut began) = streaming();
+    let rig = serving(tempfile::tempdir().unwrap(), door).await;
+    let mut following = client::follow(&rig.socket(), &scan()).await.unwrap();
+    let (look, say) = began.recv().await.unwrap();
+    let options = "{\"units\":\"1-3\"}".to_owned();
+    assert_eq!(look, Look::Scan { connection: "bus".into(), options, for_ms: 7 });
+    say.send(Reply::Captured { lines: vec!["> 01".into()] }).await.unwrap();
+    drop(say);
+    assert!(matches!(following.next().await.unwrap(), Reply::Captured { lines } if lines == ["> 01"]));
+    assert!(matches!(following.next().await.unwrap(), Reply::End));
+    let mut raw = Raw::connect(&rig).await;
+    for _ in 0..2 {
+        raw.send(b"{\"request\":\"capture\",\"connection\":\"bus\"}\n").await;
+        let (look, say) = began.recv().await.unwrap();
+        assert_eq!(look, Look::Capture { connection: "bus".into(), for_ms: 0 });
+        say.send(Reply::error("line lost")).await.unwrap();
+        assert_eq!(raw.line().await["error"], "line lost");
+    }
+    rig.stop().await.1.unwrap();
+}
+
+#[tokio::test]
+async fn a_client_that_hangs_up_or_says_more_ends_its_stream() {
+    let (door, mut began) = streaming();
+    let rig = serving(tempfile::tempdir().unwrap(), door).await;
+    let following = client::follow(&rig.socket(), &scan()).await.unwrap();
+    let (_, say) = began.recv().await.unwrap();
+    drop(following);
+    say.closed().await;
+    let mut raw = Raw::connect(&rig).await;
+    raw.send(b"{\"request\":\"capture\",\"connection\":\"bus\"}\n").await;
+    let (_, say) = began.recv().await.unwrap();
+    raw.send(b"{\"request\":\"status\"}\n").await;
+    say.closed().await;
+    assert_eq!(raw.line().await["reply"], "end");
+    assert_eq!(raw.line().await["reply"], "status");
+    rig.stop().await.1.unwrap();
+}
+
+#[tokio::test]
+async fn a_gateway_that_stops_ends_its_streams_with_an_error() {
+    let (door, mut began) = streaming();
+    let rig = serving(tempfile::tempdir().unwrap(), door).await;
+    let mut following = client::follow(&rig.socket(), &scan()).await.unwrap();
+    let (_, say) = began.recv().await.unwrap();
+    rig.stop().await.1.unwrap();
+    let Reply::Error { error } = following.next().await.unwrap() else { panic!() };
+    assert_eq!(error, "the gateway is stopping");
+    say.closed().await;
+}
+
+#[tokio::test]
+async fn a_function_of_a_driver_is_called_with_what_was_typed() {
+    let called = |command: Command| async move {
+        let Action::Invoke { function, input } = command.action else { panic!() };
+        assert_eq!((command.device.as_str(), function.as_str()), ("meter", "probe"));
+        Outcome { output: input, ..Outcome::failed(Verdict::Applied, "") }
+    };
+    let rig = serving(tempfile::tempdir().unwrap(), door(|| async { Status::default() }, called)).await;
+    let input = json!({ "address": "input:0x10", "count": 4 });
+    let request = Request::Invoke {
+        device: "meter".into(),
+        function: "probe".into(),
+        input: input.as_object().unwrap().clone(),
+    };
+    let Reply::Outcome { outcome } = client::ask(&rig.socket(), &request).await.unwrap() else { panic!() };
+    assert_eq!(outcome.output, Some(input));
+    let Reply::Explain { explained } = client::ask(&rig.socket(), &Request::Explain).await.unwrap() else {
+        panic!()
+    };
+    assert_eq!(explained.config, PathBuf::from("/c"));
     rig.stop().await.1.unwrap();
 }
 

@@ -9,6 +9,7 @@ use sagoo_edge_proto::driver::host_call::Call;
 use sagoo_edge_proto::driver::host_reply::Reply;
 use sagoo_edge_proto::driver::{Context, DeviceIdentity, HostCall, HostReply, Identity, KvValue};
 
+use super::secrets::Secrets;
 use crate::config::types::{Config, DeviceConfig};
 use crate::{row, state};
 
@@ -22,6 +23,7 @@ pub struct Answers {
     devices: Vec<DeviceIdentity>,
     space: String,
     state: state::Handle,
+    secrets: Secrets,
 }
 
 impl Answers {
@@ -40,6 +42,7 @@ impl Answers {
             devices: devices.collect(),
             space: format!("kv/{id}"),
             state,
+            secrets: Secrets::new(config, id),
         }
     }
 
@@ -72,9 +75,7 @@ impl Answers {
                 self.state.delete(&self.space, key(&delete.key)?).await.map_err(said)?;
                 Ok(None)
             }
-            Some(Call::Secret(secret)) => {
-                Err(format!("the configuration gives this driver no secret named {:?}", secret.name))
-            }
+            Some(Call::Secret(secret)) => Ok(Some(Reply::Secret(self.secrets.read(&secret.name).await?))),
             None => Err("this gateway does not know the call".to_owned()),
         }
     }

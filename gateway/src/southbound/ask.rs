@@ -3,6 +3,7 @@
 //!
 //! Always true: no device is touched and no network is there; the process is gone when the answer is.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use tonic::transport::Channel;
 use super::instance::{GRACE, errors};
 use super::kind::{Kind, Rights};
 use super::life::{Fault, Known};
+use super::plan;
 use super::program::{self, Purpose};
 use crate::config::types::DriversConfig;
 
@@ -31,8 +33,8 @@ pub struct Answer {
     pub problems: Vec<wire::Problem>,
     /// What it makes the driver do; `None`: the driver does not say.
     pub rights: Option<Rights>,
-    /// The longest time any device waits for its first poll.
-    pub slowest: Duration,
+    /// How each device will be read.
+    pub plans: Vec<wire::DevicePlan>,
 }
 
 /// What the files make of a configuration.
@@ -48,7 +50,7 @@ pub async fn ask(
         let checked = client.check(request).await?.into_inner();
         Ok(Answer {
             version,
-            slowest: slowest(&checked.plans),
+            plans: checked.plans,
             problems: checked.problems,
             rights: checked.rights.map(Rights::from),
         })
@@ -94,12 +96,13 @@ async fn of_files<T>(
 }
 
 impl Answer {
-    /// As the policy needs it.
-    pub fn known(self, installed: &Installed) -> Known {
-        let Self { version, problems, rights, slowest } = self;
+    /// As the policy needs it; `owners` says which line each device is on.
+    pub fn known(self, installed: &Installed, owners: &HashMap<String, String>) -> Known {
+        let Self { version, problems, rights, plans } = self;
         let version = installed.version.clone().unwrap_or(version);
         let kind = Kind { fingerprint: installed.fingerprint, version, rights };
-        Known { kind, errors: errors(&problems), slowest }
+        let (slowest, errors) = (slowest(&plans), errors(&problems));
+        Known { kind, errors, slowest, strains: plan::strains(&installed.id, owners, plans) }
     }
 }
 

@@ -1,6 +1,6 @@
 //! A driver's part of the configuration, as the contract wants it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use sagoo_edge_proto::driver::{Configuration, Connection, Device, Model};
 
@@ -31,6 +31,12 @@ pub fn of_driver(config: &Config, id: &str) -> Configuration {
     let models =
         models.map(|(name, model)| Model { name: name.clone(), settings: model.settings.to_string() });
     Configuration { models: models.collect(), connections, devices }
+}
+
+/// Which connection each device is on.
+pub fn owners(configuration: &Configuration) -> HashMap<String, String> {
+    let devices = configuration.devices.iter();
+    devices.map(|device| (device.name.clone(), device.connection.clone())).collect()
 }
 
 /// Ids of all drivers the configuration needs.

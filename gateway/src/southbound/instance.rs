@@ -13,6 +13,7 @@ use sagoo_edge_proto::driver::driver_client::DriverClient;
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
+use tonic::transport::Channel;
 
 use super::answers::Answers;
 use super::fleet::{Fleet, Kept};
@@ -98,6 +99,8 @@ pub struct Facts {
     pub reattached: bool,
     /// What it is not confined by.
     pub lacks: Vec<Lack>,
+    /// The way to it, beside its session.
+    pub channel: Option<Channel>,
 }
 
 /// Where its process comes from.
@@ -201,6 +204,7 @@ impl Task {
             version: described.map(|described| described.version).unwrap_or_default(),
             reattached: self.reattached,
             lacks: plugin.lacks().to_vec(),
+            channel: Some(plugin.channel()),
         };
         let driver = self.context.driver.clone();
         tracing::info!(%driver, pid = facts.pid, version = facts.version, role = ?self.note.role, "{how}");

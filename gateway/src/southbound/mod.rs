@@ -12,8 +12,9 @@
 //! [`life`] decides what its processes are for, [`supervisor`] and [`shell`] carry that out;
 //! [`instance`] is one process and [`session`] the talk with it; [`waiting`] are commands whose line
 //! changes hands; [`fleet`] keeps processes that outlive a round of the app, [`note`] what is noted of
-//! them; [`answers`] serves what a driver asks for; [`ask`] and [`check`] ask it who it is and about a
-//! configuration.
+//! them; [`answers`] serves what a driver asks for, [`secrets`] of it the files; [`ask`] and [`check`] ask it
+//! who it is and about a configuration, [`plan`] is what it answers about its wires; [`reach`] calls one
+//! that runs.
 
 pub mod answers;
 pub mod ask;
@@ -26,7 +27,10 @@ mod instance;
 mod kind;
 mod life;
 mod note;
+mod plan;
 mod program;
+pub mod reach;
+mod secrets;
 mod session;
 mod shell;
 pub mod supervisor;

@@ -62,13 +62,16 @@ mod tests {
 
     use super::*;
     use crate::southbound::kind::Rights;
+    use crate::status::plan::Strain;
 
     #[test]
     fn a_note_is_read_as_it_was_written() {
         let rights = Rights { connect_tcp: BTreeSet::from([502, 503]), listen_tcp: BTreeSet::new() };
         let kind = Kind { fingerprint: [7; 32], version: "1.2.3".to_owned(), rights: Some(rights) };
         let errors = [("device.a".to_owned(), "device.a: \"x\" is not a number".to_owned())].into();
-        let known = Known { kind: kind.clone(), errors, slowest: Duration::from_secs(5) };
+        let strain = Strain { message: "126 %".to_owned(), hint: String::new(), refused: true };
+        let strains = [("bus".to_owned(), strain)].into();
+        let known = Known { kind: kind.clone(), errors, slowest: Duration::from_secs(5), strains };
         let configuration = wire::Configuration::default();
         let said = Some((Digest::of(&configuration), known));
         let program = "/usr/lib/driver-x".to_owned();

@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep_until};
 use super::Parting;
 use super::fleet::Fleet;
 use super::installed::Generation;
+use super::reach::Reach;
 use super::session::Online;
 use super::shell::Shell;
 use crate::commands::Dispatch;
@@ -32,6 +33,8 @@ pub struct Supervisor {
     pub state: state::Handle,
     /// Commands for its devices.
     pub dispatched: mpsc::Receiver<Dispatch>,
+    /// Calls to it beside its session.
+    pub reached: mpsc::Receiver<Reach>,
     /// What status shows.
     pub status: watch::Sender<DriverStatus>,
     /// Devices that answer.
@@ -59,6 +62,7 @@ impl Supervisor {
                 Some(report) = reports.recv() => shell.hear(report),
                 worked = shell.work() => worked?,
                 Some(dispatch) = self.dispatched.recv() => shell.dispatch(dispatch),
+                Some(reach) = self.reached.recv() => shell.reach(reach),
                 Ok(()) = self.installed.changed() => shell.look_again(),
                 next = told(&mut parting, seen) => {
                     seen = Some(next);

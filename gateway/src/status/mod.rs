@@ -1,8 +1,10 @@
 //! What `sagoo-edge status` shows: one tree, built from what each task publishes.
 //!
 //! Always true: field names are the JSON's; the command line parses the same types it is sent.
+//! [`board`] puts it together; [`plan`] is what `sagoo-edge explain` shows.
 
 pub mod board;
+pub mod plan;
 
 use serde::{Deserialize, Serialize};
 

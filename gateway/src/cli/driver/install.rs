@@ -6,9 +6,9 @@ use sagoo_edge_package::Package;
 use sagoo_edge_package::store::{Install, Outcome};
 use serde_json::{Value as Json, json};
 
-use super::progress::Progress;
 use super::{InstallArgs, key_json, shown, store};
 use crate::cli::print::{self, Tone};
+use crate::cli::progress::Progress;
 
 /// Installs and shows.
 pub(super) fn install(args: &InstallArgs) -> ExitCode {

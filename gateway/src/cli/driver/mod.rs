@@ -4,7 +4,7 @@
 //! directories. Nothing of a package that is not installed is ever executed.
 //!
 //! In reading order: [`pack`], [`verify`], [`install`], [`list`], [`describe`], [`remove`], [`new`];
-//! below them [`progress`] (a bar in a terminal) and [`password`] (of a key).
+//! below them [`password`] (of a key).
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -14,8 +14,8 @@ use sagoo_edge_package::{Installed, KeyId, Package, Store};
 use sagoo_edge_proto::driver::DescribeResponse;
 use serde_json::{Value as Json, json};
 
-use super::CONFIG_DIR;
 use super::print;
+use super::typed::CONFIG_DIR;
 use crate::config::types::DriversConfig;
 use crate::config::{self, did_you_mean};
 
@@ -25,7 +25,6 @@ mod list;
 mod new;
 mod pack;
 mod password;
-mod progress;
 mod remove;
 #[cfg(test)]
 mod tests;

@@ -6,10 +6,10 @@ use sagoo_edge_package::digest::hex;
 use sagoo_edge_package::pack::{self, Pack, Packed};
 use serde_json::{Value as Json, json};
 
-use super::progress::Progress;
 use super::{PackArgs, password, shown};
 use crate::cli::human::bytes;
 use crate::cli::print::{self, Tone};
+use crate::cli::progress::Progress;
 
 /// Packs and shows.
 pub(super) fn pack(args: &PackArgs) -> ExitCode {

@@ -5,10 +5,10 @@ use std::process::ExitCode;
 
 use sagoo_edge_package::{Package, Trust};
 
-use super::progress::Progress;
 use super::{VerifyArgs, may_be_unsigned, package_json, shown};
 use crate::cli::human::bytes;
 use crate::cli::print::{self, Tone};
+use crate::cli::progress::Progress;
 
 /// Checks and shows.
 pub(super) fn verify(args: &VerifyArgs) -> ExitCode {

@@ -4,6 +4,7 @@
 //! are ones the platform can keep apart. What belongs to a driver is passed on unread.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 
 use serde_json::Value as Json;
 
@@ -36,14 +37,14 @@ struct Model {
 /// How far each device's rows are settled has to fit the buffer's cursor (64 KiB) beside its name.
 const MAX_DEVICES: usize = 550;
 
-/// Reads all three; `own` is the gateway itself, whose device key is taken.
-pub(super) fn field(tree: &Table, own: (&Identity, Span), report: &mut Report) -> Field {
+/// Reads all three; `own` is the gateway itself, whose device key is taken; files begin at `dir`.
+pub(super) fn field(tree: &Table, own: (&Identity, Span), dir: &Path, report: &mut Report) -> Field {
     let connection_tables = group(tree, "connection", report);
     let model_tables = group(tree, "model", report);
     let device_tables = group(tree, "device", report);
     let mut field = Field::default();
     for (name, entry) in &connection_tables {
-        if let Some(connection) = connection(name, entry, report) {
+        if let Some(connection) = connection(name, entry, dir, report) {
             field.connections.insert((*name).clone(), connection);
         }
     }
@@ -101,14 +102,36 @@ fn group<'t>(tree: &'t Table, kind: &str, report: &mut Report) -> Vec<(&'t Strin
     named.collect()
 }
 
-fn connection(name: &str, entry: &Entry, report: &mut Report) -> Option<ConnectionConfig> {
+fn connection(name: &str, entry: &Entry, dir: &Path, report: &mut Report) -> Option<ConnectionConfig> {
     let table = read::table(&entry.value, report)?;
     let mut fields = Fields::of(format!("[connection.{name}]"), &entry.value, report)?;
     let driver = fields.need(report, "driver", "\"modbus\"", names::driver);
     let standby = fields.get(report, "standby", read::flag).unwrap_or(false);
     fields.guess(report, "standby");
     let settings = Json::Object(json::table(table, &["driver", "standby"], report));
-    Some(ConnectionConfig { driver: driver?, standby, settings })
+    let mut files = Vec::new();
+    files_in(&settings, dir, &mut Vec::new(), &mut files);
+    Some(ConnectionConfig { driver: driver?, standby, settings, files })
+}
+
+/// Tables exactly of the form `{ file = "…" }`, each with its place.
+fn files_in(node: &Json, dir: &Path, place: &mut Vec<String>, found: &mut Vec<(Vec<String>, PathBuf)>) {
+    let mut inside = |key: String, value: &Json| {
+        place.push(key);
+        match value.as_object().filter(|table| table.len() == 1).and_then(|table| table.get("file")?.as_str())
+        {
+            Some(file) => found.push((place.clone(), dir.join(file))),
+            None => files_in(value, dir, place, found),
+        }
+        place.pop();
+    };
+    match node {
+        Json::Object(table) => table.iter().for_each(|(key, value)| inside(key.clone(), value)),
+        Json::Array(items) => {
+            items.iter().enumerate().for_each(|(number, value)| inside(number.to_string(), value));
+        }
+        _ => {}
+    }
 }
 
 fn model(name: &str, entry: &Entry, report: &mut Report) -> Option<Model> {

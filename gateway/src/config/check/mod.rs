@@ -48,7 +48,7 @@ pub(super) fn config(tree: &Table, dir: &Path, report: &mut Report) -> Config {
     let buffer = gateway::buffer(section(tree, "buffer", report), dir, report);
     let drivers = drivers(tree, dir, report);
     let control = control(tree, dir, report);
-    let field = field::field(tree, (&gateway.identity, gateway_key(tree)), report);
+    let field = field::field(tree, (&gateway.identity, gateway_key(tree)), dir, report);
     let Field { connections, models, devices } = field;
     Config { gateway, sagoo, buffer, drivers, control, connections, models, devices }
 }

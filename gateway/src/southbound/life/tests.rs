@@ -202,7 +202,8 @@ impl World {
                     _ => Ok((Errors::new(), kind(build))),
                 };
                 let slowest = Duration::from_secs(1);
-                let answer = answer.map(|(errors, kind)| Known { kind, errors, slowest });
+                let answer =
+                    answer.map(|(errors, kind)| Known { kind, errors, slowest, strains: BTreeMap::new() });
                 self.hear(News::Asked(fingerprint, answer));
             }
             _ => {}

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::seat::Lines;
 use crate::southbound::kind::{Fingerprint, Kind};
+use crate::status::plan::Strain;
 
 /// Refused parts of a configuration: place → words.
 pub type Errors = BTreeMap<String, String>;
@@ -43,6 +44,9 @@ pub struct Known {
     pub errors: Errors,
     /// The longest time any device waits for its first poll.
     pub slowest: Duration,
+    /// Lines whose wire is full or nearly, and the arithmetic.
+    #[serde(default)]
+    pub strains: BTreeMap<String, Strain>,
 }
 
 /// What a process is for.

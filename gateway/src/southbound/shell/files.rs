@@ -33,10 +33,11 @@ impl Shell {
         };
         let drivers = self.drivers.clone();
         let plugins = self.context.fleet.plugins();
-        let configuration = (*self.context.configuration).clone();
+        let context = self.context.clone();
         self.chores.spawn(async move {
+            let configuration = (*context.configuration).clone();
             let answer = ask(&build, &drivers, plugins, configuration).await;
-            Done::Asked(fingerprint, answer.map(|answer| answer.known(&build)))
+            Done::Asked(fingerprint, answer.map(|answer| answer.known(&build, &context.owners)))
         });
     }
 

@@ -4,6 +4,7 @@
 
 mod files;
 mod show;
+mod strain;
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use crate::southbound::instance::{Begin, Context, Facts, Instance, Order, Report
 use crate::southbound::kind::{Fingerprint, Kind};
 use crate::southbound::life::{Act, Fault, Given, How, Known, Life, News, Number, Place, Role};
 use crate::southbound::note::{Digest, Note};
+use crate::southbound::reach::{Reach, Reached};
 use crate::southbound::supervisor::Supervisor;
 use crate::southbound::waiting::Waiting;
 use crate::southbound::{Parting, configuration, program};
@@ -79,10 +81,9 @@ impl Shell {
     pub async fn new(of: &Supervisor) -> (Self, mpsc::Receiver<Report>) {
         let configuration = configuration::of_driver(&of.config, &of.id);
         let digest = Digest::of(&configuration);
-        let owners = configuration.devices.iter();
         let context = Context {
             driver: of.id.clone(),
-            owners: owners.map(|device| (device.name.clone(), device.connection.clone())).collect(),
+            owners: configuration::owners(&configuration),
             pipeline: of.pipeline.clone(),
             answers: Answers::new(&of.config, &of.id, of.state.clone()),
             online: of.online.clone(),
@@ -184,8 +185,26 @@ impl Shell {
     /// Those of files that came and went are forgotten.
     fn keep_answer(&mut self, known: Known) {
         self.said.retain(|other| other.kind.fingerprint != known.kind.fingerprint);
+        self.strained(&known);
         self.said.insert(0, known);
         self.said.truncate(ANSWERS);
+    }
+
+    /// Somebody wants to call the driver beside its session.
+    pub fn reach(&self, reach: Reach) {
+        let at = match &reach.line {
+            Some(line) => match self.life.place(line) {
+                Place::At(number) => Some(number),
+                Place::OnItsWay | Place::Nowhere => None,
+            },
+            None => self.life.shown().active,
+        };
+        let channel = at.and_then(|number| self.instances.get(&number)?.facts.channel.clone());
+        let configuration = self.context.configuration.clone();
+        let reached = channel.map(|channel| Reached { channel, configuration });
+        // an asker that has gone away is told nothing
+        let _ =
+            reach.reply.send(reached.ok_or_else(|| format!("driver {} is not running", self.context.driver)));
     }
 
     /// What a process says.
@@ -219,6 +238,12 @@ impl Shell {
             return refuse(dispatch, message);
         };
         match self.life.place(line) {
+            Place::At(number) if self.refused(number).contains(line) => {
+                refuse(
+                    dispatch,
+                    format!("connection {line} needs more than its wire; see sagoo-edge explain"),
+                );
+            }
             Place::At(number) => {
                 let Some(member) = self.instances.get(&number) else { return self.waiting.add(dispatch) };
                 if let Err(Order::Command(dispatch)) = member.instance.order(Order::Command(dispatch)) {
@@ -256,7 +281,10 @@ impl Shell {
             Act::Look => self.look(),
             Act::Ask(fingerprint) => self.ask(fingerprint),
             Act::Start(number, role, kind) => self.start(number, role, kind),
-            Act::Configure(number, turn, hold) => self.order(number, Order::Configure { turn, hold }),
+            Act::Configure(number, turn, mut hold) => {
+                hold.extend(self.refused(number));
+                self.order(number, Order::Configure { turn, hold });
+            }
             Act::Release(number, lines) => self.order(number, Order::Release(lines)),
             Act::Role(number, role) => self.order(number, Order::Role(role)),
             Act::End(number, How::Kill) if self.instances.contains_key(&number) => {
