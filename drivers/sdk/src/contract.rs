@@ -55,7 +55,7 @@ impl<D: Driver> DriverService for Contract<D> {
         let (tables, mut problems) = wire::configuration(configuration);
         let mut checked = self.driver.check(&tables);
         problems.append(&mut checked.problems);
-        let plans = wire::plans(&checked);
+        let plans = wire::plans(&*self.driver, &checked);
         let rights = wire::rights(&*self.driver, &checked);
         let problems = problems.into_iter().map(Into::into).collect();
         Ok(Response::new(CheckResponse { problems, plans, rights }))

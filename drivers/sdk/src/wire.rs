@@ -9,8 +9,8 @@ use sagoo_edge_proto::driver as wire;
 use serde_json::Value as Json;
 
 use crate::driver::{
-    Checked, Configuration, ConnectionTable, Description, DeviceTable, Driver, ModelTable, PlannedRequest,
-    Poll, Problem,
+    Checked, Configuration, ConnectionTable, Description, DeviceTable, Driver, Learned, ModelTable,
+    PlannedRequest, Poll, Problem,
 };
 
 /// Tables as JSON text → tables as JSON, and what is wrong with the text.
@@ -97,6 +97,13 @@ impl From<wire::Problem> for Problem {
     }
 }
 
+impl From<Learned> for wire::Learned {
+    fn from(learned: Learned) -> Self {
+        let Learned { what, paste } = learned;
+        Self { what, paste }
+    }
+}
+
 impl From<Description> for wire::DescribeResponse {
     fn from(description: Description) -> Self {
         Self {
@@ -109,22 +116,24 @@ impl From<Description> for wire::DescribeResponse {
     }
 }
 
-/// The read plan of everything that can run.
-pub(crate) fn plans<D: Driver>(checked: &Checked<D>) -> Vec<wire::DevicePlan> {
-    checked
-        .connections
-        .iter()
-        .flat_map(|connection| &connection.devices)
-        .map(|device| wire::DevicePlan {
-            learned: Vec::new(),
-            device: device.name.clone(),
-            requests: device
-                .polls
-                .iter()
-                .flat_map(|poll| poll.requests.iter().map(move |request| planned(poll, request)))
-                .collect(),
-        })
-        .collect()
+/// The read plan of everything that can run, as this driver would carry it out now.
+pub(crate) fn plans<D: Driver>(driver: &D, checked: &Checked<D>) -> Vec<wire::DevicePlan> {
+    let mut plans = Vec::new();
+    for connection in &checked.connections {
+        for device in &connection.devices {
+            let measured = driver.measured(&connection.settings, device).unwrap_or_default();
+            let requests = device.polls.iter().enumerate().flat_map(|(place, poll)| {
+                let requests = measured.get(place).unwrap_or(&poll.requests);
+                requests.iter().map(move |request| planned(poll, request))
+            });
+            plans.push(wire::DevicePlan {
+                device: device.name.clone(),
+                requests: requests.collect(),
+                learned: driver.learned(&device.name).into_iter().map(Into::into).collect(),
+            });
+        }
+    }
+    plans
 }
 
 /// What all connections together need; `None` when the driver does not say it of each of them.
@@ -176,6 +185,28 @@ mod tests {
     fn one_connection_that_does_not_say_leaves_the_whole_unsaid() {
         assert_eq!(rights_of(json!({ "a": { "port": 502 }, "b": {} })), None);
         assert_eq!(rights_of(json!({})), None);
+    }
+
+    #[test]
+    fn a_plan_is_the_measured_one_where_something_was_measured_and_tells_what_was_learned() {
+        let driver = Fake(World::new());
+        let field = json!({
+            "connection": { "bus": {} },
+            "device": {
+                "known": { "connection": "bus", "measured_ms": 31.5 },
+                "new": { "connection": "bus" },
+            },
+        });
+        let told = plans(&driver, &driver.check(&tables(field)));
+        let told: Vec<_> = told
+            .iter()
+            .map(|plan| {
+                let learned: Vec<_> = plan.learned.iter().map(|one| one.paste.as_str()).collect();
+                let request = &plan.requests[0];
+                (plan.device.as_str(), request.poll.as_str(), request.predicted_ms, learned)
+            })
+            .collect();
+        assert_eq!(told, [("known", "all", 31.5, vec!["holes = [1]"]), ("new", "all", 0.0, vec![])]);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
+use super::told::Told;
 use crate::driver::Steps;
 
 /// How long a request may do nothing. Far longer than any device is waited for.
@@ -34,11 +35,12 @@ pub(crate) fn stood_still() -> String {
 #[derive(Debug)]
 pub(crate) struct Guard {
     owed: watch::Sender<Owed>,
+    told: Told,
 }
 
 impl Guard {
-    pub(crate) fn new(owed: watch::Sender<Owed>) -> Self {
-        Self { owed }
+    pub(crate) fn new(owed: watch::Sender<Owed>, told: Told) -> Self {
+        Self { owed, told }
     }
 
     /// Makes a request that is due at `due`; `None` when it stood still and was cut off.
@@ -48,9 +50,11 @@ impl Guard {
         steps: Option<&Steps>,
         request: impl Future<Output = T>,
     ) -> Option<T> {
+        let begun = Instant::now();
         self.owed.send_replace(Some(due));
         let done = self.wait(due, steps, request).await;
         self.owed.send_replace(None);
+        self.told.busy(begun.elapsed());
         done
     }
 

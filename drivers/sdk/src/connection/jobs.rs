@@ -43,6 +43,7 @@ impl<D: Driver> Task<D> {
             Some(result) => result,
             None => {
                 self.start_anew(&format!("executing a command for device {:?}", device.name));
+                self.fail_paused(&guard::stood_still()).await;
                 result(&job.id, Status::Unknown, guard::stood_still())
             }
         }
@@ -63,8 +64,12 @@ impl<D: Driver> Task<D> {
                 let mut out = Readings::counted(&steps);
                 let read = self.line.read(&device.settings, &points, &mut out);
                 let error = self.guard.watch(due, Some(&steps), read).await?.err();
-                if matches!(error, Some(LineError::Broken(_))) {
-                    self.close().await;
+                match &error {
+                    None | Some(LineError::Silent(_)) => self.told.open(),
+                    Some(LineError::Broken(reason)) => {
+                        self.told.closed(reason);
+                        self.close().await;
+                    }
                 }
                 commands::read(&job.id, &device.points, &points, out, error)
             }

@@ -2,13 +2,15 @@
 //!
 //! Always true: one request is on the line at a time, and none is cut off half-way unless its line
 //! stands still ([`guard`]); what is wanted (devices, run, held, released, stopped) is taken over
-//! between two requests, and so are commands. Due polls get their turn after [`COMMANDS_IN_A_ROW`]
-//! commands.
+//! between two requests, and so are commands: a poll of several requests pauses for them where its
+//! driver asks ([`Readings::pauses`](crate::driver::Readings::pauses)). Due polls, and the rest of a
+//! paused one, get their turn after [`COMMANDS_IN_A_ROW`] commands.
 
 mod guard;
 mod jobs;
 mod orders;
 mod polls;
+mod told;
 
 use std::sync::Arc;
 
@@ -21,23 +23,28 @@ use self::guard::Guard;
 pub(crate) use self::guard::STANDSTILL;
 pub(crate) use self::guard::{Owed, overdue};
 pub(crate) use self::orders::{Assigned, Claim, Job, Mode, Report, Setup, Wanted};
-use crate::driver::{Driver, Line};
+use self::polls::Paused;
+use self::told::NOT_USED_YET;
+pub(crate) use self::told::Told;
+use crate::driver::{Driver, Line, Waiting};
 use crate::schedule::{NewUnit, Next, Schedule};
 use crate::tap::Tap;
 
 /// Most commands waiting for one line; one more is refused.
 pub(crate) const COMMANDS_WAITING: usize = 64;
-/// Commands executed before a due poll gets its turn.
+/// Commands executed before a due poll, or the next request of a paused one, gets its turn.
 pub(crate) const COMMANDS_IN_A_ROW: u32 = 8;
 
 /// What is said of a device on a connection that is on hold.
 pub(crate) const ON_HOLD: &str = "on hold";
+/// What is said of a line that is given up for another process.
+const RELEASED: &str = "released";
 /// What is said of a device before its first poll.
 pub(crate) const NOT_READ_YET: &str = "not read yet";
 
 /// Runs until the session wants it stopped.
 pub(crate) async fn run<D: Driver>(setup: Setup<D>) {
-    let Setup { name, driver, settings, mut wanted, jobs, reports, owed, after, gone } = setup;
+    let Setup { name, driver, settings, mut wanted, jobs, queue, reports, owed, told, after, gone } = setup;
     if let Some(after) = after {
         after.cancelled().await;
     }
@@ -49,17 +56,21 @@ pub(crate) async fn run<D: Driver>(setup: Setup<D>) {
         tap,
         driver,
         settings,
-        guard: Guard::new(owed),
+        guard: Guard::new(owed, told.clone()),
+        told,
         jobs,
+        queue,
         reports,
         devices: Arc::default(),
         states: Vec::new(),
         schedule: Schedule::new(fastrand::Rng::new()),
+        paused: None,
         line_reason: String::new(),
-        skipped: 0,
+        skipped_logged: 0,
     };
-    task.take_devices(first);
+    task.take_devices(first).await;
     task.follow(&mut wanted).await;
+    task.drop_paused().await;
     task.close().await;
     task.refuse_waiting().await;
     let _ = task.reports.send(Report::Released(task.name.clone())).await;
@@ -74,15 +85,20 @@ struct Task<D: Driver> {
     /// Watched by captures.
     tap: Tap,
     guard: Guard,
+    told: Told,
     jobs: mpsc::Receiver<Job>,
+    queue: mpsc::WeakSender<Job>,
     reports: mpsc::Sender<Report>,
     devices: Arc<Vec<Assigned<D>>>,
     /// What the session was told of each device; `None` before the first poll.
     states: Vec<Option<(bool, String)>>,
     schedule: Schedule,
+    /// The poll that goes on when it is the polls' turn again.
+    paused: Option<Paused<D>>,
     /// Why the line broke last.
     line_reason: String,
-    skipped: u64,
+    /// How many skipped polls the log last said.
+    skipped_logged: u64,
 }
 
 /// What woke the task.
@@ -99,11 +115,13 @@ impl<D: Driver> Task<D> {
         let mut in_a_row = 0;
         let mut news = true;
         loop {
+            // What came while a request was made was not waited for, and is news all the same.
+            news |= wanted.has_changed().unwrap_or(false);
             let (devices, wants) = {
                 let wanted = wanted.borrow_and_update();
                 (wanted.devices.clone(), wanted.mode)
             };
-            self.take_devices(devices);
+            self.take_devices(devices).await;
             if wants == Mode::Stopped {
                 return;
             }
@@ -122,7 +140,8 @@ impl<D: Driver> Task<D> {
                 Woke::Job(_) => {}
                 Woke::Due => {
                     in_a_row = 0;
-                    self.serve_next().await;
+                    let waiting = self.waiting(wanted);
+                    self.serve_next(waiting).await;
                 }
             }
         }
@@ -131,18 +150,24 @@ impl<D: Driver> Task<D> {
     /// From one mode to the next; `news`: somebody asked, even if nothing changes.
     async fn change(&mut self, from: Mode, to: Mode, news: bool) {
         if from == Mode::Run && to != Mode::Run {
+            self.drop_paused().await;
             self.close().await;
+            self.told.closed(if to == Mode::Held { ON_HOLD } else { RELEASED });
             info!(connection = self.name, "line given up");
         }
         match to {
             Mode::Run if from != Mode::Run => {
                 info!(connection = self.name, "line is used again");
                 self.schedule.resume(Instant::now());
+                self.told.closed(NOT_USED_YET);
                 if from == Mode::Held {
                     self.tell_closed(NOT_READ_YET).await;
                 }
             }
-            Mode::Held => self.tell_closed(ON_HOLD).await,
+            Mode::Held => {
+                self.told.closed(ON_HOLD);
+                self.tell_closed(ON_HOLD).await;
+            }
             Mode::Released if from != Mode::Released || news => {
                 self.report(Report::Released(self.name.clone())).await;
             }
@@ -150,9 +175,20 @@ impl<D: Driver> Task<D> {
         }
     }
 
+    /// Sees whether a command waits, or something else is wanted than is being done.
+    fn waiting(&self, wanted: &watch::Receiver<Wanted<D>>) -> Waiting {
+        let (queue, wanted) = (self.queue.clone(), wanted.clone());
+        Waiting::when(move || {
+            queue.upgrade().is_some_and(|queue| queue.capacity() < queue.max_capacity())
+                || wanted.has_changed().unwrap_or(true)
+        })
+    }
+
     /// Waits for a change, a command or a due poll, in this order; `turn`: a due poll goes first.
     async fn wake(&mut self, mode: Mode, turn: bool, wanted: &mut watch::Receiver<Wanted<D>>) -> Woke {
         let due = match self.schedule.next(Instant::now()) {
+            _ if self.paused.is_some() && turn => return Woke::Due,
+            _ if self.paused.is_some() => Some(Instant::now()),
             Next::Idle => None,
             Next::Wait(at) => Some(at),
             Next::Poll(..) | Next::LineDown(..) if turn && mode == Mode::Run => return Woke::Due,
@@ -168,7 +204,7 @@ impl<D: Driver> Task<D> {
     }
 
     /// Takes over a set of devices; one that did not change keeps its schedule and its state.
-    fn take_devices(&mut self, devices: Arc<Vec<Assigned<D>>>) {
+    async fn take_devices(&mut self, devices: Arc<Vec<Assigned<D>>>) {
         if Arc::ptr_eq(&devices, &self.devices) {
             return;
         }
@@ -176,7 +212,7 @@ impl<D: Driver> Task<D> {
         let units = devices
             .iter()
             .map(|new| {
-                let before = self.devices.iter().position(|old| Arc::ptr_eq(&old.device, &new.device));
+                let before = self.devices.iter().position(|old| old.is_same(new));
                 states.push(before.and_then(|place| self.states[place].take()));
                 match before {
                     Some(place) => NewUnit::Kept(place),
@@ -188,9 +224,9 @@ impl<D: Driver> Task<D> {
             })
             .collect();
         self.schedule.rebuild(Instant::now(), units);
-        self.skipped = self.schedule.skipped();
         self.devices = devices;
         self.states = states;
+        self.settle_paused().await;
     }
 
     /// Gives the line up. One that does not come back from it is left to itself.

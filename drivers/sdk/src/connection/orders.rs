@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::guard::Owed;
+use super::told::Told;
 use crate::driver::{CheckedDevice, Deadline, Driver};
 
 /// What the session wants of a connection. The latest counts.
@@ -40,6 +41,13 @@ pub(crate) struct Assigned<D: Driver> {
     pub(crate) number: u32,
     pub(crate) points: Arc<[u32]>,
     pub(crate) device: Arc<CheckedDevice<D>>,
+}
+
+impl<D: Driver> Assigned<D> {
+    /// Whether it is the very same device, which did not change.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.device, &other.device)
+    }
 }
 
 impl<D: Driver> Clone for Assigned<D> {
@@ -95,9 +103,13 @@ pub(crate) struct Setup<D: Driver> {
     pub(crate) settings: D::Connection,
     pub(crate) wanted: watch::Receiver<Wanted<D>>,
     pub(crate) jobs: mpsc::Receiver<Job>,
+    /// The same queue from its other side, to see whether a job waits in it.
+    pub(crate) queue: mpsc::WeakSender<Job>,
     pub(crate) reports: mpsc::Sender<Report>,
     /// Where the session sees what the line owes.
     pub(crate) owed: watch::Sender<Owed>,
+    /// What heartbeats tell of the line.
+    pub(crate) told: Told,
     /// The task that used this line before; nothing is opened until it is gone.
     pub(crate) after: Option<CancellationToken>,
     /// Tells the next one that this task is gone, however it ended.

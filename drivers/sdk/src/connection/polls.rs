@@ -2,7 +2,8 @@
 //!
 //! Always true: what was read before an error counts, and every other point of a failed poll turns
 //! bad; bad samples of a poll that goes on failing are sent at its first failure and every
-//! [`REMIND_BAD`](crate::schedule::REMIND_BAD); a device's state is told when it changes.
+//! [`REMIND_BAD`](crate::schedule::REMIND_BAD); a device's state is told when it changes. A poll that
+//! paused for a command counts once, when it is over.
 
 use sagoo_edge_proto::clock;
 use sagoo_edge_proto::sample::{Quality, Sample};
@@ -10,13 +11,27 @@ use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use super::{Assigned, Report, Task, guard};
-use crate::driver::{Driver, Line, LineError, Readings, Steps};
+use crate::driver::{Driver, Line, LineError, Readings, Steps, Waiting};
 use crate::schedule::Next;
 
+/// A poll that stopped between two requests to let somebody else use the line.
+pub(super) struct Paused<D: Driver> {
+    unit: usize,
+    poll: usize,
+    assigned: Assigned<D>,
+    out: Readings,
+}
+
 impl<D: Driver> Task<D> {
-    pub(super) async fn serve_next(&mut self) {
+    pub(super) async fn serve_next(&mut self, waiting: Waiting) {
+        if let Some(Paused { unit, poll, out, .. }) = self.paused.take() {
+            return self.poll(unit, poll, out, waiting).await;
+        }
         match self.schedule.next(Instant::now()) {
-            Next::Poll(unit, poll) => self.poll(unit, poll).await,
+            Next::Poll(unit, poll) => {
+                let out = Readings::counted(&Steps::default());
+                self.poll(unit, poll, out, waiting).await;
+            }
             Next::LineDown(unit, poll) => {
                 let now = Instant::now();
                 let gone = self.schedule.line_failed(unit, poll, now);
@@ -27,17 +42,37 @@ impl<D: Driver> Task<D> {
         }
     }
 
-    async fn poll(&mut self, unit: usize, poll: usize) {
-        let steps = Steps::default();
-        let mut out = Readings::counted(&steps);
+    /// Makes a poll, or the part of it that is left. Only one that is over counts.
+    async fn poll(&mut self, unit: usize, poll: usize, mut out: Readings, waiting: Waiting) {
         let assigned = self.devices[unit].clone();
+        let steps = out.steps();
+        out.begin(waiting);
         let polled = self.line.poll(&assigned.device.settings, poll, &mut out);
-        let outcome = self.guard.watch(Instant::now(), Some(&steps), polled).await;
-        let stood_still = outcome.is_none();
-        let outcome = outcome.unwrap_or_else(|| Err(LineError::Broken(guard::stood_still())));
+        let outcome = match self.guard.watch(Instant::now(), Some(&steps), polled).await {
+            Some(Ok(())) if out.is_paused() => {
+                self.paused = Some(Paused { unit, poll, assigned, out });
+                return;
+            }
+            Some(Err(LineError::Broken(reason))) => {
+                self.close().await;
+                Err(LineError::Broken(reason))
+            }
+            Some(outcome) => outcome,
+            None => {
+                self.start_anew(&format!("reading device {:?}", assigned.device.name));
+                Err(LineError::Broken(guard::stood_still()))
+            }
+        };
+        self.finished(unit, poll, out, outcome).await;
+    }
+
+    /// What a poll that is over means for its device and its line.
+    async fn finished(&mut self, unit: usize, poll: usize, out: Readings, outcome: Result<(), LineError>) {
+        let assigned = self.devices[unit].clone();
         let now = Instant::now();
         match outcome {
             Ok(()) => {
+                self.told.open();
                 if self.schedule.succeeded(unit, poll, now) {
                     info!(connection = self.name, device = assigned.device.name, "device is back");
                 }
@@ -46,22 +81,45 @@ impl<D: Driver> Task<D> {
                 self.tell_state(unit, true, "").await;
             }
             Err(LineError::Silent(reason)) => {
+                self.told.open();
                 let gone = self.schedule.silent(unit, poll, now);
                 self.failed(unit, poll, now, out, &reason, gone, 1).await;
             }
             Err(LineError::Broken(reason)) => {
                 debug!(connection = self.name, error = reason, "line broke");
-                if stood_still {
-                    self.start_anew(&format!("reading device {:?}", assigned.device.name));
-                } else {
-                    self.close().await;
-                }
+                self.told.closed(&reason);
                 self.line_reason = reason.clone();
                 let gone = self.schedule.broken(unit, poll, now);
                 self.failed(unit, poll, now, out, &reason, gone, 1).await;
             }
         }
         self.tell_skipped();
+    }
+
+    /// The line of a paused poll is not the one it began on.
+    pub(super) async fn fail_paused(&mut self, reason: &str) {
+        if let Some(Paused { unit, poll, out, .. }) = self.paused.take() {
+            self.finished(unit, poll, out, Err(LineError::Broken(reason.to_owned()))).await;
+        }
+    }
+
+    /// Nobody wants the rest of a paused poll: what was read is told, and that it is no finished poll.
+    pub(super) async fn drop_paused(&mut self) {
+        if let Some(Paused { assigned, out, .. }) = self.paused.take() {
+            let samples = samples(&assigned, out);
+            if !samples.is_empty() {
+                self.report(Report::Read { device: assigned.number, samples, polls: 0 }).await;
+            }
+        }
+    }
+
+    /// A paused poll under a new set of devices: it goes on if its device did not change.
+    pub(super) async fn settle_paused(&mut self) {
+        let Some(paused) = &mut self.paused else { return };
+        match self.devices.iter().position(|new| new.is_same(&paused.assigned)) {
+            Some(unit) => paused.unit = unit,
+            None => self.drop_paused().await,
+        }
     }
 
     /// A failed poll: what was read counts, the rest of its points turn bad; when the device went
@@ -121,12 +179,12 @@ impl<D: Driver> Task<D> {
         }
     }
 
-    /// Skipped slots are told when their number has doubled: an overloaded line says so, not more.
+    /// Skipped slots are logged when their number has doubled: an overloaded line says so, not more.
     fn tell_skipped(&mut self) {
-        let skipped = self.schedule.skipped();
-        if skipped > self.skipped.saturating_mul(2) {
+        let skipped = self.told.skipped(self.schedule.take_skipped());
+        if skipped > self.skipped_logged.saturating_mul(2) {
             warn!(connection = self.name, skipped, "line is busier than its polls allow, slots are skipped");
-            self.skipped = skipped;
+            self.skipped_logged = skipped;
         }
     }
 }

@@ -20,7 +20,7 @@ use serde_json::Value as Json;
 
 pub use self::checked::*;
 pub use self::readings::{Reading, Readings};
-pub(crate) use self::readings::{Steps, is_number};
+pub(crate) use self::readings::{Steps, Waiting, is_number};
 pub use self::scan::*;
 pub use self::tables::*;
 use crate::host::Host;
@@ -130,6 +130,17 @@ pub trait Driver: Send + Sync + Sized + 'static {
         Vec::new()
     }
 
+    /// The requests of each of a device's polls as they are made now, with what was learned and measured,
+    /// for `explain`. `None`: nothing is known beyond what `check` planned. The device is one that was
+    /// checked just now; it may be another than the one of that name that runs.
+    fn measured(
+        &self,
+        _connection: &Self::Connection,
+        _device: &CheckedDevice<Self>,
+    ) -> Option<Vec<Vec<PlannedRequest>>> {
+        None
+    }
+
     /// A line that is not open yet; the first request opens it. It tells `tap` what passes on it.
     fn line(&self, connection: &Self::Connection, tap: Tap) -> Self::Line;
 
@@ -152,7 +163,9 @@ pub trait Line: Send + 'static {
     /// Checked settings of a device.
     type Device: Send + Sync;
 
-    /// Makes the requests of poll number `poll` of `device`. What was read before an error counts.
+    /// Makes the requests of poll number `poll` of `device`. What was read before an error counts. Of
+    /// several requests, ask [`Readings::pauses`] after each: a command waits for one request then, not
+    /// for all of them.
     fn poll(
         &mut self,
         device: &Self::Device,

@@ -3,8 +3,9 @@
 //! Always true: a reading is a value that can be told truthfully or a reason why there is none, with the
 //! time its answer arrived.
 
+use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use sagoo_edge_proto::clock;
 use sagoo_edge_proto::sample::Value;
@@ -20,6 +21,21 @@ pub struct Readings {
 impl Readings {
     pub(crate) fn counted(steps: &Steps) -> Self {
         Self { readings: Vec::new(), steps: steps.clone(), turns: Turns::default() }
+    }
+
+    /// Before a call of `poll`, the first or a further one.
+    pub(crate) fn begin(&mut self, waiting: Waiting) {
+        let resumed = std::mem::take(&mut self.turns.paused);
+        self.turns = Turns { waiting, paused: false, resumed };
+    }
+
+    /// After a call of `poll` that was no error: whether it stopped to go on later.
+    pub(crate) fn is_paused(&self) -> bool {
+        self.turns.paused
+    }
+
+    pub(crate) fn steps(&self) -> Steps {
+        self.steps.clone()
     }
 
     /// A good value, read now.
@@ -44,11 +60,16 @@ impl Readings {
         self.steps.0.store(self.readings.len(), Ordering::Relaxed);
     }
 
-    /// Asked between two requests of a poll: true when a command waits for the line. Then return `Ok(())`
-    /// at once; `poll` is called again with the same device, poll and readings to make the requests that
-    /// are left, and [`resumes`](Self::resumes) is true then. A driver that never asks makes commands wait.
+    /// Asked between two requests of a poll: true when a command waits for the line, or the line is
+    /// wanted otherwise. Then return `Ok(())` at once: `poll` is called again with the same device, poll
+    /// and readings to make the requests that are left, and [`resumes`](Self::resumes) is true then.
+    ///
+    /// Ask after a request, while another is left: a call that makes no request does not get on. In
+    /// between the line is used for other things, and may have been closed. A poll that nobody wants
+    /// any more is not resumed; what it read until then counts. A driver that never asks makes
+    /// commands wait for the whole poll.
     pub fn pauses(&mut self) -> bool {
-        self.turns.paused = self.turns.waiting.load(Ordering::Relaxed);
+        self.turns.paused = self.turns.waiting.somebody();
         self.turns.paused
     }
 
@@ -76,13 +97,33 @@ pub struct Reading {
 
 /// Lets a command in between two requests of a poll.
 #[derive(Debug, Default)]
-pub(crate) struct Turns {
-    /// Somebody waits for the line.
-    waiting: Arc<AtomicBool>,
-    /// The poll stopped for that, and goes on later.
+struct Turns {
+    waiting: Waiting,
+    /// The poll stopped for somebody, and goes on later.
     paused: bool,
     /// It is going on after such a stop.
     resumed: bool,
+}
+
+/// Says whether somebody waits for the line. Asked of the queue itself, so there is nothing to set, to
+/// clear or to miss.
+#[derive(Clone, Default)]
+pub(crate) struct Waiting(Option<Arc<dyn Fn() -> bool + Send + Sync>>);
+
+impl Waiting {
+    pub(crate) fn when(somebody: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(somebody)))
+    }
+
+    fn somebody(&self) -> bool {
+        self.0.as_ref().is_some_and(|somebody| somebody())
+    }
+}
+
+impl fmt::Debug for Waiting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Waiting").field(&self.somebody()).finish()
+    }
 }
 
 /// Counts readings while they are made, for those who watch that they are. Cheap to clone.

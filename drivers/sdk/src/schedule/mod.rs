@@ -33,6 +33,7 @@ pub(crate) struct Schedule {
     units: Vec<Clocks>,
     line: Reconnect,
     rng: fastrand::Rng,
+    skipped: u64,
 }
 
 /// What a device brings into a schedule.
@@ -75,12 +76,11 @@ struct Clock {
     line_failed: bool,
     /// When its points were last said to be bad; `None` while it succeeds.
     bad_since: Option<Instant>,
-    skipped: u64,
 }
 
 impl Schedule {
     pub(crate) fn new(rng: fastrand::Rng) -> Self {
-        Self { units: Vec::new(), line: Reconnect::default(), rng }
+        Self { units: Vec::new(), line: Reconnect::default(), rng, skipped: 0 }
     }
 
     /// Takes a new set of devices; kept ones notice nothing.
@@ -140,7 +140,7 @@ impl Schedule {
             }
         }
         let clock = &mut clocks.polls[poll];
-        clock.finish(now);
+        self.skipped += clock.finish(now);
         clock.bad_since = None;
         clock.line_failed = false;
         self.line_works(now);
@@ -150,7 +150,11 @@ impl Schedule {
     /// The device was silent. True when this took it offline.
     pub(crate) fn silent(&mut self, unit: Unit, poll: usize, now: Instant) -> bool {
         let clocks = &mut self.units[unit];
-        clocks.polls[poll].finish(now);
+        let skipped = clocks.polls[poll].finish(now);
+        // The slots before a probe were left out for the device's sake, not for want of time.
+        if clocks.breaker.probe().is_none() {
+            self.skipped += skipped;
+        }
         clocks.polls[poll].line_failed = false;
         let gone = clocks.breaker.silent(poll, now, &mut self.rng);
         self.line_works(now);
@@ -172,6 +176,7 @@ impl Schedule {
         // An extra try between two slots is not another failed poll.
         let counts = clock.grid <= now || !clock.line_failed;
         clock.line_failed = true;
+        // Likewise: a line that pauses, or a device that is probed, is not busy.
         clock.finish(now);
         counts && clocks.breaker.line_down(now)
     }
@@ -192,9 +197,9 @@ impl Schedule {
         self.units[unit].breaker.online()
     }
 
-    /// Slots that were skipped because the line was busy, over all polls.
-    pub(crate) fn skipped(&self) -> u64 {
-        self.units.iter().flat_map(|unit| &unit.polls).map(|clock| clock.skipped).sum()
+    /// Slots that were skipped because the line was busy, since this was asked last.
+    pub(crate) fn take_skipped(&mut self) -> u64 {
+        std::mem::take(&mut self.skipped)
     }
 
     fn line_works(&mut self, now: Instant) {
@@ -228,7 +233,7 @@ impl Clock {
     fn new(now: Instant, period: Duration, place: u32, count: u32) -> Self {
         let period = period.max(SHORTEST_PERIOD);
         let grid = now + period.min(FIRST_WITHIN) * place / count;
-        Self { period, grid, extra: None, fresh: true, line_failed: false, bad_since: None, skipped: 0 }
+        Self { period, grid, extra: None, fresh: true, line_failed: false, bad_since: None }
     }
 
     fn due(&self) -> Instant {
@@ -241,10 +246,11 @@ impl Clock {
     }
 
     /// It ran: the grid moves to the slot that is running now or the next to come.
-    fn finish(&mut self, now: Instant) {
+    /// Gives back how many slots passed without it.
+    fn finish(&mut self, now: Instant) -> u64 {
         self.extra = None;
         self.fresh = false;
-        self.skipped += self.advance(now).saturating_sub(1);
+        self.advance(now).saturating_sub(1)
     }
 
     /// Moves the grid on without counting: nobody expected these slots to run.

@@ -9,8 +9,8 @@ use tokio::sync::Semaphore;
 use tokio::time::sleep;
 
 use crate::driver::{
-    Checked, CheckedConnection, CheckedDevice, Configuration, Deadline, Description, Driver, Line, LineError,
-    Offline, Outcome, Point, Poll, Problem, Readings, Rights, Value,
+    Checked, CheckedConnection, CheckedDevice, Configuration, Deadline, Description, Driver, Learned, Line,
+    LineError, Offline, Outcome, PlannedRequest, Point, Poll, Problem, Readings, Rights, Value,
 };
 use crate::host::Host;
 use crate::tap::Tap;
@@ -81,7 +81,8 @@ impl World {
 
 /// Connection settings are any JSON, with a `port` it says that it connects there; a device has
 /// `period_ms` (1 000), `points` (`["a", "b"]`), a writable point `w`, `step_ms` between two
-/// readings (0), and `panics`.
+/// readings (0), `panics`, `pauses`: each point
+/// is a request of its own, and others may come between; and `measured_ms`.
 #[derive(Debug)]
 pub(crate) struct Fake(pub(crate) Arc<World>);
 
@@ -96,6 +97,8 @@ pub(crate) struct FakeLine {
     world: Arc<World>,
     open: bool,
     reads: u64,
+    /// The point a poll goes on with.
+    place: usize,
 }
 
 impl Driver for Fake {
@@ -147,8 +150,18 @@ impl Driver for Fake {
         Some(Rights { connect_tcp: vec![port], listen_tcp: Vec::new() })
     }
 
+    fn learned(&self, device: &str) -> Vec<Learned> {
+        let learned = Learned { what: "one is refused".into(), paste: "holes = [1]".into() };
+        if device == "known" { vec![learned] } else { Vec::new() }
+    }
+
+    fn measured(&self, _connection: &Json, device: &CheckedDevice<Self>) -> Option<Vec<Vec<PlannedRequest>>> {
+        let measured = device.settings.settings.get("measured_ms")?.as_f64().unwrap();
+        Some(vec![vec![request(measured)]])
+    }
+
     fn line(&self, _connection: &Json, _tap: Tap) -> FakeLine {
-        FakeLine { world: self.0.clone(), open: false, reads: 0 }
+        FakeLine { world: self.0.clone(), open: false, reads: 0, place: 0 }
     }
 }
 
@@ -171,11 +184,15 @@ fn check(name: &str, settings: &Json) -> Option<CheckedDevice<Fake>> {
             name: "all".into(),
             period: Duration::from_millis(period),
             points: (0..read).collect(),
-            requests: Vec::new(),
+            requests: vec![request(0.0)],
         }],
         offline: Offline::default(),
         settings: FakeDevice { name: name.to_owned(), points: read, settings: settings.clone() },
     })
+}
+
+fn request(predicted_ms: f64) -> PlannedRequest {
+    PlannedRequest { request: "everything".into(), wanted: 2, wasted: 0, predicted_ms }
 }
 
 impl FakeLine {
@@ -205,15 +222,26 @@ impl Line for FakeLine {
     type Device = FakeDevice;
 
     async fn poll(&mut self, device: &FakeDevice, _poll: usize, out: &mut Readings) -> Result<(), LineError> {
-        self.world.note(format!("poll {}", device.name));
+        if !out.resumes() {
+            self.world.note(format!("poll {}", device.name));
+            self.reads += 1;
+            self.place = 0;
+        }
         self.ready(device).await?;
-        self.reads += 1;
         let step = device.settings.get("step_ms").and_then(Json::as_u64).unwrap_or_default();
-        for point in 0..device.points {
+        let pauses = device.settings.get("pauses").is_some();
+        for point in self.place..device.points {
             if step > 0 {
                 sleep(Duration::from_millis(step)).await;
             }
+            if pauses {
+                self.world.note(format!("request {} {point}", device.name));
+            }
             out.good(point, Value::Uint(self.reads));
+            self.place = point + 1;
+            if pauses && self.place < device.points && out.pauses() {
+                return Ok(());
+            }
         }
         Ok(())
     }

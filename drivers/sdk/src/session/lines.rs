@@ -4,11 +4,11 @@
 //! that did not change keeps its schedule; a task that follows another on the same connection opens
 //! nothing before that one is gone.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use sagoo_edge_proto::driver::{CommandResult, DeviceNumbers, Status};
+use sagoo_edge_proto::driver::{CommandResult, DeviceNumbers, LineState, Status};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::commands::{self, result};
-use crate::connection::{self, Assigned, COMMANDS_WAITING, Job, Mode, Owed, Report, Setup, Wanted};
+use crate::connection::{self, Assigned, COMMANDS_WAITING, Job, Mode, Owed, Report, Setup, Told, Wanted};
 use crate::driver::{CheckedConnection, CheckedDevice, Driver};
 use crate::numbers::Numbers;
 
@@ -27,6 +27,8 @@ pub(crate) struct Lines<D: Driver> {
     /// Device name → connection name.
     places: HashMap<String, String>,
     numbers: Numbers,
+    /// What is told of every connection this process was ever configured with.
+    told: BTreeMap<String, Told>,
     pub(crate) tasks: JoinSet<()>,
     reports: mpsc::Sender<Report>,
 }
@@ -51,6 +53,7 @@ impl<D: Driver> Lines<D> {
             leaving: HashMap::new(),
             places: HashMap::new(),
             numbers: Numbers::default(),
+            told: BTreeMap::new(),
             tasks: JoinSet::new(),
             reports,
         }
@@ -125,8 +128,10 @@ impl<D: Driver> Lines<D> {
             settings: settings.clone(),
             wanted: wants,
             jobs: waiting,
+            queue: jobs.downgrade(),
             reports: self.reports.clone(),
             owed: owes,
+            told: self.told.entry(name.clone()).or_default().clone(),
             after: self.leaving.get(&name).map(|leaving| leaving.gone.clone()),
             gone: gone.clone().drop_guard(),
         };
@@ -169,6 +174,12 @@ impl<D: Driver> Lines<D> {
         let running = self.running.values().map(|running| &running.leaving);
         let owed = running.chain(self.leaving.values()).map(|line| *line.owed.borrow());
         owed.map(|owed| connection::overdue(owed, now)).max().unwrap_or_default()
+    }
+
+    /// What heartbeats tell of each line that is in use, by name.
+    pub(crate) fn states(&self) -> Vec<LineState> {
+        let present = self.told.iter().filter(|(name, _)| self.running.contains_key(*name));
+        present.map(|(name, told)| told.state(name)).collect()
     }
 
     pub(crate) fn names(&self) -> Vec<String> {

@@ -60,7 +60,8 @@ impl<D: Driver> Session<D> {
         }
         if std::mem::take(&mut link.heartbeat_due) {
             let overdue = self.lines.overdue(Instant::now());
-            return Some(Message::Heartbeat(self.tally.heartbeat(self.outbox.len(), overdue)));
+            let heartbeat = self.tally.heartbeat(self.outbox.len(), overdue, self.lines.states());
+            return Some(Message::Heartbeat(heartbeat));
         }
         let next_seq = self.outbox.next_seq().filter(|_| link.configured);
         if let Some(released) = self.releases.answer(next_seq) {

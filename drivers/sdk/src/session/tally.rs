@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use sagoo_edge_proto::driver::{DeviceState, Heartbeat};
+use sagoo_edge_proto::driver::{DeviceState, Heartbeat, LineState};
 
 use crate::connection::NOT_READ_YET;
 use crate::outbox::Dropped;
@@ -60,7 +60,7 @@ impl Tally {
         }
     }
 
-    pub(crate) fn heartbeat(&self, unacked: usize, overdue: Duration) -> Heartbeat {
+    pub(crate) fn heartbeat(&self, unacked: usize, overdue: Duration, lines: Vec<LineState>) -> Heartbeat {
         let devices = self
             .present
             .iter()
@@ -74,7 +74,7 @@ impl Tally {
             })
             .collect();
         Heartbeat {
-            lines: Vec::new(),
+            lines,
             overdue_ms: u64::try_from(overdue.as_millis()).unwrap_or(u64::MAX),
             polls: self.polls,
             samples: self.samples,

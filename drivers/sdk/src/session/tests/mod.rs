@@ -8,6 +8,7 @@ use tokio::time::{Instant, sleep};
 
 mod handover;
 mod loss;
+mod pauses;
 mod standstill;
 
 use super::fake::{Fake, SILENCE, World};
