@@ -4,6 +4,7 @@
 
 use crate::point::address::Table;
 use crate::wire::mbap::{self, Frames};
+use crate::wire::pdu::{FilePart, Scope};
 use crate::wire::{Answer, Request};
 
 /// Frames of Modbus TCP: the same ones however the stream is cut, and each is written as it was read.
@@ -36,7 +37,8 @@ fn frames(stream: &[u8], step: usize) -> (Vec<u8>, bool) {
 pub fn pdu(bytes: &[u8]) {
     let [kind, high, low, size, answer @ ..] = bytes else { return };
     let (address, cells) = (u16::from_be_bytes([*high, *low]), u16::from(*size).clamp(1, 123));
-    let request = match kind % 8 {
+    let file = |registers: u16| FilePart { file: address, record: u16::from(*size), cells: registers };
+    let request = match kind % 13 {
         0 => Request::Read { table: Table::Coil, address, cells },
         1 => Request::Read { table: Table::Discrete, address, cells },
         2 => Request::Read { table: Table::Holding, address, cells },
@@ -44,16 +46,39 @@ pub fn pdu(bytes: &[u8]) {
         4 => Request::WriteCoil { address, on: size % 2 == 1 },
         5 => Request::WriteRegister { address, value: [*kind, *size] },
         6 => Request::WriteCoils { address, coils: vec![*high % 2 == 1; usize::from(cells)] },
-        _ => Request::WriteRegisters { address, values: vec![*low; usize::from(cells) * 2] },
+        7 => Request::WriteRegisters { address, values: vec![*low; usize::from(cells) * 2] },
+        8 => Request::ReadFile { parts: (0..=size % 8).map(|part| file(1 + u16::from(part))).collect() },
+        9 => Request::WriteFile {
+            file: address,
+            record: 1,
+            values: vec![*low; usize::from(cells.min(122)) * 2],
+        },
+        10 => Request::MaskWrite { address, and: cells, or: u16::from(*size) },
+        11 => Request::ReadWrite {
+            address,
+            values: vec![*high; 2 * (1 + usize::from(*size) % 121)],
+            read: 0,
+            cells,
+        },
+        _ => Request::Identify { scope: Scope::ALL[usize::from(*high % 4)], object: *low },
     };
     assert!(request.pdu().len() <= 253, "a request that fits no frame");
     match request.answer(answer) {
         Ok(Answer::Data(data)) => {
-            let Request::Read { table, cells, .. } = request else { panic!("a write is answered with data") };
-            let cells = usize::from(cells);
-            assert_eq!(data.len(), if table.is_bits() { cells.div_ceil(8) } else { cells * 2 });
+            let bytes = match request {
+                Request::Read { table, cells, .. } if table.is_bits() => cells.div_ceil(8),
+                Request::Read { cells, .. } | Request::ReadWrite { cells, .. } => cells * 2,
+                Request::ReadFile { parts } => parts.iter().map(|part| part.cells * 2).sum(),
+                _ => panic!("a write is answered with data"),
+            };
+            assert_eq!(data.len(), usize::from(bytes));
         }
-        Ok(Answer::Written) => assert_eq!(answer, &request.pdu()[..5], "the echo is another one"),
+        Ok(Answer::Written) => assert!(request.pdu().starts_with(answer), "the echo is another one"),
+        Ok(Answer::Identity { objects, next }) => {
+            let told: usize = objects.iter().map(|(_, text)| 2 + text.len()).sum();
+            assert_eq!(answer.len(), 7 + told);
+            assert!(next.is_none_or(|next| objects.iter().all(|(id, _)| *id < next)), "it never ends");
+        }
         Ok(Answer::Refused(_)) => assert_eq!(answer[0], request.function() | 0x80),
         Err(_) => {}
     }

@@ -59,7 +59,7 @@ impl ModbusLine {
                     }
                     exception.to_string()
                 }
-                Said::Answer(Answer::Written) => "a confirmation where values belong".to_owned(),
+                Said::Answer(_) => "a confirmation where values belong".to_owned(),
                 Said::Nonsense(reason) => reason,
             };
             for span in &block.spans {
@@ -93,7 +93,7 @@ impl ModbusLine {
             Ok(Said::Answer(Answer::Written)) if rule.verify => self.read_back(device, point, &bytes).await,
             Ok(Said::Answer(Answer::Written)) => Written::done(Outcome::Applied(None)),
             Ok(Said::Answer(Answer::Refused(exception))) => Written::done(refusal(exception)),
-            Ok(Said::Answer(Answer::Data(_))) => {
+            Ok(Said::Answer(_)) => {
                 Written::done(Outcome::Unknown("values where a confirmation belongs".to_owned()))
             }
             Ok(Said::Nonsense(reason)) => Written::done(Outcome::Unknown(reason)),
@@ -117,7 +117,7 @@ impl ModbusLine {
                 })
             }
             Ok(Said::Answer(Answer::Refused(exception))) => Written::done(unknown(exception.to_string())),
-            Ok(Said::Answer(Answer::Written)) => Written::done(unknown("a confirmation came".to_owned())),
+            Ok(Said::Answer(_)) => Written::done(unknown("a confirmation came".to_owned())),
             Ok(Said::Nonsense(reason)) => Written::done(unknown(reason)),
             Err(error) => Written::dead(unknown(error.to_string())),
         }

@@ -4,6 +4,12 @@
 //! read         function:u8 address:u16 count:u16      →  function:u8 bytes:u8 data…
 //! write one    function:u8 address:u16 value:u16      →  the same again
 //! write many   function:u8 address:u16 count:u16 bytes:u8 data…  →  function:u8 address:u16 count:u16
+//! mask write   22 address:u16 and:u16 or:u16          →  the same again
+//! read, write  23 address:u16 count:u16 write…        →  23 bytes:u8 data…
+//! read file    20 bytes:u8 (6 file:u16 record:u16 count:u16)…  →  20 bytes:u8 (bytes:u8 6 data…)…
+//! write file   21 bytes:u8 6 file:u16 record:u16 count:u16 data…  →  the same again
+//! identify     43 14 code:u8 object:u8                →  43 14 code:u8 conformity:u8 more:u8 next:u8
+//!                                                        count:u8 (object:u8 bytes:u8 data…)…
 //! refusal                                             →  function|0x80:u8 code:u8
 //! ```
 //!
@@ -18,6 +24,14 @@ use crate::point::address::Table;
 pub(crate) const MOST_PDU_BYTES: usize = 253;
 /// Marks a refusal.
 pub(crate) const REFUSAL: u8 = 0x80;
+/// Bytes behind the byte count of function 20, in the request and in the answer: seven of a part in the
+/// one, two and its data in the other.
+#[allow(dead_code, reason = "points that need it follow")]
+pub(crate) const MOST_FILE_BYTES: usize = 0xF5;
+/// The only kind of reference of functions 20 and 21.
+const FILE_REFERENCE: u8 = 6;
+/// Function 43 carries several things; this one is the identification.
+const MEI_IDENTIFY: u8 = 14;
 
 /// What is asked of a device.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +46,52 @@ pub(crate) enum Request {
     WriteCoils { address: u16, coils: Vec<bool> },
     /// Function 16; at most 123 registers, two bytes each.
     WriteRegisters { address: u16, values: Vec<u8> },
+    /// Function 20; the parts together within [`MOST_FILE_BYTES`].
+    ReadFile { parts: Vec<FilePart> },
+    /// Function 21: registers of one file, two bytes each, at most 122.
+    WriteFile { file: u16, record: u16, values: Vec<u8> },
+    /// Function 22: the register becomes `(it & and) | (or & !and)`, done by the device in one piece.
+    MaskWrite { address: u16, and: u16, or: u16 },
+    /// Function 23: writes at most 121 registers, then reads `cells` at `read`, in one transaction.
+    ReadWrite { address: u16, values: Vec<u8>, read: u16, cells: u16 },
+    /// Function 43, MEI type 14: what the device says it is, from `object` on.
+    Identify { scope: Scope, object: u8 },
+}
+
+/// Registers of one file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FilePart {
+    pub(crate) file: u16,
+    /// Its first register there, 0 to 9999 by the standard.
+    pub(crate) record: u16,
+    pub(crate) cells: u16,
+}
+
+/// How much of an identification is asked for (6.21 of the standard).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// Vendor name, product code, revision: objects 0 to 2.
+    Basic,
+    /// Objects up to 0x7F.
+    Regular,
+    /// All of them.
+    Extended,
+    /// Just the object named.
+    One,
+}
+
+impl Scope {
+    /// All of them, the smallest first.
+    pub(crate) const ALL: [Self; 4] = [Self::Basic, Self::Regular, Self::Extended, Self::One];
+
+    fn code(self) -> u8 {
+        match self {
+            Self::Basic => 1,
+            Self::Regular => 2,
+            Self::Extended => 3,
+            Self::One => 4,
+        }
+    }
 }
 
 impl Request {
@@ -45,6 +105,11 @@ impl Request {
             Self::WriteRegister { .. } => 6,
             Self::WriteCoils { .. } => 15,
             Self::WriteRegisters { .. } => 16,
+            Self::ReadFile { .. } => 20,
+            Self::WriteFile { .. } => 21,
+            Self::MaskWrite { .. } => 22,
+            Self::ReadWrite { .. } => 23,
+            Self::Identify { .. } => 43,
         }
     }
 
@@ -61,23 +126,46 @@ impl Request {
                 pdu.push(values.len() as u8);
                 pdu.extend(values);
             }
-            Self::Read { .. } | Self::WriteCoil { .. } | Self::WriteRegister { .. } => {}
+            Self::ReadWrite { address, values, .. } => {
+                pdu.extend(words([*address, values.len() as u16 / 2]));
+                pdu.push(values.len() as u8);
+                pdu.extend(values);
+            }
+            _ => {}
         }
         pdu
     }
 
-    /// Function, address and the two bytes after it; every write is confirmed by just these.
+    /// What most writes are confirmed by: all of the request but the values of several cells.
     fn head(&self) -> Vec<u8> {
-        let (address, two) = match self {
-            Self::Read { address, cells, .. } => (address, cells.to_be_bytes()),
-            Self::WriteCoil { address, on } => (address, [if *on { 0xFF } else { 0 }, 0]),
-            Self::WriteRegister { address, value } => (address, *value),
-            Self::WriteCoils { address, coils } => (address, (coils.len() as u16).to_be_bytes()),
-            Self::WriteRegisters { address, values } => (address, (values.len() as u16 / 2).to_be_bytes()),
-        };
         let mut head = vec![self.function()];
-        head.extend(address.to_be_bytes());
-        head.extend(two);
+        match self {
+            Self::Read { address, cells, .. } => head.extend(words([*address, *cells])),
+            Self::WriteCoil { address, on } => head.extend(words([*address, if *on { 0xFF00 } else { 0 }])),
+            Self::WriteRegister { address, value } => {
+                head.extend(address.to_be_bytes());
+                head.extend(value);
+            }
+            Self::WriteCoils { address, coils } => head.extend(words([*address, coils.len() as u16])),
+            Self::WriteRegisters { address, values } => {
+                head.extend(words([*address, values.len() as u16 / 2]));
+            }
+            Self::ReadFile { parts } => {
+                head.push((parts.len() * 7) as u8);
+                for part in parts {
+                    head.push(FILE_REFERENCE);
+                    head.extend(words([part.file, part.record, part.cells]));
+                }
+            }
+            Self::WriteFile { file, record, values } => {
+                head.extend([(7 + values.len()) as u8, FILE_REFERENCE]);
+                head.extend(words([*file, *record, values.len() as u16 / 2]));
+                head.extend(values);
+            }
+            Self::MaskWrite { address, and, or } => head.extend(words([*address, *and, *or])),
+            Self::ReadWrite { read, cells, .. } => head.extend(words([*read, *cells])),
+            Self::Identify { scope, object } => head.extend([MEI_IDENTIFY, scope.code(), *object]),
+        }
         head
     }
 
@@ -96,21 +184,84 @@ impl Request {
     }
 
     fn accepted(&self, pdu: &[u8], rest: &[u8]) -> Result<Answer, Mismatch> {
-        let Self::Read { table, cells, .. } = self else {
-            if pdu == self.head() {
-                return Ok(Answer::Written);
-            }
-            return Err(Mismatch::Malformed("a confirmation of something else than was written"));
-        };
-        let cells = usize::from(*cells);
-        let bytes = if table.is_bits() { cells.div_ceil(8) } else { cells * 2 };
-        match rest {
-            [count, data @ ..] if usize::from(*count) == bytes && data.len() == bytes => {
-                Ok(Answer::Data(data.to_vec()))
-            }
-            _ => Err(Mismatch::Length { asked: bytes, answered: rest.len().saturating_sub(1) }),
+        match self {
+            Self::Read { table, cells, .. } if table.is_bits() => data(rest, usize::from(*cells).div_ceil(8)),
+            Self::Read { cells, .. } | Self::ReadWrite { cells, .. } => data(rest, usize::from(*cells) * 2),
+            Self::ReadFile { parts } => file_data(rest, parts),
+            Self::Identify { scope, object } => identity(rest, *scope, *object),
+            _ if pdu == self.head() => Ok(Answer::Written),
+            _ => Err(Mismatch::Malformed("a confirmation of something else than was written")),
         }
     }
+}
+
+fn words<const N: usize>(words: [u16; N]) -> impl Iterator<Item = u8> {
+    words.into_iter().flat_map(u16::to_be_bytes)
+}
+
+/// `bytes:u8 data…`
+fn data(rest: &[u8], bytes: usize) -> Result<Answer, Mismatch> {
+    match rest {
+        [count, data @ ..] if usize::from(*count) == bytes && data.len() == bytes => {
+            Ok(Answer::Data(data.to_vec()))
+        }
+        _ => Err(Mismatch::Length { asked: bytes, answered: rest.len().saturating_sub(1) }),
+    }
+}
+
+/// `bytes:u8 (bytes:u8 6 data…)…`: the data of all parts, one after the other.
+fn file_data(rest: &[u8], parts: &[FilePart]) -> Result<Answer, Mismatch> {
+    let asked: usize = parts.iter().map(|part| 2 + usize::from(part.cells) * 2).sum();
+    let wrong = Mismatch::Length { asked, answered: rest.len().saturating_sub(1) };
+    let Some((count, mut left)) = rest.split_first() else { return Err(wrong) };
+    if usize::from(*count) != asked || left.len() != asked {
+        return Err(wrong);
+    }
+    let mut data = Vec::with_capacity(asked);
+    for part in parts {
+        let bytes = usize::from(part.cells) * 2;
+        match left.split_at_checked(2 + bytes) {
+            Some(([length, FILE_REFERENCE, of_part @ ..], after)) if usize::from(*length) == bytes + 1 => {
+                data.extend(of_part);
+                left = after;
+            }
+            _ => return Err(Mismatch::Malformed("parts of a file that are not the ones asked for")),
+        }
+    }
+    Ok(Answer::Data(data))
+}
+
+/// An identification. One that goes on does so behind what it told, so that asking on ends.
+fn identity(rest: &[u8], scope: Scope, object: u8) -> Result<Answer, Mismatch> {
+    const MALFORMED: Mismatch = Mismatch::Malformed("an identification that contradicts itself");
+    let [MEI_IDENTIFY, code, _conformity, more, next, count, told @ ..] = rest else {
+        return Err(MALFORMED);
+    };
+    // A device that knows less may answer for what it knows.
+    let fits = if scope == Scope::One { *code == scope.code() } else { (1..=scope.code()).contains(code) };
+    if !fits {
+        return Err(Mismatch::Malformed("an identification of another scope than was asked for"));
+    }
+    // The standard's own example of an answer in two pieces counts the objects of both in each.
+    let mut left = told;
+    let mut objects = Vec::new();
+    while let Some((id, after)) = left.split_first() {
+        let (length, after) = after.split_first().ok_or(MALFORMED)?;
+        let (text, after) = after.split_at_checked((*length).into()).ok_or(MALFORMED)?;
+        objects.push((*id, text.to_vec()));
+        left = after;
+    }
+    if objects.len() > usize::from(*count) {
+        return Err(MALFORMED);
+    }
+    if scope == Scope::One && !matches!(objects[..], [(id, _)] if id == object) {
+        return Err(Mismatch::Malformed("an identification of another object than was asked for"));
+    }
+    let next = (*more == 0xFF && scope != Scope::One).then_some(*next);
+    if next.is_some_and(|next| next <= objects.iter().map(|(id, _)| *id).fold(object, u8::max)) {
+        return Err(Mismatch::Malformed("an identification that goes round in circles"));
+    }
+    Ok(Answer::Identity { objects, next })
 }
 
 /// What a device said to a request.
@@ -120,6 +271,8 @@ pub(crate) enum Answer {
     Data(Vec<u8>),
     /// Confirmed with the right echo.
     Written,
+    /// Objects with their numbers and bytes, and where to ask on when there are more.
+    Identity { objects: Vec<(u8, Vec<u8>)>, next: Option<u8> },
     /// The device is well and says no.
     Refused(Exception),
 }
@@ -232,6 +385,87 @@ mod tests {
         assert_eq!(Exception(2).to_string(), "illegal data address (exception 2)");
     }
 
+    /// 6.14 to 6.17 and 6.21.
+    #[test]
+    fn the_rarer_examples_of_the_standard_are_spoken() {
+        let part = |file, record| FilePart { file, record, cells: 2 };
+        let read_write = Request::ReadWrite { address: 14, values: [0, 0xFF].repeat(3), read: 3, cells: 6 };
+        let read_back = [0, 0xFE, 0x0A, 0xCD, 0, 1, 0, 3, 0, 0x0D, 0, 0xFF];
+        for (request, asked, answered, answer) in [
+            (
+                Request::ReadFile { parts: vec![part(4, 1), part(3, 9)] },
+                vec![20, 14, 6, 0, 4, 0, 1, 0, 2, 6, 0, 3, 0, 9, 0, 2],
+                vec![20, 12, 5, 6, 0x0D, 0xFE, 0, 0x20, 5, 6, 0x33, 0xCD, 0, 0x40],
+                Answer::Data(vec![0x0D, 0xFE, 0, 0x20, 0x33, 0xCD, 0, 0x40]),
+            ),
+            (
+                Request::WriteFile { file: 4, record: 7, values: vec![6, 0xAF, 4, 0xBE, 0x10, 0x0D] },
+                vec![21, 13, 6, 0, 4, 0, 7, 0, 3, 6, 0xAF, 4, 0xBE, 0x10, 0x0D],
+                vec![21, 13, 6, 0, 4, 0, 7, 0, 3, 6, 0xAF, 4, 0xBE, 0x10, 0x0D],
+                Answer::Written,
+            ),
+            (
+                Request::MaskWrite { address: 4, and: 0xF2, or: 0x25 },
+                vec![22, 0, 4, 0, 0xF2, 0, 0x25],
+                vec![22, 0, 4, 0, 0xF2, 0, 0x25],
+                Answer::Written,
+            ),
+            (
+                read_write,
+                vec![23, 0, 3, 0, 6, 0, 14, 0, 3, 6, 0, 0xFF, 0, 0xFF, 0, 0xFF],
+                [&[23, 12], &read_back[..]].concat(),
+                Answer::Data(read_back.to_vec()),
+            ),
+        ] {
+            assert_eq!(request.pdu(), asked);
+            assert_eq!(request.answer(&answered), Ok(answer));
+            assert_eq!(request.answer(&[asked[0] | 0x80, 2]), Ok(Answer::Refused(Exception(2))));
+            assert!(request.answer(&answered[..answered.len() - 1]).is_err(), "cut short");
+            assert!(request.answer(&[&answered[..], &[0]].concat()).is_err(), "one byte more");
+        }
+    }
+
+    fn told(code: u8, more: u8, next: u8, count: u8, objects: &[(u8, &str)]) -> Vec<u8> {
+        let mut pdu = vec![43, 14, code, 1, more, next, count];
+        for (id, text) in objects {
+            pdu.extend([*id, text.len() as u8]);
+            pdu.extend(text.bytes());
+        }
+        pdu
+    }
+
+    fn identity(next: Option<u8>, objects: &[(u8, &str)]) -> Result<Answer, Mismatch> {
+        let objects = objects.iter().map(|(id, text)| (*id, text.as_bytes().to_vec())).collect();
+        Ok(Answer::Identity { objects, next })
+    }
+
+    /// 6.21, in one piece and in two; and what would make an asker go on for ever.
+    #[test]
+    fn a_device_says_who_it_is_and_where_that_goes_on() {
+        let asked = Request::Identify { scope: Scope::Basic, object: 0 };
+        assert_eq!(asked.pdu(), [43, 14, 1, 0]);
+        let all = [(0, "Company identification"), (1, "Product code XX"), (2, "V2.11")];
+        assert_eq!(asked.answer(&told(1, 0, 0, 3, &all)), identity(None, &all));
+        assert_eq!(asked.answer(&told(1, 0xFF, 2, 3, &all[..2])), identity(Some(2), &all[..2]));
+        let rest = Request::Identify { scope: Scope::Basic, object: 2 };
+        assert_eq!(rest.pdu(), [43, 14, 1, 2]);
+        assert_eq!(rest.answer(&told(1, 0, 0, 3, &all[2..])), identity(None, &all[2..]));
+        assert_eq!(rest.answer(&[0xAB, 2]), Ok(Answer::Refused(Exception(2))));
+        let one = Request::Identify { scope: Scope::One, object: 2 };
+        assert_eq!(one.pdu(), [43, 14, 4, 2]);
+        assert_eq!(one.answer(&told(4, 0, 0, 1, &all[2..])), identity(None, &all[2..]));
+        assert!(one.answer(&told(4, 0, 0, 1, &all[..1])).is_err(), "another object");
+        assert!(asked.answer(&told(1, 0xFF, 1, 3, &all[..2])).is_err(), "it would go round");
+        assert!(rest.answer(&told(1, 0xFF, 2, 0, &[])).is_err(), "it would stand still");
+        assert!(asked.answer(&told(2, 0, 0, 3, &all)).is_err(), "more than was asked for");
+        assert!(asked.answer(&told(1, 0, 0, 2, &all)).is_err(), "more than it counts");
+        let extended = Request::Identify { scope: Scope::Extended, object: 0 };
+        assert_eq!(extended.answer(&told(1, 0, 0, 3, &all)), identity(None, &all), "all it knows");
+        let whole = told(1, 0, 0, 3, &all);
+        assert!(asked.answer(&whole[..whole.len() - 1]).is_err() && asked.answer(&whole[..8]).is_err());
+        assert!(asked.answer(&[&[43, 13], &whole[2..]].concat()).is_err(), "another kind of function 43");
+    }
+
     #[test]
     fn an_answer_to_something_else_is_no_answer() {
         let asked = read(Table::Holding, 2);
@@ -264,6 +498,25 @@ mod tests {
                 .prop_map(|(address, value)| Request::WriteRegister { address, value }),
             (any::<u16>(), vec(any::<bool>(), 1..50))
                 .prop_map(|(address, coils)| Request::WriteCoils { address, coils }),
+            vec((any::<u16>(), any::<u16>(), 1..9u16), 1..4).prop_map(|parts| Request::ReadFile {
+                parts: parts
+                    .into_iter()
+                    .map(|(file, record, cells)| FilePart { file, record, cells })
+                    .collect()
+            }),
+            (any::<u16>(), any::<u16>(), any::<u16>()).prop_map(|(address, and, or)| Request::MaskWrite {
+                address,
+                and,
+                or
+            }),
+            (any::<u16>(), 1..9u16).prop_map(|(read, cells)| Request::ReadWrite {
+                address: 1,
+                values: vec![0, 1],
+                read,
+                cells
+            }),
+            (any::<u8>(), prop_oneof![Just(Scope::Basic), Just(Scope::Extended), Just(Scope::One)])
+                .prop_map(|(object, scope)| Request::Identify { scope, object }),
         ]
     }
 
@@ -276,12 +529,21 @@ mod tests {
             }
             match request.answer(&pdu) {
                 Ok(Answer::Data(data)) => {
-                    let Request::Read { table, cells, .. } = &request else { panic!("data for a write") };
-                    let bytes = if table.is_bits() { cells.div_ceil(8) } else { cells * 2 };
+                    let bytes = match &request {
+                        Request::Read { table, cells, .. } if table.is_bits() => cells.div_ceil(8),
+                        Request::Read { cells, .. } | Request::ReadWrite { cells, .. } => cells * 2,
+                        Request::ReadFile { parts } => parts.iter().map(|part| part.cells * 2).sum(),
+                        other => panic!("data for {other:?}"),
+                    };
                     prop_assert_eq!(data.len(), usize::from(bytes));
                     prop_assert_eq!(pdu[0], request.function());
                 }
                 Ok(Answer::Written) => prop_assert_eq!(pdu, request.head()),
+                Ok(Answer::Identity { objects, next }) => {
+                    let bytes: usize = objects.iter().map(|(_, text)| 2 + text.len()).sum();
+                    prop_assert_eq!(pdu.len(), 7 + bytes);
+                    prop_assert!(next.is_none_or(|next| objects.iter().all(|(id, _)| *id < next)));
+                }
                 Ok(Answer::Refused(_)) => prop_assert_eq!((pdu[0], pdu.len()), (request.function() | 0x80, 2)),
                 Err(_) => {}
             }
