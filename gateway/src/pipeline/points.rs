@@ -1,7 +1,8 @@
 //! What of a device's samples is worth a row: reporting rules and changes of quality.
 //!
 //! Always true: a sample is either in a row or counted as suppressed; a bad sample never changes a
-//! value; a point joins its device's set with its first good value and stays.
+//! value; a point joins its device's set with its first good value and stays; the first value after a
+//! start, and after a change of quality, is news whatever its deadband.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -92,6 +93,10 @@ impl Device {
             };
             let point = self.points.get_mut(&name).expect("it was just found");
             let before = (point.shown.quality, point.shown.reason.as_str());
+            if before.0 != quality {
+                // what was reported under another quality is nothing to compare with
+                point.reported = None;
+            }
             if before != (quality, reason) {
                 // the first good value is no news
                 if before.0 != QualityWord::Unread || quality != QualityWord::Good {
@@ -198,23 +203,32 @@ impl Point {
 
 /// Whether the change is too small to report; what is not a number has to be the same.
 fn within(deadband: Deadband, last: &Value, value: &Value) -> bool {
-    match (number(last), number(value)) {
-        (Some(last), Some(value)) => {
-            let band = match deadband {
-                Deadband::Absolute(band) => band,
-                Deadband::Percent(percent) => last.abs() * percent / 100.0,
-            };
-            (value - last).abs() <= band
-        }
-        _ => last == value,
+    let change = match (whole(last), whole(value)) {
+        // a counter's last digit counts, however long the counter
+        (Some(last), Some(value)) => Some((value - last).unsigned_abs() as f64),
+        _ => number(last).zip(number(value)).map(|(last, value)| (value - last).abs()),
+    };
+    let band = match deadband {
+        Deadband::Absolute(band) => Some(band),
+        Deadband::Percent(percent) => number(last).map(|last| last.abs() * percent / 100.0),
+    };
+    match change.zip(band) {
+        Some((change, band)) => change <= band,
+        None => last == value,
     }
 }
 
 fn number(value: &Value) -> Option<f64> {
     match value {
-        Value::Int(v) => Some(*v as f64),
-        Value::Uint(v) => Some(*v as f64),
         Value::Float(v) => Some(*v),
+        _ => whole(value).map(|v| v as f64),
+    }
+}
+
+fn whole(value: &Value) -> Option<i128> {
+    match value {
+        Value::Int(v) => Some((*v).into()),
+        Value::Uint(v) => Some((*v).into()),
         _ => None,
     }
 }
@@ -325,6 +339,144 @@ mod tests {
             .map(|sample| make(&mut device, vec![sample]).rows.len())
             .collect();
         assert_eq!(reported, [1, 0, 1]);
+    }
+
+    fn of(point: u32, value: Value, at: u64) -> Sample {
+        Sample { point, value: Some(value), quality: Quality::Good, boot_ns: at * SECOND }
+    }
+
+    /// Which of these values of one point, a second apart, are reported.
+    fn reported(rule: fn(&mut PointConfig), values: Vec<Value>) -> Vec<bool> {
+        let mut device = device(rule);
+        let mut at = 0;
+        let made = values.into_iter().map(|value| {
+            at += 1;
+            make(&mut device, vec![of(0, value, at)])
+        });
+        made.map(|made| {
+            assert_eq!(made.suppressed, u64::from(made.rows.is_empty()), "in a row or suppressed");
+            !made.rows.is_empty()
+        })
+        .collect()
+    }
+
+    #[test]
+    fn a_change_as_large_as_the_deadband_is_within_it_and_the_last_report_is_what_counts() {
+        let rule = |rule: &mut PointConfig| rule.deadband = Some(Deadband::Absolute(0.5));
+        let floats = [230.0, 230.5, 229.5, 230.625, 230.25, 230.0].map(Value::Float).to_vec();
+        // creeping is seen, because each value is compared with the last one that was reported
+        assert_eq!(reported(rule, floats), [true, false, false, true, false, true]);
+        let mixed = vec![Value::Uint(5), Value::Float(5.4), Value::Int(6), Value::Int(-6)];
+        assert_eq!(reported(rule, mixed), [true, false, true, true]);
+    }
+
+    #[test]
+    fn a_percentage_is_of_the_last_report_and_of_zero_it_is_nothing() {
+        let rule = |rule: &mut PointConfig| rule.deadband = Some(Deadband::Percent(10.0));
+        let values = [0.0, 0.0, 1e-9, 0.0, -0.0, -100.0, -109.0, -111.0].map(Value::Float).to_vec();
+        assert_eq!(reported(rule, values), [true, false, true, true, false, true, false, true]);
+        let all = |rule: &mut PointConfig| rule.deadband = Some(Deadband::Percent(100.0));
+        assert_eq!(reported(all, [5, 0, 10, 11].map(Value::Int).to_vec()), [true, false, false, true]);
+    }
+
+    #[test]
+    fn the_last_digit_of_a_long_counter_is_a_change() {
+        let rule = |rule: &mut PointConfig| rule.deadband = Some(Deadband::Absolute(0.0));
+        let (big, most) = (1 << 60, u64::MAX);
+        let values = [big, big, big + 1, most - 1, most].map(Value::Uint).to_vec();
+        assert_eq!(reported(rule, values), [true, false, true, true, true]);
+        assert_eq!(reported(rule, vec![Value::Int(i64::MIN), Value::Uint(most)]), [true, true]);
+    }
+
+    #[test]
+    fn what_is_no_number_is_news_exactly_when_it_differs() {
+        let rule = |rule: &mut PointConfig| rule.deadband = Some(Deadband::Percent(50.0));
+        let text = |text: &str| Value::Text(text.into());
+        let json = |text: &str| Value::Json(text.into());
+        for (a, b) in [
+            (text("on"), text("off")),
+            (json("[1,2,3]"), json("[1,2,4]")),
+            (json("{\"a\":1}"), json("{\"a\":2}")),
+            (Value::Bytes(vec![1]), Value::Bytes(vec![1, 2])),
+            (Value::Bool(false), Value::Bool(true)),
+            // another kind is another value
+            (Value::Bool(true), Value::Int(1)),
+            (text("1"), Value::Int(1)),
+            (text("[1]"), json("[1]")),
+        ] {
+            let values = vec![a.clone(), a.clone(), b.clone(), b, a];
+            assert_eq!(reported(rule, values.clone()), [true, false, true, false, true], "{values:?}");
+        }
+    }
+
+    #[test]
+    fn no_number_hides_another_value() {
+        // a driver's NaN is a bad sample; should one come all the same, nothing stays hidden behind it
+        let rule = |rule: &mut PointConfig| rule.deadband = Some(Deadband::Absolute(1.0));
+        let values = [1.0, f64::NAN, 1.0, f64::INFINITY, 1.0].map(Value::Float).to_vec();
+        assert_eq!(reported(rule, values), [true; 5]);
+    }
+
+    #[test]
+    fn without_a_rule_every_sample_is_reported() {
+        assert_eq!(reported(|_| {}, vec![Value::Int(1), Value::Int(1), Value::Int(1)]), [true; 3]);
+    }
+
+    #[test]
+    fn a_heartbeat_reports_what_did_not_change_and_begins_anew_with_every_report() {
+        let mut device = device(|rule| {
+            rule.deadband = Some(Deadband::Absolute(0.0));
+            rule.heartbeat = Some(Duration::from_secs(10));
+        });
+        let reported: Vec<u64> = [(1, 1), (9, 1), (10, 2), (12, 2), (19, 2), (20, 2), (29, 2), (31, 2)]
+            .into_iter()
+            .filter(|(at, value)| !make(&mut device, vec![of(0, Value::Int(*value), *at)]).rows.is_empty())
+            .map(|(at, _)| at)
+            .collect();
+        assert_eq!(reported, [1, 10, 20, 31]);
+    }
+
+    #[test]
+    fn a_change_of_quality_is_reported_with_its_value_whatever_the_deadband() {
+        let mut device = device(|rule| rule.deadband = Some(Deadband::Absolute(100.0)));
+        let uncertain = |value, at: u64| Sample {
+            quality: Quality::Uncertain("clock".into()),
+            ..of(0, Value::Float(value), at)
+        };
+        let mut rows = |sample: Sample| {
+            let made = make(&mut device, vec![sample]);
+            let events = made.rows.iter().map(|row| row.events.len()).sum::<usize>();
+            let samples = made.rows.iter().map(|row| row.samples).sum::<u32>();
+            (samples, events, made.suppressed)
+        };
+        assert_eq!(rows(good(0, 1.0, SECOND)), (1, 0, 0));
+        assert_eq!(rows(good(0, 2.0, 2 * SECOND)), (0, 0, 1));
+        assert_eq!(rows(uncertain(2.0, 3)), (1, 1, 0));
+        assert_eq!(rows(uncertain(3.0, 4)), (0, 0, 1));
+        assert_eq!(rows(bad(0, "no answer", 5 * SECOND)), (0, 1, 1));
+        assert_eq!(rows(bad(0, "another reason", 6 * SECOND)), (0, 1, 1));
+        assert_eq!(rows(good(0, 2.0, 7 * SECOND)), (1, 1, 0), "it is fresh again, and so is its time");
+        assert_eq!(rows(good(0, 2.0, 8 * SECOND)), (0, 0, 1));
+    }
+
+    #[test]
+    fn the_first_value_after_a_restart_is_reported_although_the_set_has_it() {
+        let mut device = device(|rule| rule.deadband = Some(Deadband::Absolute(0.0)));
+        let last = make(&mut device, vec![good(0, 7.0, SECOND)]).rows.remove(0);
+        let points = device.points.iter().map(|(n, p)| (n.to_string(), p.rule.clone())).collect();
+        let config = DeviceConfig {
+            connection: "c".into(),
+            model: "m".into(),
+            identity: last.identity.clone(),
+            points,
+            settings: serde_json::Value::Null,
+        };
+        let mut again = Device::new("dev".into(), &config, Some(&last));
+        assert_eq!(
+            cells(&make(&mut again, vec![good(0, 7.0, 9 * SECOND)]).rows[0]),
+            [("A".into(), 7.0, 9_000)]
+        );
+        assert_eq!(make(&mut again, vec![good(0, 7.0, 10 * SECOND)]).suppressed, 1);
     }
 
     #[test]
