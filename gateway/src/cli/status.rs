@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::config::did_you_mean;
 use crate::control::message::{Reply, Request};
-use crate::status::{DeviceStatus, Ledger, Status};
+use crate::status::{ConnectionStatus, DeviceStatus, Ledger, Status};
 
 use super::StatusArgs;
 use super::drivers;
@@ -62,6 +62,11 @@ pub(super) fn text(status: &Status, colours: bool) -> String {
     if !status.drivers.is_empty() {
         out += "\n";
         out += &drivers::text(&status.drivers, colours);
+    }
+    if !status.connections.is_empty() {
+        let heads = ["CONNECTION", "DRIVER", "LINE", "BUSY", "SKIPPED", ""];
+        out += "\n";
+        out += &table(&heads, status.connections.iter().map(connection_row).collect(), colours);
     }
     if !status.devices.is_empty() {
         let heads = [
@@ -124,6 +129,33 @@ fn northbound_and_buffer(status: &Status, colours: bool) -> String {
         }
     }
     out
+}
+
+/// Polls that are left out now stand out; those of long ago are only a number.
+fn connection_row(connection: &ConnectionStatus) -> Vec<Cell> {
+    let ConnectionStatus { name, driver, line } = connection;
+    let open = match line.open {
+        true => Cell::text("open").tone(Tone::Good),
+        false => Cell::text("not open").tone(Tone::Bad),
+    };
+    let busy = line.busy_percent.map(|percent| format!("{percent:.1} %"));
+    let rising = line.skipped_last_minute > 0;
+    let notes = [
+        line.reason.clone(),
+        match line.skipped_last_minute {
+            0 => String::new(),
+            late => format!("{} polls left out in the last minute: the line is too busy", count(late)),
+        },
+    ];
+    let notes: Vec<String> = notes.into_iter().filter(|note| !note.is_empty()).collect();
+    vec![
+        Cell::text(name),
+        Cell::text(driver),
+        open,
+        Cell::number(busy.unwrap_or_default()),
+        Cell::number(count(line.skipped)).tone(if rising { Tone::Warn } else { Tone::Plain }),
+        Cell::text(notes.join("; ")).tone(if line.open { Tone::Warn } else { Tone::Bad }),
+    ]
 }
 
 fn device_row(device: &DeviceStatus) -> Vec<Cell> {

@@ -6,8 +6,8 @@ use serde_json::{Value as Json, json};
 use crate::commands::Verdict;
 use crate::control::message::{LeftRunning, OutcomeReply, PointReply, ReloadReply, Reloaded};
 use crate::status::{
-    BufferStatus, DeviceStatus, DriverStatus, LastReload, Ledger, NorthboundStatus, PointStatus,
-    StandbyStatus, Status,
+    BufferStatus, ConnectionStatus, DeviceStatus, DriverStatus, LastReload, Ledger, LineStatus,
+    NorthboundStatus, PointStatus, StandbyStatus, Status,
 };
 
 use super::*;
@@ -135,6 +135,7 @@ fn sample_status() -> Status {
             version: "0.1.0".into(),
             ..DriverStatus::default()
         }],
+        connections: Vec::new(),
         devices: vec![device, dead],
         buffer: BufferStatus { bytes: 1_536, max_bytes: 256 << 20, ..BufferStatus::default() },
         northbound: NorthboundStatus {
@@ -196,6 +197,38 @@ serial: | thread panicked\u{fffd}[2J
 ";
     let shown = status::text(&status, false);
     assert!(shown.contains(expected), "{shown}");
+}
+
+#[test]
+fn a_connection_shows_how_busy_its_line_is_and_polls_that_are_left_out_stand_out() {
+    let line = |open, busy_percent, skipped, skipped_last_minute, reason: &str| LineStatus {
+        open,
+        reason: reason.into(),
+        busy_percent,
+        busy_ms: 1,
+        skipped,
+        skipped_last_minute,
+    };
+    let connection = |name: &str, line| ConnectionStatus { name: name.into(), driver: "fake".into(), line };
+    let connections = vec![
+        connection("bus1", line(true, Some(97.3), 1_234, 12, "")),
+        connection("bus2", line(true, Some(0.0), 7, 0, "")),
+        connection("hall", line(false, None, 0, 0, "connection refused\x1b[2J")),
+    ];
+    let status = Status { connections, ..sample_status() };
+    let expected = "
+CONNECTION  DRIVER  LINE        BUSY  SKIPPED
+bus1        fake    open      97.3 %    1 234  12 polls left out in the last minute: the line is too busy
+bus2        fake    open       0.0 %        7
+hall        fake    not open                0  connection refused\u{fffd}[2J
+
+DEVICE";
+    let shown = status::text(&status, false);
+    assert!(shown.contains(expected), "{shown}");
+    assert!(status::text(&status, true).contains("\x1b[33m1 234\x1b[0m"));
+    let json = json!(status);
+    assert_eq!(json["connections"][0]["busy_percent"], 97.3);
+    assert_eq!(json["connections"][0]["skipped_last_minute"], 12);
 }
 
 #[test]

@@ -86,6 +86,8 @@ pub enum Report {
     Runs(Number, Facts),
     /// What it does not like about its configuration.
     Problems(Vec<wire::Problem>),
+    /// How busy the lines it has are.
+    Lines(Number, Vec<wire::LineState>),
 }
 
 /// Who a process is.

@@ -13,7 +13,7 @@
 //! [`instance`] is one process and [`session`] the talk with it; [`waiting`] are commands whose line
 //! changes hands; [`fleet`] keeps processes that outlive a round of the app, [`note`] what is noted of
 //! them; [`answers`] serves what a driver asks for, [`secrets`] of it the files; [`ask`] and [`check`] ask it
-//! who it is and about a configuration, [`plan`] is what it answers about its wires; [`reach`] calls one
+//! who it is and about a configuration, [`plan`] is what it answers about its wires, [`wires`] how busy they are; [`reach`] calls one
 //! that runs.
 
 pub mod answers;
@@ -35,6 +35,7 @@ mod session;
 mod shell;
 pub mod supervisor;
 mod waiting;
+mod wires;
 
 /// How driver processes are left when a round of the app ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

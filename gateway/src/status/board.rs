@@ -11,7 +11,10 @@ use crate::control::value::to_json;
 use crate::pipeline;
 use crate::pipeline::snapshot::DeviceSnapshot;
 use crate::row::{GATEWAY, Value};
-use crate::status::{DeviceStatus, DriverStatus, LastReload, Ledger, NorthboundStatus, PointStatus, Status};
+use crate::status::{
+    ConnectionStatus, DeviceStatus, DriverStatus, LastReload, Ledger, LineStatus, NorthboundStatus,
+    PointStatus, Status,
+};
 
 /// Where everything can be seen.
 pub struct Board {
@@ -37,11 +40,13 @@ impl Board {
         let devices = snapshot.devices.iter().map(|(name, shown)| self.device(name, shown, &northbound));
         let devices: Vec<DeviceStatus> = devices.collect();
         let totals = devices.iter().fold(Ledger::default(), |sum, device| add(sum, device.ledger));
+        let drivers: Vec<DriverStatus> = self.drivers.iter().map(|driver| driver.borrow().clone()).collect();
         Status {
+            connections: self.connections(&drivers),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             uptime_s: self.began.elapsed().as_secs(),
             gateway: self.config.gateway.identity.device_key.to_string(),
-            drivers: self.drivers.iter().map(|driver| driver.borrow().clone()).collect(),
+            drivers,
             devices,
             buffer: snapshot.buffer,
             northbound,
@@ -58,6 +63,24 @@ impl Board {
         let status = self.status().await;
         let properties = self.config.gateway.properties.iter();
         properties.map(|(key, property)| (key.as_str().into(), own_value(*property, &status))).collect()
+    }
+
+    fn connections(&self, drivers: &[DriverStatus]) -> Vec<ConnectionStatus> {
+        let shown = self.config.connections.iter().map(|(name, connection)| {
+            let driver = drivers.iter().find(|driver| driver.id == connection.driver);
+            let line = driver.and_then(|driver| driver.lines.get(name).cloned());
+            let reason = || match driver.map(|driver| driver.state.as_str()) {
+                Some("running" | "updating") => "the driver has not told of it yet".to_owned(),
+                Some(state) => format!("the driver is {state}"),
+                None => String::new(),
+            };
+            ConnectionStatus {
+                name: name.clone(),
+                driver: connection.driver.clone(),
+                line: line.unwrap_or_else(|| LineStatus { reason: reason(), ..LineStatus::default() }),
+            }
+        });
+        shown.collect()
     }
 
     fn device(&self, name: &str, shown: &DeviceSnapshot, northbound: &NorthboundStatus) -> DeviceStatus {

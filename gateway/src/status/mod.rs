@@ -6,6 +6,8 @@
 pub mod board;
 pub mod plan;
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 /// Everything at one moment.
@@ -19,6 +21,9 @@ pub struct Status {
     pub gateway: String,
     /// Per driver process.
     pub drivers: Vec<DriverStatus>,
+    /// Per connection.
+    #[serde(default)]
+    pub connections: Vec<ConnectionStatus>,
     /// Per device.
     pub devices: Vec<DeviceStatus>,
     /// Store and forward.
@@ -47,7 +52,7 @@ pub struct LastReload {
 }
 
 /// One driver: the process at work, and what stands behind it.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct DriverStatus {
     /// `modbus`
     pub id: String,
@@ -76,6 +81,38 @@ pub struct DriverStatus {
     pub update: String,
     /// What it is not confined by, and why.
     pub lacks: Vec<String>,
+    /// Its lines, as its heartbeats tell; shown with the connections.
+    #[serde(skip)]
+    pub lines: BTreeMap<String, LineStatus>,
+}
+
+/// One connection.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct ConnectionStatus {
+    /// In the configuration.
+    pub name: String,
+    /// Who speaks on it.
+    pub driver: String,
+    /// How its line is.
+    #[serde(flatten)]
+    pub line: LineStatus,
+}
+
+/// How a line is, and how busy.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct LineStatus {
+    /// Whether its last request could be made.
+    pub open: bool,
+    /// Why not.
+    pub reason: String,
+    /// Part of the last minute, or since the driver has it; nothing when that is not known.
+    pub busy_percent: Option<f64>,
+    /// Time spent in polls, commands and scans since the driver's start.
+    pub busy_ms: u64,
+    /// Due polls that were left out because the line was busy, since the driver's start.
+    pub skipped: u64,
+    /// Of these in the last minute.
+    pub skipped_last_minute: u64,
 }
 
 /// A process that takes over when the one at work ends.

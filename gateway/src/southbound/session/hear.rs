@@ -128,6 +128,9 @@ impl Session<'_> {
             let told = context.pipeline.link(device.clone(), state.online, state.reason).await;
             told.map_err(|_| Ended::Gone)?;
         }
+        let has = |line: &wire::LineState| self.has(&line.connection);
+        let lines: Vec<wire::LineState> = beat.lines.into_iter().filter(has).collect();
+        self.report(Report::Lines(self.setup.number, lines)).await;
         let news = News::Beat {
             number: self.setup.number,
             polls: beat.polls,

@@ -355,8 +355,11 @@ impl Session<'_> {
 
     /// Whether this process has the line the device is on.
     fn speaks_for(&self, device: &str) -> bool {
-        let line = self.setup.context.owners.get(device);
-        line.is_some_and(|line| self.told.turn > 0 && !self.told.hold.contains(line))
+        self.setup.context.owners.get(device).is_some_and(|line| self.has(line))
+    }
+
+    fn has(&self, line: &str) -> bool {
+        self.told.turn > 0 && !self.told.hold.contains(line)
     }
 
     /// Devices spoken for no longer answer; open commands may have happened.

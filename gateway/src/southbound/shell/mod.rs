@@ -26,6 +26,7 @@ use crate::southbound::note::{Digest, Note};
 use crate::southbound::reach::{Reach, Reached};
 use crate::southbound::supervisor::Supervisor;
 use crate::southbound::waiting::Waiting;
+use crate::southbound::wires::Wires;
 use crate::southbound::{Parting, configuration, program};
 use crate::state;
 use crate::status::DriverStatus;
@@ -59,6 +60,7 @@ pub struct Shell {
     /// What files said about the configuration.
     said: Vec<Known>,
     problems: HashSet<(Vec<String>, String)>,
+    wires: Wires,
 }
 
 /// A process, and what is shown of it.
@@ -119,6 +121,7 @@ impl Shell {
             digest,
             said: Vec::new(),
             problems: HashSet::new(),
+            wires: Wires::default(),
         };
         for (kept, note) in of.fleet.take(&of.id).await {
             if let Some((_, known)) = note.said.clone().filter(|(of, _)| *of == digest) {
@@ -215,6 +218,7 @@ impl Shell {
                 self.tell(news);
                 if let Some(number) = ended {
                     self.instances.remove(&number);
+                    self.wires.gone(number);
                 }
             }
             Report::Runs(number, facts) => {
@@ -224,6 +228,12 @@ impl Shell {
                 }
             }
             Report::Problems(problems) => self.say(problems),
+            Report::Lines(number, lines) => {
+                for connection in self.wires.heard(Instant::now(), number, lines) {
+                    let driver = &self.context.driver;
+                    tracing::warn!(%driver, connection, "polls are left out because the line is busy");
+                }
+            }
         }
     }
 

@@ -48,6 +48,8 @@ impl Shell {
             status.last_lines = shown.last_lines;
             status.update = shown.update;
             status.standby = standby;
+            status.lines = self.wires.shown();
+            status.lines.extend(self.refused_lines());
             status.pid = active.map(|member| member.facts.pid).filter(|pid| *pid > 0);
             match active {
                 Some(member) => member.show(status),

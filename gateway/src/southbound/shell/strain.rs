@@ -10,13 +10,29 @@ use crate::southbound::check::strained;
 use crate::southbound::instance::Order;
 use crate::southbound::life::seat::Lines;
 use crate::southbound::life::{Known, Number};
+use crate::status::LineStatus;
 
 impl Shell {
     /// Lines that this process must not open, by what its files say.
     pub(super) fn refused(&self, number: Number) -> Lines {
-        let kind = self.instances.get(&number).map(|member| &member.note.kind);
-        let known = kind.and_then(|kind| self.said.iter().find(|known| known.kind.is(kind)));
-        known.map(full).unwrap_or_default()
+        self.known_of(number).map(full).unwrap_or_default()
+    }
+
+    /// What status shows of lines that the process at work must not open.
+    pub(super) fn refused_lines(&self) -> Vec<(String, LineStatus)> {
+        let active = self.life.shown().active;
+        let known = active.and_then(|number| self.known_of(number));
+        let full = known.into_iter().flat_map(|known| known.strains.iter().filter(|(_, one)| one.refused));
+        let shown = full.map(|(line, strain)| {
+            let reason = format!("refused: {}", strain.message);
+            (line.clone(), LineStatus { reason, ..LineStatus::default() })
+        });
+        shown.collect()
+    }
+
+    fn known_of(&self, number: Number) -> Option<&Known> {
+        let kind = &self.instances.get(&number)?.note.kind;
+        self.said.iter().find(|known| known.kind.is(kind))
     }
 
     /// Files were asked: what they say of full wires holds for processes made of them, those that run
