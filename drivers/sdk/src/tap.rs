@@ -1,9 +1,10 @@
 //! What passes on a line, for those who watch it (`sagoo-edge capture`) and for nobody else.
 //!
-//! Always true: while nobody watches, telling costs one atomic load; a watcher that is too slow loses
-//! transfers, and is told how many; a line is never held up.
+//! Always true: while nobody watches, telling costs one atomic load, and a line that was never watched
+//! has no room for transfers; a watcher that is too slow loses transfers, and is told how many; a line
+//! is never held up.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use sagoo_edge_proto::clock;
 use tokio::sync::broadcast;
@@ -32,15 +33,10 @@ pub struct Transfer {
 }
 
 /// Where a line tells what passes on it. Cheap to clone.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Tap {
-    transfers: broadcast::Sender<Transfer>,
-}
-
-impl Default for Tap {
-    fn default() -> Self {
-        Self { transfers: broadcast::Sender::new(TRANSFERS) }
-    }
+    // Made by the first watcher: the room for so many transfers is 230 kB, and a gateway has many lines.
+    transfers: Arc<OnceLock<broadcast::Sender<Transfer>>>,
 }
 
 impl Tap {
@@ -56,15 +52,16 @@ impl Tap {
 
     /// Watches from now on.
     pub fn watch(&self) -> broadcast::Receiver<Transfer> {
-        self.transfers.subscribe()
+        self.transfers.get_or_init(|| broadcast::Sender::new(TRANSFERS)).subscribe()
     }
 
     fn tell(&self, direction: Direction, bytes: &[u8]) {
-        if self.transfers.receiver_count() == 0 || bytes.is_empty() {
+        let Some(transfers) = self.transfers.get() else { return };
+        if transfers.receiver_count() == 0 || bytes.is_empty() {
             return;
         }
         // Without a watcher any more nothing is lost.
-        let _ = self.transfers.send(Transfer { boot_ns: clock::boot_ns(), direction, bytes: bytes.into() });
+        let _ = transfers.send(Transfer { boot_ns: clock::boot_ns(), direction, bytes: bytes.into() });
     }
 }
 
