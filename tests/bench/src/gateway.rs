@@ -1,7 +1,7 @@
 //! The real gateway beside simulated devices, in a directory of its own.
 //!
 //! Always true: it is asked through its control socket only; what it started ends with the value, killed
-//! gateways' drivers included. Its platform does not answer, so everything it reads stays in its buffer.
+//! gateways' drivers included.
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
@@ -25,6 +25,12 @@ use crate::field::Device;
 const LOOK: Duration = Duration::from_millis(2);
 /// Longest wait for anything.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// The gateway's own keys on the platform.
+pub const PRODUCT: &str = "edge";
+/// See [`PRODUCT`].
+pub const GATEWAY: &str = "bench";
+/// A broker that is not there.
+const NOBODY: &str = "mqtt://127.0.0.1:1";
 /// The one driver.
 const DRIVER: &str = "modbus";
 /// Lines of its log that an error repeats.
@@ -50,22 +56,35 @@ pub struct Seen {
 }
 
 impl Gateway {
-    /// Sets everything up; nothing is started but the devices.
+    /// With devices of its own, each read at this period, and a platform that does not answer; nothing is
+    /// started but the devices.
     pub async fn new(program: &Path, driver: &Path, devices: usize, period: Duration) -> Result<Self> {
-        let dir = TempDir::with_prefix("bench-").context("making a temporary directory")?;
         let mut all = Vec::new();
         for _ in 0..devices {
             all.push(Device::start().await?);
         }
-        let gateway = Self { program: program.to_owned(), dir, process: None, devices: all };
+        let mut gateway = Self::prepare(program, driver, NOBODY, &field_toml(&all, period))?;
+        gateway.devices = all;
+        Ok(gateway)
+    }
+
+    /// With this field and the platform behind this broker; nothing is started.
+    pub fn prepare(program: &Path, driver: &Path, broker: &str, field: &str) -> Result<Self> {
+        let dir = TempDir::with_prefix("bench-").context("making a temporary directory")?;
+        let gateway = Self { program: program.to_owned(), dir, process: None, devices: Vec::new() };
         for folder in ["config/conf.d", "drivers", "run"] {
             fs::create_dir_all(gateway.path(folder)).with_context(|| format!("making {folder}"))?;
         }
-        fs::write(gateway.path("config/gateway.toml"), gateway.own_toml()).context("writing gateway.toml")?;
-        fs::write(gateway.path("config/conf.d/field.toml"), gateway.field_toml(period))
-            .context("writing field.toml")?;
+        fs::write(gateway.path("config/gateway.toml"), gateway.own_toml(broker))
+            .context("writing gateway.toml")?;
+        fs::write(gateway.path("config/conf.d/field.toml"), field).context("writing field.toml")?;
         gateway.install(driver, 0)?;
         Ok(gateway)
+    }
+
+    /// Its process, while it runs.
+    pub fn pid(&self) -> Option<u32> {
+        self.process.as_ref().and_then(Child::id)
     }
 
     /// Puts a version of the driver where the gateway looks, whole or not at all. Versions differ by
@@ -146,13 +165,13 @@ impl Gateway {
         self.dir.path().join(name)
     }
 
-    fn own_toml(&self) -> String {
+    fn own_toml(&self, broker: &str) -> String {
         format!(
             r#"[gateway]
-product_key = "edge"
-device_key = "bench"
+product_key = "{PRODUCT}"
+device_key = "{GATEWAY}"
 [sagoo]
-broker = "mqtt://127.0.0.1:1"
+broker = "{broker}"
 [buffer]
 dir = "{buffer}"
 [drivers]
@@ -170,34 +189,6 @@ socket = "{socket}"
             socket = self.path("control.sock").display(),
         )
     }
-
-    fn field_toml(&self, period: Duration) -> String {
-        let mut toml = format!(
-            r#"[model.counter]
-addresses = "zero-based"
-poll = {{ fast = "{}ms" }}
-[model.counter.points]
-count = {{ at = "holding:0", type = "u16", poll = "fast" }}
-"#,
-            period.as_millis()
-        );
-        for (number, device) in self.devices.iter().enumerate() {
-            let _ = write!(
-                toml,
-                r#"[connection.line{number}]
-driver = "{DRIVER}"
-tcp = {{ host = "127.0.0.1", port = {port} }}
-[device.d{number}]
-connection = "line{number}"
-unit = 1
-model = "counter@1"
-sagoo = {{ product_key = "counter", device_key = "d{number}" }}
-"#,
-                port = device.port,
-            );
-        }
-        toml
-    }
 }
 
 impl Drop for Gateway {
@@ -210,6 +201,34 @@ impl Drop for Gateway {
             }
         }
     }
+}
+
+fn field_toml(devices: &[Device], period: Duration) -> String {
+    let mut toml = format!(
+        r#"[model.counter]
+addresses = "zero-based"
+poll = {{ fast = "{}ms" }}
+[model.counter.points]
+count = {{ at = "holding:0", type = "u16", poll = "fast" }}
+"#,
+        period.as_millis()
+    );
+    for (number, device) in devices.iter().enumerate() {
+        let _ = write!(
+            toml,
+            r#"[connection.line{number}]
+driver = "{DRIVER}"
+tcp = {{ host = "127.0.0.1", port = {port} }}
+[device.d{number}]
+connection = "line{number}"
+unit = 1
+model = "counter@1"
+sagoo = {{ product_key = "counter", device_key = "d{number}" }}
+"#,
+            port = device.port,
+        );
+    }
+    toml
 }
 
 fn pid(pid: u32) -> Option<Pid> {

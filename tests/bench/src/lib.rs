@@ -11,11 +11,14 @@
 //! - [`report`]: tables for people, `results.json` for everybody else;
 //! - [`progress`]: the line that moves;
 //! - [`places`]: where the programs are, and how the Go pair is built;
-//! - [`cpu`]: what a process has used;
+//! - [`cpu`] and [`memory`]: what a process has used, what it keeps;
 //! - [`load`]: what drivers of the bench are told to make, and [`plain`]: the loop that makes it;
-//! - [`boundary`], [`start`], [`reattach`], [`update`]: the four measurements;
+//! - [`talk`]: the host's side of a session;
+//! - [`boundary`], [`start`], [`reattach`], [`update`]: measurements of the boundary;
 //! - [`field`] and [`gateway`]: simulated devices that know when they were asked, and the real gateway
-//!   beside them.
+//!   beside them;
+//! - [`plant`] and [`modbus_tcp`]: many quick devices, and what passes from them to the broker, beside
+//!   what ThingsBoard's gateway makes of it.
 
 pub mod boundary;
 pub mod conditions;
@@ -24,13 +27,17 @@ pub mod field;
 pub mod figures;
 pub mod gateway;
 pub mod load;
+pub mod memory;
+pub mod modbus_tcp;
 pub mod options;
 pub mod places;
 pub mod plain;
+pub mod plant;
 pub mod progress;
 pub mod reattach;
 pub mod report;
 pub mod start;
+pub mod talk;
 pub mod update;
 
 use crate::conditions::Conditions;

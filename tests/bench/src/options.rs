@@ -18,11 +18,16 @@ pub enum Part {
     Reattach,
     /// How long a device waits at a hot update.
     Update,
+    /// Modbus TCP devices from the wire to the broker.
+    ModbusTcp,
+    /// The same, beside ThingsBoard's gateway.
+    ThingsBoard,
 }
 
 impl Part {
     /// Each, in the order they run.
-    pub const ALL: [Self; 4] = [Self::Boundary, Self::Start, Self::Reattach, Self::Update];
+    pub const ALL: [Self; 6] =
+        [Self::Boundary, Self::Start, Self::Reattach, Self::Update, Self::ModbusTcp, Self::ThingsBoard];
 
     /// As it is typed, and as it is called in `results.json`.
     pub fn name(self) -> &'static str {
@@ -31,6 +36,8 @@ impl Part {
             Self::Start => "start",
             Self::Reattach => "reattach",
             Self::Update => "update",
+            Self::ModbusTcp => "modbus-tcp",
+            Self::ThingsBoard => "thingsboard",
         }
     }
 }

@@ -16,6 +16,8 @@ pub struct Places {
     own: PathBuf,
     /// The gateway's and the drivers' programs.
     programs: PathBuf,
+    /// The build directory.
+    pub build: PathBuf,
     /// Results, and what is built.
     pub out: PathBuf,
 }
@@ -34,13 +36,11 @@ impl Places {
     pub fn new(programs: Option<PathBuf>, out: Option<PathBuf>) -> Result<Self> {
         let bench = std::env::current_exe().context("asking where this program is")?;
         let own = bench.parent().context("a program lies in a folder")?.to_owned();
-        let out = match out {
-            Some(out) => out,
-            None => own.parent().context("target/release is in target")?.join("bench"),
-        };
+        let build = own.parent().context("target/release is in target")?.to_owned();
+        let out = out.unwrap_or_else(|| build.join("bench"));
         std::fs::create_dir_all(&out).with_context(|| format!("making the folder {}", out.display()))?;
         let out = out.canonicalize().with_context(|| format!("looking at {}", out.display()))?;
-        Ok(Self { programs: programs.unwrap_or_else(|| own.clone()), own, out })
+        Ok(Self { programs: programs.unwrap_or_else(|| own.clone()), own, build, out })
     }
 
     /// One of the bench's own drivers.

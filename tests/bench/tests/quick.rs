@@ -1,7 +1,8 @@
 //! Each part of the bench goes through all it measures and says it in well-formed JSON.
 //!
 //! Always true: nothing here looks at how large a figure is. The gateway and driver-modbus have to be
-//! built before (`deploy/check.sh build`), as for the end-to-end tests.
+//! built before (`deploy/check.sh build`), as for the end-to-end tests. The part `thingsboard` is left to
+//! `deploy/check.sh --long`: it fetches a release from PyPI, which the gate does not.
 
 use std::process::Command;
 
@@ -112,6 +113,27 @@ fn a_hot_update_is_measured_for_every_device() {
     let only_once = [("d0", "served"), ("d1", "served"), ("timer", "served"), ("timer", "periods")];
     let columns = ["pause", "periods", "after", "calm", "served"];
     check("update", &[("every_100ms", &columns, &["d0", "d1", "worst", "timer"], &only_once)]);
+}
+
+#[test]
+fn modbus_tcp_is_measured_from_the_devices_to_the_broker_and_flat_out() {
+    let columns = [
+        "points_per_s",
+        "gateway_cpu",
+        "driver_cpu",
+        "gateway_rss",
+        "driver_rss",
+        "jitter_p50",
+        "jitter_p99",
+        "latency_p50",
+        "latency_p99",
+        "lost",
+    ];
+    let flat_out = ["requests_per_s", "registers_per_s", "cpu_us"];
+    check(
+        "modbus-tcp",
+        &[("devices", &columns, &["d1", "d3"], &[]), ("flat_out", &flat_out, &["f1", "f4", "f16"], &[])],
+    );
 }
 
 #[test]

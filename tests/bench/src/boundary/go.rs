@@ -1,6 +1,6 @@
 //! The Go host with the Go plugin: one process per turn, told what to do and asked for what it measured.
 //!
-//! Always true: it does what [`super::talk`] does, in its own words.
+//! Always true: it does what [`crate::talk`] does, in its own words.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -11,9 +11,9 @@ use serde_json::{Value as Json, json};
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use super::talk::{Calls, Carried};
 use crate::load::Load;
 use crate::places::GoPair;
+use crate::talk::{Calls, Carried};
 
 /// Longest turn of the Go host, besides what it was told to take.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -5,7 +5,6 @@
 //! turns within a round, and another one begins each round.
 
 mod go;
-mod talk;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,7 +12,6 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use sagoo_edge_plugin_host::{Grace, Launch, Plugin};
 
-use self::talk::{Calls, Carried, Talk};
 use crate::Bench;
 use crate::conditions::Conditions;
 use crate::figures::{Figure, percentile, shown};
@@ -21,6 +19,7 @@ use crate::load::Load;
 use crate::options::Part;
 use crate::places::GoPair;
 use crate::report::{Section, Table};
+use crate::talk::{Calls, Carried, Talk};
 
 /// What the CPU time is measured at.
 const PACED_PER_SECOND: u32 = 200_000;
@@ -157,12 +156,13 @@ async fn turn(bench: &Bench, go: &GoPair, pair: Pair, size: Size) -> Result<Turn
     };
     let start = async || Plugin::start(Launch::new(pair.key(), &program)).await;
     let plugin = start().await?;
-    let calls = Talk::over_session(plugin.channel(), Load::IDLE).await?.calls(size.calls).await?;
+    let calls =
+        Talk::over_session(plugin.channel(), Load::IDLE.configuration()).await?.calls(size.calls).await?;
     stop(plugin).await?;
     let mut carried = Vec::new();
     for (load, length) in [(Load::FLAT_OUT, size.flat_out), (paced, size.paced)] {
         let plugin = start().await?;
-        let mut talk = Talk::over_session(plugin.channel(), load).await?;
+        let mut talk = Talk::over_session(plugin.channel(), load.configuration()).await?;
         carried.push(talk.carry(size.warm_up, length, Some(plugin.pid())).await?);
         drop(talk);
         stop(plugin).await?;

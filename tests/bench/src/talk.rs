@@ -1,7 +1,7 @@
 //! The host's side of one session, the same over a channel in this process and over gRPC.
 //!
 //! Always true: one command is on its way at a time; every batch is acknowledged as it arrives, as the
-//! gateway does; what is counted is what was acknowledged. `go/host/main.go` is the same in Go.
+//! gateway does; what is counted is what was acknowledged. `go/host/main.go` is the same in Go for what [`crate::boundary`] measures.
 
 use std::time::{Duration, Instant};
 
@@ -10,8 +10,8 @@ use sagoo_edge_plugin_host::MAX_MESSAGE_BYTES;
 use sagoo_edge_proto::clock;
 use sagoo_edge_proto::driver::driver_client::DriverClient;
 use sagoo_edge_proto::driver::{
-    Ack, Command, Configure, DescribeRequest, DriverMessage, HostMessage, Read, Status, command::Action,
-    driver_message::Message, host_message,
+    Ack, Command, Configuration, Configure, DescribeRequest, DriverMessage, HostMessage, Read, Status,
+    command::Action, driver_message::Message, host_message,
 };
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -29,7 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const DOWN: usize = 64;
 
 /// An open session.
-pub(super) struct Talk {
+pub struct Talk {
     to: mpsc::Sender<HostMessage>,
     from: From,
     client: Option<DriverClient<Channel>>,
@@ -42,55 +42,60 @@ enum From {
 
 /// Round trips of one turn, sorted, in microseconds.
 #[derive(Debug, Clone, Default, PartialEq, serde::Deserialize)]
-pub(super) struct Calls {
+pub struct Calls {
     /// Of a command over the session.
-    pub(super) command_us: Vec<f64>,
+    pub command_us: Vec<f64>,
     /// Of a call of its own; none where there is no transport.
-    pub(super) call_us: Vec<f64>,
+    pub call_us: Vec<f64>,
 }
 
 /// What a turn carried.
 #[derive(Debug, Clone, Copy, Default, PartialEq, serde::Deserialize)]
-pub(super) struct Carried {
-    pub(super) seconds: f64,
-    pub(super) batches: u64,
-    pub(super) samples: u64,
+pub struct Carried {
+    /// How long it took.
+    pub seconds: f64,
+    /// Batches.
+    pub batches: u64,
+    /// Samples in them.
+    pub samples: u64,
     /// Batches the driver made and dropped, because the host did not keep up.
-    pub(super) missing: u64,
-    pub(super) host_cpu_s: f64,
-    pub(super) plugin_cpu_s: f64,
+    pub missing: u64,
+    /// CPU time of this process, seconds.
+    pub host_cpu_s: f64,
+    /// CPU time of the driver's.
+    pub plugin_cpu_s: f64,
 }
 
 impl Talk {
     /// With the plain loop, in this process.
-    pub(super) async fn over_channel(load: Load) -> Result<Self> {
+    pub async fn over_channel(load: Load) -> Result<Self> {
         let (to, inbound) = mpsc::channel(INBOUND);
         let (outbound, from) = mpsc::channel(OUTBOUND);
         tokio::spawn(plain::serve(inbound, outbound));
-        Self { to, from: From::Channel(from), client: None }.configured(load).await
+        Self { to, from: From::Channel(from), client: None }.configured(load.configuration()).await
     }
 
     /// With a plugin.
-    pub(super) async fn over_session(channel: Channel, load: Load) -> Result<Self> {
+    pub async fn over_session(channel: Channel, configuration: Configuration) -> Result<Self> {
         let mut client = DriverClient::new(channel)
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES);
         let (to, outgoing) = mpsc::channel(DOWN);
         let opening = timeout(PATIENCE, client.session(ReceiverStream::new(outgoing)));
         let up = opening.await.context("the plugin does not open a session")??.into_inner();
-        Self { to, from: From::Session(Box::new(up)), client: Some(client) }.configured(load).await
+        Self { to, from: From::Session(Box::new(up)), client: Some(client) }.configured(configuration).await
     }
 
-    async fn configured(mut self, load: Load) -> Result<Self> {
+    async fn configured(mut self, configuration: Configuration) -> Result<Self> {
         ensure!(matches!(self.next().await?, Message::Hello(_)), "the first message is not Hello");
-        let configuration = Some(load.configuration());
+        let configuration = Some(configuration);
         let configure = Configure { generation: 1, configuration, hold: Vec::new() };
         self.send(host_message::Message::Configure(configure)).await?;
         loop {
             if let Message::Configured(configured) = self.next().await? {
                 ensure!(
                     configured.problems.is_empty(),
-                    "the driver refuses the load: {:?}",
+                    "the driver refuses its configuration: {:?}",
                     configured.problems
                 );
                 return Ok(self);
@@ -99,7 +104,7 @@ impl Talk {
     }
 
     /// So many commands, then so many calls, one after the other.
-    pub(super) async fn calls(&mut self, count: usize) -> Result<Calls> {
+    pub async fn calls(&mut self, count: usize) -> Result<Calls> {
         let mut calls = Calls::default();
         for number in 0..count {
             calls.command_us.push(micros(self.command(number.to_string()).await?));
@@ -118,7 +123,7 @@ impl Talk {
 
     /// Counts for so long what arrives and is acknowledged, once it has warmed up. `plugin` is the
     /// other process, if there is one.
-    pub(super) async fn carry(
+    pub async fn carry(
         &mut self,
         warm_up: Duration,
         length: Duration,
