@@ -89,7 +89,7 @@ stage_long() {
   PROPTEST_CASES=$LONG_CASES PROPTEST_MAX_GLOBAL_REJECTS=$((LONG_CASES * 4)) run_tests long --exclude e2e
   # the buffer beside a plain append-and-fsync file, in figures
   cargo run --locked --release -p sagoo-edge-buffer --example throughput -- "$target"
-  # the plugin boundary, starts, take-overs and hot updates, in figures; kept in target/bench/results.json
+  # the plugin boundary and Modbus, in figures; kept in target/bench/results.json
   cargo build --locked --release -p bench -p sagoo-edge -p driver-modbus
   "$target/release/bench" all
   fuzz "$LONG_FUZZ_SECONDS"

@@ -245,7 +245,7 @@ type DescribeResponse struct {
 	Version       string                 `protobuf:"bytes,2,opt,name=version,proto3" json:"version,omitempty"`                               // semantic version
 	Title         string                 `protobuf:"bytes,3,opt,name=title,proto3" json:"title,omitempty"`                                   // for people
 	ConfigSchema  string                 `protobuf:"bytes,4,opt,name=config_schema,json=configSchema,proto3" json:"config_schema,omitempty"` // JSON Schema of the connection, model and device tables
-	Abilities     []string               `protobuf:"bytes,5,rep,name=abilities,proto3" json:"abilities,omitempty"`                           // "write", "scan", "invoke", "reattach", …; unknown words are ignored
+	Abilities     []string               `protobuf:"bytes,5,rep,name=abilities,proto3" json:"abilities,omitempty"`                           // "write", "scan", "invoke", "probe", "reattach", …; unknown words are ignored
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -775,11 +775,13 @@ func (x *Problem) GetWarning() bool {
 	return false
 }
 
-// How a device will be read, for `explain`.
+// How a device will be read, for `explain`. A running driver tells what it has learned and measured; one
+// that is only asked tells what the configuration says.
 type DevicePlan struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Device        string                 `protobuf:"bytes,1,opt,name=device,proto3" json:"device,omitempty"`
 	Requests      []*PlannedRequest      `protobuf:"bytes,2,rep,name=requests,proto3" json:"requests,omitempty"`
+	Learned       []*Learned             `protobuf:"bytes,3,rep,name=learned,proto3" json:"learned,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -828,6 +830,66 @@ func (x *DevicePlan) GetRequests() []*PlannedRequest {
 	return nil
 }
 
+func (x *DevicePlan) GetLearned() []*Learned {
+	if x != nil {
+		return x.Learned
+	}
+	return nil
+}
+
+// What a driver found out about a device by reading it.
+type Learned struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	What          string                 `protobuf:"bytes,1,opt,name=what,proto3" json:"what,omitempty"`   // "holding 0x0010 is refused: illegal data address (exception 2)"
+	Paste         string                 `protobuf:"bytes,2,opt,name=paste,proto3" json:"paste,omitempty"` // the line for the model's table that says so for good; may be empty
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Learned) Reset() {
+	*x = Learned{}
+	mi := &file_driver_v1_driver_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Learned) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Learned) ProtoMessage() {}
+
+func (x *Learned) ProtoReflect() protoreflect.Message {
+	mi := &file_driver_v1_driver_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Learned.ProtoReflect.Descriptor instead.
+func (*Learned) Descriptor() ([]byte, []int) {
+	return file_driver_v1_driver_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *Learned) GetWhat() string {
+	if x != nil {
+		return x.What
+	}
+	return ""
+}
+
+func (x *Learned) GetPaste() string {
+	if x != nil {
+		return x.Paste
+	}
+	return ""
+}
+
 type PlannedRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Poll          string                 `protobuf:"bytes,1,opt,name=poll,proto3" json:"poll,omitempty"` // name of the poll rate
@@ -842,7 +904,7 @@ type PlannedRequest struct {
 
 func (x *PlannedRequest) Reset() {
 	*x = PlannedRequest{}
-	mi := &file_driver_v1_driver_proto_msgTypes[11]
+	mi := &file_driver_v1_driver_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -854,7 +916,7 @@ func (x *PlannedRequest) String() string {
 func (*PlannedRequest) ProtoMessage() {}
 
 func (x *PlannedRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_v1_driver_proto_msgTypes[11]
+	mi := &file_driver_v1_driver_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -867,7 +929,7 @@ func (x *PlannedRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlannedRequest.ProtoReflect.Descriptor instead.
 func (*PlannedRequest) Descriptor() ([]byte, []int) {
-	return file_driver_v1_driver_proto_rawDescGZIP(), []int{11}
+	return file_driver_v1_driver_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *PlannedRequest) GetPoll() string {
@@ -929,7 +991,7 @@ type HostMessage struct {
 
 func (x *HostMessage) Reset() {
 	*x = HostMessage{}
-	mi := &file_driver_v1_driver_proto_msgTypes[12]
+	mi := &file_driver_v1_driver_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -941,7 +1003,7 @@ func (x *HostMessage) String() string {
 func (*HostMessage) ProtoMessage() {}
 
 func (x *HostMessage) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_v1_driver_proto_msgTypes[12]
+	mi := &file_driver_v1_driver_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -954,7 +1016,7 @@ func (x *HostMessage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HostMessage.ProtoReflect.Descriptor instead.
 func (*HostMessage) Descriptor() ([]byte, []int) {
-	return file_driver_v1_driver_proto_rawDescGZIP(), []int{12}
+	return file_driver_v1_driver_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *HostMessage) GetMessage() isHostMessage_Message {
@@ -1077,7 +1139,7 @@ type DriverMessage struct {
 
 func (x *DriverMessage) Reset() {
 	*x = DriverMessage{}
-	mi := &file_driver_v1_driver_proto_msgTypes[13]
+	mi := &file_driver_v1_driver_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1089,7 +1151,7 @@ func (x *DriverMessage) String() string {
 func (*DriverMessage) ProtoMessage() {}
 
 func (x *DriverMessage) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_v1_driver_proto_msgTypes[13]
+	mi := &file_driver_v1_driver_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1102,7 +1164,7 @@ func (x *DriverMessage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DriverMessage.ProtoReflect.Descriptor instead.
 func (*DriverMessage) Descriptor() ([]byte, []int) {
-	return file_driver_v1_driver_proto_rawDescGZIP(), []int{13}
+	return file_driver_v1_driver_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *DriverMessage) GetMessage() isDriverMessage_Message {
@@ -1247,7 +1309,7 @@ type Hello struct {
 
 func (x *Hello) Reset() {
 	*x = Hello{}
-	mi := &file_driver_v1_driver_proto_msgTypes[14]
+	mi := &file_driver_v1_driver_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1259,7 +1321,7 @@ func (x *Hello) String() string {
 func (*Hello) ProtoMessage() {}
 
 func (x *Hello) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_v1_driver_proto_msgTypes[14]
+	mi := &file_driver_v1_driver_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1272,7 +1334,7 @@ func (x *Hello) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hello.ProtoReflect.Descriptor instead.
 func (*Hello) Descriptor() ([]byte, []int) {
-	return file_driver_v1_driver_proto_rawDescGZIP(), []int{14}
+	return file_driver_v1_driver_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Hello) GetInstance() []byte {
@@ -1303,7 +1365,7 @@ type Configure struct {
 
 func (x *Configure) Reset() {
 	*x = Configure{}
-	mi := &file_driver_v1_driver_proto_msgTypes[15]
+	mi := &file_driver_v1_driver_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1315,7 +1377,7 @@ func (x *Configure) String() string {
 func (*Configure) ProtoMessage() {}
 
 func (x *Configure) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_v1_driver_proto_msgTypes[15]
+	mi := &file_driver_v1_driver_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1328,7 +1390,7 @@ func (x *Configure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Configure.ProtoReflect.Descriptor instead.
 func (*Configure) Descriptor() ([]byte, []int) {
-	return file_driver_v1_driver_proto_rawDescGZIP(), []int{15}
+	return file_driver_v1_driver_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Configure) GetGeneration() uint64 {
@@ -1363,7 +1425,7 @@ type Configured struct {
 
 func (x *Configured) Reset() {
 	*x = Configured{}
-	mi := &file_driver_v1_driver_proto_msgTypes[16]
+	mi := &file_driver_v1_driver_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1375,7 +1437,7 @@ func (x *Configured) String() string {
 func (*Configured) ProtoMessage() {}
 
 func (x *Configured) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_v1_driver_proto_msgTypes[16]
+	mi := &file_driver_v1_driver_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1388,7 +1450,7 @@ func (x *Configured) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Configured.ProtoReflect.Descriptor instead.
 func (*Configured) Descriptor() ([]byte, []int) {
-	return file_driver_v1_driver_proto_rawDescGZIP(), []int{16}
+	return file_driver_v1_driver_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Configured) GetGeneration() uint64 {
@@ -1427,7 +1489,7 @@ type DeviceNumbers struct {
 
 func (x *DeviceNumbers) Reset() {
 	*x = DeviceNumbers{}
-	mi := &file_driver_v1_driver_proto_msgTypes[17]
+	mi := &file_driver_v1_driver_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1439,7 +1501,7 @@ func (x *DeviceNumbers) String() string {
 func (*DeviceNumbers) ProtoMessage() {}
 
 func (x *DeviceNumbers) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_v1_driver_proto_msgTypes[17]
+	mi := &file_driver_v1_driver_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1452,7 +1514,7 @@ func (x *DeviceNumbers) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeviceNumbers.ProtoReflect.Descriptor instead.
 func (*DeviceNumbers) Descriptor() ([]byte, []int) {
-	return file_driver_v1_driver_proto_rawDescGZIP(), []int{17}
+	return file_driver_v1_driver_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *DeviceNumbers) GetNumber() uint32 {
@@ -1495,7 +1557,7 @@ type Batch struct {
 
 func (x *Batch) Reset() {
 	*x = Batch{}
-	mi := &file_driver_v1_driver_proto_msgTypes[18]
+	mi := &file_driver_v1_driver_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1507,7 +1569,7 @@ func (x *Batch) String() string {
 func (*Batch) ProtoMessage() {}
 
 func (x *Batch) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_v1_driver_proto_msgTypes[18]
+	mi := &file_driver_v1_driver_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1520,7 +1582,7 @@ func (x *Batch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Batch.ProtoReflect.Descriptor instead.
 func (*Batch) Descriptor() ([]byte, []int) {
-	return file_driver_v1_driver_proto_rawDescGZIP(), []int{18}
+	return file_driver_v1_driver_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Batch) GetSeq() uint64 {
@@ -1570,7 +1632,7 @@ type DeviceSamples struct {
 
 func (x *DeviceSamples) Reset() {
 	*x = DeviceSamples{}
-	mi := &file_driver_v1_driver_proto_msgTypes[19]
+	mi := &file_driver_v1_driver_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1582,7 +1644,7 @@ func (x *DeviceSamples) String() string {
 func (*DeviceSamples) ProtoMessage() {}
 
 func (x *DeviceSamples) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_v1_driver_proto_msgTypes[19]
+	mi := &file_driver_v1_driver_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1595,7 +1657,7 @@ func (x *DeviceSamples) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeviceSamples.ProtoReflect.Descriptor instead.
 func (*DeviceSamples) Descriptor() ([]byte, []int) {
-	return file_driver_v1_driver_proto_rawDescGZIP(), []int{19}
+	return file_driver_v1_driver_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *DeviceSamples) GetDevice() uint32 {
@@ -1727,7 +1789,7 @@ type Ack struct {
 
 func (x *Ack) Reset() {
 	*x = Ack{}
-	mi := &file_driver_v1_driver_proto_msgTypes[20]
+	mi := &file_driver_v1_driver_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1739,7 +1801,7 @@ func (x *Ack) String() string {
 func (*Ack) ProtoMessage() {}
 
 func (x *Ack) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_v1_driver_proto_msgTypes[20]
+	mi := &file_driver_v1_driver_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1752,7 +1814,7 @@ func (x *Ack) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ack.ProtoReflect.Descriptor instead.
 func (*Ack) Descriptor() ([]byte, []int) {
-	return file_driver_v1_driver_proto_rawDescGZIP(), []int{20}
+	return file_driver_v1_driver_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Ack) GetSeq() uint64 {
@@ -1780,7 +1842,7 @@ type Value struct {
 
 func (x *Value) Reset() {
 	*x = Value{}
-	mi := &file_driver_v1_driver_proto_msgTypes[21]
+	mi := &file_driver_v1_driver_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1792,7 +1854,7 @@ func (x *Value) String() string {
 func (*Value) ProtoMessage() {}
 
 func (x *Value) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_v1_driver_proto_msgTypes[21]
+	mi := &file_driver_v1_driver_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1805,7 +1867,7 @@ func (x *Value) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Value.ProtoReflect.Descriptor instead.
 func (*Value) Descriptor() ([]byte, []int) {
-	return file_driver_v1_driver_proto_rawDescGZIP(), []int{21}
+	return file_driver_v1_driver_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Value) GetValue() isValue_Value {
@@ -1934,7 +1996,7 @@ type PointValue struct {
 
 func (x *PointValue) Reset() {
 	*x = PointValue{}
-	mi := &file_driver_v1_driver_proto_msgTypes[22]
+	mi := &file_driver_v1_driver_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1946,7 +2008,7 @@ func (x *PointValue) String() string {
 func (*PointValue) ProtoMessage() {}
 
 func (x *PointValue) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_v1_driver_proto_msgTypes[22]
+	mi := &file_driver_v1_driver_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1959,7 +2021,7 @@ func (x *PointValue) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PointValue.ProtoReflect.Descriptor instead.
 func (*PointValue) Descriptor() ([]byte, []int) {
-	return file_driver_v1_driver_proto_rawDescGZIP(), []int{22}
+	return file_driver_v1_driver_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *PointValue) GetPoint() string {
@@ -1994,7 +2056,7 @@ type Command struct {
 
 func (x *Command) Reset() {
 	*x = Command{}
-	mi := &file_driver_v1_driver_proto_msgTypes[23]
+	mi := &file_driver_v1_driver_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2006,7 +2068,7 @@ func (x *Command) String() string {
 func (*Command) ProtoMessage() {}
 
 func (x *Command) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_v1_driver_proto_msgTypes[23]
+	mi := &file_driver_v1_driver_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2019,7 +2081,7 @@ func (x *Command) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Command.ProtoReflect.Descriptor instead.
 func (*Command) Descriptor() ([]byte, []int) {
-	return file_driver_v1_driver_proto_rawDescGZIP(), []int{23}
+	return file_driver_v1_driver_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Command) GetId() string {
@@ -2108,7 +2170,7 @@ type Write struct {
 
 func (x *Write) Reset() {
 	*x = Write{}
-	mi := &file_driver_v1_driver_proto_msgTypes[24]
+	mi := &file_driver_v1_driver_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2120,7 +2182,7 @@ func (x *Write) String() string {
 func (*Write) ProtoMessage() {}
 
 func (x *Write) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_v1_driver_proto_msgTypes[24]
+	mi := &file_driver_v1_driver_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2133,7 +2195,7 @@ func (x *Write) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Write.ProtoReflect.Descriptor instead.
 func (*Write) Descriptor() ([]byte, []int) {
-	return file_driver_v1_driver_proto_rawDescGZIP(), []int{24}
+	return file_driver_v1_driver_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Write) GetValues() []*PointValue {
@@ -2152,7 +2214,7 @@ type Read struct {
 
 func (x *Read) Reset() {
 	*x = Read{}
-	mi := &file_driver_v1_driver_proto_msgTypes[25]
+	mi := &file_driver_v1_driver_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2164,7 +2226,7 @@ func (x *Read) String() string {
 func (*Read) ProtoMessage() {}
 
 func (x *Read) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_v1_driver_proto_msgTypes[25]
+	mi := &file_driver_v1_driver_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2177,7 +2239,7 @@ func (x *Read) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Read.ProtoReflect.Descriptor instead.
 func (*Read) Descriptor() ([]byte, []int) {
-	return file_driver_v1_driver_proto_rawDescGZIP(), []int{25}
+	return file_driver_v1_driver_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Read) GetPoints() []string {
@@ -2197,7 +2259,7 @@ type Invoke struct {
 
 func (x *Invoke) Reset() {
 	*x = Invoke{}
-	mi := &file_driver_v1_driver_proto_msgTypes[26]
+	mi := &file_driver_v1_driver_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2209,7 +2271,7 @@ func (x *Invoke) String() string {
 func (*Invoke) ProtoMessage() {}
 
 func (x *Invoke) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_v1_driver_proto_msgTypes[26]
+	mi := &file_driver_v1_driver_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2222,7 +2284,7 @@ func (x *Invoke) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Invoke.ProtoReflect.Descriptor instead.
 func (*Invoke) Descriptor() ([]byte, []int) {
-	return file_driver_v1_driver_proto_rawDescGZIP(), []int{26}
+	return file_driver_v1_driver_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Invoke) GetFunction() string {
@@ -2252,7 +2314,7 @@ type CommandResult struct {
 
 func (x *CommandResult) Reset() {
 	*x = CommandResult{}
-	mi := &file_driver_v1_driver_proto_msgTypes[27]
+	mi := &file_driver_v1_driver_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2264,7 +2326,7 @@ func (x *CommandResult) String() string {
 func (*CommandResult) ProtoMessage() {}
 
 func (x *CommandResult) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_v1_driver_proto_msgTypes[27]
+	mi := &file_driver_v1_driver_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2277,7 +2339,7 @@ func (x *CommandResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommandResult.ProtoReflect.Descriptor instead.
 func (*CommandResult) Descriptor() ([]byte, []int) {
-	return file_driver_v1_driver_proto_rawDescGZIP(), []int{27}
+	return file_driver_v1_driver_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *CommandResult) GetId() string {
@@ -2328,7 +2390,7 @@ type PointResult struct {
 
 func (x *PointResult) Reset() {
 	*x = PointResult{}
-	mi := &file_driver_v1_driver_proto_msgTypes[28]
+	mi := &file_driver_v1_driver_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2340,7 +2402,7 @@ func (x *PointResult) String() string {
 func (*PointResult) ProtoMessage() {}
 
 func (x *PointResult) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_v1_driver_proto_msgTypes[28]
+	mi := &file_driver_v1_driver_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2353,7 +2415,7 @@ func (x *PointResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PointResult.ProtoReflect.Descriptor instead.
 func (*PointResult) Descriptor() ([]byte, []int) {
-	return file_driver_v1_driver_proto_rawDescGZIP(), []int{28}
+	return file_driver_v1_driver_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *PointResult) GetPoint() string {
@@ -2409,7 +2471,7 @@ type HostCall struct {
 
 func (x *HostCall) Reset() {
 	*x = HostCall{}
-	mi := &file_driver_v1_driver_proto_msgTypes[29]
+	mi := &file_driver_v1_driver_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2421,7 +2483,7 @@ func (x *HostCall) String() string {
 func (*HostCall) ProtoMessage() {}
 
 func (x *HostCall) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_v1_driver_proto_msgTypes[29]
+	mi := &file_driver_v1_driver_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2434,7 +2496,7 @@ func (x *HostCall) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HostCall.ProtoReflect.Descriptor instead.
 func (*HostCall) Descriptor() ([]byte, []int) {
-	return file_driver_v1_driver_proto_rawDescGZIP(), []int{29}
+	return file_driver_v1_driver_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *HostCall) GetId() uint64 {
@@ -2538,7 +2600,7 @@ type ContextRequest struct {
 
 func (x *ContextRequest) Reset() {
 	*x = ContextRequest{}
-	mi := &file_driver_v1_driver_proto_msgTypes[30]
+	mi := &file_driver_v1_driver_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2550,7 +2612,7 @@ func (x *ContextRequest) String() string {
 func (*ContextRequest) ProtoMessage() {}
 
 func (x *ContextRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_v1_driver_proto_msgTypes[30]
+	mi := &file_driver_v1_driver_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2563,7 +2625,7 @@ func (x *ContextRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ContextRequest.ProtoReflect.Descriptor instead.
 func (*ContextRequest) Descriptor() ([]byte, []int) {
-	return file_driver_v1_driver_proto_rawDescGZIP(), []int{30}
+	return file_driver_v1_driver_proto_rawDescGZIP(), []int{31}
 }
 
 type KvGet struct {
@@ -2575,7 +2637,7 @@ type KvGet struct {
 
 func (x *KvGet) Reset() {
 	*x = KvGet{}
-	mi := &file_driver_v1_driver_proto_msgTypes[31]
+	mi := &file_driver_v1_driver_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2587,7 +2649,7 @@ func (x *KvGet) String() string {
 func (*KvGet) ProtoMessage() {}
 
 func (x *KvGet) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_v1_driver_proto_msgTypes[31]
+	mi := &file_driver_v1_driver_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2600,7 +2662,7 @@ func (x *KvGet) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KvGet.ProtoReflect.Descriptor instead.
 func (*KvGet) Descriptor() ([]byte, []int) {
-	return file_driver_v1_driver_proto_rawDescGZIP(), []int{31}
+	return file_driver_v1_driver_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *KvGet) GetKey() string {
@@ -2620,7 +2682,7 @@ type KvPut struct {
 
 func (x *KvPut) Reset() {
 	*x = KvPut{}
-	mi := &file_driver_v1_driver_proto_msgTypes[32]
+	mi := &file_driver_v1_driver_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2632,7 +2694,7 @@ func (x *KvPut) String() string {
 func (*KvPut) ProtoMessage() {}
 
 func (x *KvPut) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_v1_driver_proto_msgTypes[32]
+	mi := &file_driver_v1_driver_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2645,7 +2707,7 @@ func (x *KvPut) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KvPut.ProtoReflect.Descriptor instead.
 func (*KvPut) Descriptor() ([]byte, []int) {
-	return file_driver_v1_driver_proto_rawDescGZIP(), []int{32}
+	return file_driver_v1_driver_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *KvPut) GetKey() string {
@@ -2671,7 +2733,7 @@ type KvDelete struct {
 
 func (x *KvDelete) Reset() {
 	*x = KvDelete{}
-	mi := &file_driver_v1_driver_proto_msgTypes[33]
+	mi := &file_driver_v1_driver_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2683,7 +2745,7 @@ func (x *KvDelete) String() string {
 func (*KvDelete) ProtoMessage() {}
 
 func (x *KvDelete) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_v1_driver_proto_msgTypes[33]
+	mi := &file_driver_v1_driver_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2696,7 +2758,7 @@ func (x *KvDelete) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KvDelete.ProtoReflect.Descriptor instead.
 func (*KvDelete) Descriptor() ([]byte, []int) {
-	return file_driver_v1_driver_proto_rawDescGZIP(), []int{33}
+	return file_driver_v1_driver_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *KvDelete) GetKey() string {
@@ -2715,7 +2777,7 @@ type SecretGet struct {
 
 func (x *SecretGet) Reset() {
 	*x = SecretGet{}
-	mi := &file_driver_v1_driver_proto_msgTypes[34]
+	mi := &file_driver_v1_driver_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2727,7 +2789,7 @@ func (x *SecretGet) String() string {
 func (*SecretGet) ProtoMessage() {}
 
 func (x *SecretGet) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_v1_driver_proto_msgTypes[34]
+	mi := &file_driver_v1_driver_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2740,7 +2802,7 @@ func (x *SecretGet) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecretGet.ProtoReflect.Descriptor instead.
 func (*SecretGet) Descriptor() ([]byte, []int) {
-	return file_driver_v1_driver_proto_rawDescGZIP(), []int{34}
+	return file_driver_v1_driver_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *SecretGet) GetName() string {
@@ -2766,7 +2828,7 @@ type HostReply struct {
 
 func (x *HostReply) Reset() {
 	*x = HostReply{}
-	mi := &file_driver_v1_driver_proto_msgTypes[35]
+	mi := &file_driver_v1_driver_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2778,7 +2840,7 @@ func (x *HostReply) String() string {
 func (*HostReply) ProtoMessage() {}
 
 func (x *HostReply) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_v1_driver_proto_msgTypes[35]
+	mi := &file_driver_v1_driver_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2791,7 +2853,7 @@ func (x *HostReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HostReply.ProtoReflect.Descriptor instead.
 func (*HostReply) Descriptor() ([]byte, []int) {
-	return file_driver_v1_driver_proto_rawDescGZIP(), []int{35}
+	return file_driver_v1_driver_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *HostReply) GetId() uint64 {
@@ -2876,7 +2938,7 @@ type Context struct {
 
 func (x *Context) Reset() {
 	*x = Context{}
-	mi := &file_driver_v1_driver_proto_msgTypes[36]
+	mi := &file_driver_v1_driver_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2888,7 +2950,7 @@ func (x *Context) String() string {
 func (*Context) ProtoMessage() {}
 
 func (x *Context) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_v1_driver_proto_msgTypes[36]
+	mi := &file_driver_v1_driver_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2901,7 +2963,7 @@ func (x *Context) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Context.ProtoReflect.Descriptor instead.
 func (*Context) Descriptor() ([]byte, []int) {
-	return file_driver_v1_driver_proto_rawDescGZIP(), []int{36}
+	return file_driver_v1_driver_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Context) GetGateway() *Identity {
@@ -2943,7 +3005,7 @@ type Identity struct {
 
 func (x *Identity) Reset() {
 	*x = Identity{}
-	mi := &file_driver_v1_driver_proto_msgTypes[37]
+	mi := &file_driver_v1_driver_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2955,7 +3017,7 @@ func (x *Identity) String() string {
 func (*Identity) ProtoMessage() {}
 
 func (x *Identity) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_v1_driver_proto_msgTypes[37]
+	mi := &file_driver_v1_driver_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2968,7 +3030,7 @@ func (x *Identity) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Identity.ProtoReflect.Descriptor instead.
 func (*Identity) Descriptor() ([]byte, []int) {
-	return file_driver_v1_driver_proto_rawDescGZIP(), []int{37}
+	return file_driver_v1_driver_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Identity) GetProductKey() string {
@@ -2995,7 +3057,7 @@ type DeviceIdentity struct {
 
 func (x *DeviceIdentity) Reset() {
 	*x = DeviceIdentity{}
-	mi := &file_driver_v1_driver_proto_msgTypes[38]
+	mi := &file_driver_v1_driver_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3007,7 +3069,7 @@ func (x *DeviceIdentity) String() string {
 func (*DeviceIdentity) ProtoMessage() {}
 
 func (x *DeviceIdentity) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_v1_driver_proto_msgTypes[38]
+	mi := &file_driver_v1_driver_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3020,7 +3082,7 @@ func (x *DeviceIdentity) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeviceIdentity.ProtoReflect.Descriptor instead.
 func (*DeviceIdentity) Descriptor() ([]byte, []int) {
-	return file_driver_v1_driver_proto_rawDescGZIP(), []int{38}
+	return file_driver_v1_driver_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *DeviceIdentity) GetDevice() string {
@@ -3046,7 +3108,7 @@ type KvValue struct {
 
 func (x *KvValue) Reset() {
 	*x = KvValue{}
-	mi := &file_driver_v1_driver_proto_msgTypes[39]
+	mi := &file_driver_v1_driver_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3058,7 +3120,7 @@ func (x *KvValue) String() string {
 func (*KvValue) ProtoMessage() {}
 
 func (x *KvValue) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_v1_driver_proto_msgTypes[39]
+	mi := &file_driver_v1_driver_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3071,7 +3133,7 @@ func (x *KvValue) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KvValue.ProtoReflect.Descriptor instead.
 func (*KvValue) Descriptor() ([]byte, []int) {
-	return file_driver_v1_driver_proto_rawDescGZIP(), []int{39}
+	return file_driver_v1_driver_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *KvValue) GetValue() []byte {
@@ -3092,7 +3154,7 @@ type Release struct {
 
 func (x *Release) Reset() {
 	*x = Release{}
-	mi := &file_driver_v1_driver_proto_msgTypes[40]
+	mi := &file_driver_v1_driver_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3104,7 +3166,7 @@ func (x *Release) String() string {
 func (*Release) ProtoMessage() {}
 
 func (x *Release) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_v1_driver_proto_msgTypes[40]
+	mi := &file_driver_v1_driver_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3117,7 +3179,7 @@ func (x *Release) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Release.ProtoReflect.Descriptor instead.
 func (*Release) Descriptor() ([]byte, []int) {
-	return file_driver_v1_driver_proto_rawDescGZIP(), []int{40}
+	return file_driver_v1_driver_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *Release) GetConnections() []string {
@@ -3137,7 +3199,7 @@ type Released struct {
 
 func (x *Released) Reset() {
 	*x = Released{}
-	mi := &file_driver_v1_driver_proto_msgTypes[41]
+	mi := &file_driver_v1_driver_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3149,7 +3211,7 @@ func (x *Released) String() string {
 func (*Released) ProtoMessage() {}
 
 func (x *Released) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_v1_driver_proto_msgTypes[41]
+	mi := &file_driver_v1_driver_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3162,7 +3224,7 @@ func (x *Released) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Released.ProtoReflect.Descriptor instead.
 func (*Released) Descriptor() ([]byte, []int) {
-	return file_driver_v1_driver_proto_rawDescGZIP(), []int{41}
+	return file_driver_v1_driver_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *Released) GetConnections() []string {
@@ -3181,7 +3243,7 @@ type Stop struct {
 
 func (x *Stop) Reset() {
 	*x = Stop{}
-	mi := &file_driver_v1_driver_proto_msgTypes[42]
+	mi := &file_driver_v1_driver_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3193,7 +3255,7 @@ func (x *Stop) String() string {
 func (*Stop) ProtoMessage() {}
 
 func (x *Stop) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_v1_driver_proto_msgTypes[42]
+	mi := &file_driver_v1_driver_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3206,7 +3268,7 @@ func (x *Stop) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stop.ProtoReflect.Descriptor instead.
 func (*Stop) Descriptor() ([]byte, []int) {
-	return file_driver_v1_driver_proto_rawDescGZIP(), []int{42}
+	return file_driver_v1_driver_proto_rawDescGZIP(), []int{43}
 }
 
 // At least every 5 s. Silence or standstill means a hang.
@@ -3219,14 +3281,15 @@ type Heartbeat struct {
 	Devices []*DeviceState         `protobuf:"bytes,5,rep,name=devices,proto3" json:"devices,omitempty"`
 	// How long work that is due has not been done, the worst line; 0: all lines are on time, or on hold.
 	// A driver that answers but stands still shows here.
-	OverdueMs     uint64 `protobuf:"varint,6,opt,name=overdue_ms,json=overdueMs,proto3" json:"overdue_ms,omitempty"`
+	OverdueMs     uint64       `protobuf:"varint,6,opt,name=overdue_ms,json=overdueMs,proto3" json:"overdue_ms,omitempty"`
+	Lines         []*LineState `protobuf:"bytes,7,rep,name=lines,proto3" json:"lines,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Heartbeat) Reset() {
 	*x = Heartbeat{}
-	mi := &file_driver_v1_driver_proto_msgTypes[43]
+	mi := &file_driver_v1_driver_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3238,7 +3301,7 @@ func (x *Heartbeat) String() string {
 func (*Heartbeat) ProtoMessage() {}
 
 func (x *Heartbeat) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_v1_driver_proto_msgTypes[43]
+	mi := &file_driver_v1_driver_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3251,7 +3314,7 @@ func (x *Heartbeat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Heartbeat.ProtoReflect.Descriptor instead.
 func (*Heartbeat) Descriptor() ([]byte, []int) {
-	return file_driver_v1_driver_proto_rawDescGZIP(), []int{43}
+	return file_driver_v1_driver_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *Heartbeat) GetPolls() uint64 {
@@ -3296,6 +3359,90 @@ func (x *Heartbeat) GetOverdueMs() uint64 {
 	return 0
 }
 
+func (x *Heartbeat) GetLines() []*LineState {
+	if x != nil {
+		return x.Lines
+	}
+	return nil
+}
+
+// One connection's line.
+type LineState struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Connection    string                 `protobuf:"bytes,1,opt,name=connection,proto3" json:"connection,omitempty"`
+	Skipped       uint64                 `protobuf:"varint,2,opt,name=skipped,proto3" json:"skipped,omitempty"`             // due polls that were left out because the line was busy, since start
+	BusyMs        uint64                 `protobuf:"varint,3,opt,name=busy_ms,json=busyMs,proto3" json:"busy_ms,omitempty"` // time spent in polls, commands and scans since start
+	Open          bool                   `protobuf:"varint,4,opt,name=open,proto3" json:"open,omitempty"`                   // false: its last request could not be made, or none was made yet
+	Reason        string                 `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`                // why not
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LineState) Reset() {
+	*x = LineState{}
+	mi := &file_driver_v1_driver_proto_msgTypes[45]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LineState) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LineState) ProtoMessage() {}
+
+func (x *LineState) ProtoReflect() protoreflect.Message {
+	mi := &file_driver_v1_driver_proto_msgTypes[45]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LineState.ProtoReflect.Descriptor instead.
+func (*LineState) Descriptor() ([]byte, []int) {
+	return file_driver_v1_driver_proto_rawDescGZIP(), []int{45}
+}
+
+func (x *LineState) GetConnection() string {
+	if x != nil {
+		return x.Connection
+	}
+	return ""
+}
+
+func (x *LineState) GetSkipped() uint64 {
+	if x != nil {
+		return x.Skipped
+	}
+	return 0
+}
+
+func (x *LineState) GetBusyMs() uint64 {
+	if x != nil {
+		return x.BusyMs
+	}
+	return 0
+}
+
+func (x *LineState) GetOpen() bool {
+	if x != nil {
+		return x.Open
+	}
+	return false
+}
+
+func (x *LineState) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
 type DeviceState struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Device        uint32                 `protobuf:"varint,1,opt,name=device,proto3" json:"device,omitempty"` // number from Configured
@@ -3309,7 +3456,7 @@ type DeviceState struct {
 
 func (x *DeviceState) Reset() {
 	*x = DeviceState{}
-	mi := &file_driver_v1_driver_proto_msgTypes[44]
+	mi := &file_driver_v1_driver_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3321,7 +3468,7 @@ func (x *DeviceState) String() string {
 func (*DeviceState) ProtoMessage() {}
 
 func (x *DeviceState) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_v1_driver_proto_msgTypes[44]
+	mi := &file_driver_v1_driver_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3334,7 +3481,7 @@ func (x *DeviceState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeviceState.ProtoReflect.Descriptor instead.
 func (*DeviceState) Descriptor() ([]byte, []int) {
-	return file_driver_v1_driver_proto_rawDescGZIP(), []int{44}
+	return file_driver_v1_driver_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *DeviceState) GetDevice() uint32 {
@@ -3386,7 +3533,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_driver_v1_driver_proto_msgTypes[45]
+	mi := &file_driver_v1_driver_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3398,7 +3545,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_v1_driver_proto_msgTypes[45]
+	mi := &file_driver_v1_driver_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3411,7 +3558,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_driver_v1_driver_proto_rawDescGZIP(), []int{45}
+	return file_driver_v1_driver_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *Event) GetDevice() string {
@@ -3449,17 +3596,19 @@ func (x *Event) GetWallMs() int64 {
 	return 0
 }
 
+// Looks at a connection of the running configuration, between its polls; its devices are read on.
 type ScanRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Connection    *Connection            `protobuf:"bytes,1,opt,name=connection,proto3" json:"connection,omitempty"`
-	DeadlineMs    uint32                 `protobuf:"varint,2,opt,name=deadline_ms,json=deadlineMs,proto3" json:"deadline_ms,omitempty"`
+	Connection    *Connection            `protobuf:"bytes,1,opt,name=connection,proto3" json:"connection,omitempty"`                    // settings may be empty: those that run are used
+	DeadlineMs    uint32                 `protobuf:"varint,2,opt,name=deadline_ms,json=deadlineMs,proto3" json:"deadline_ms,omitempty"` // 0: until all was tried
+	Options       string                 `protobuf:"bytes,3,opt,name=options,proto3" json:"options,omitempty"`                          // JSON object in the driver's words, {"units": "1-32"}; empty: its defaults
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ScanRequest) Reset() {
 	*x = ScanRequest{}
-	mi := &file_driver_v1_driver_proto_msgTypes[46]
+	mi := &file_driver_v1_driver_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3471,7 +3620,7 @@ func (x *ScanRequest) String() string {
 func (*ScanRequest) ProtoMessage() {}
 
 func (x *ScanRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_v1_driver_proto_msgTypes[46]
+	mi := &file_driver_v1_driver_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3484,7 +3633,7 @@ func (x *ScanRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScanRequest.ProtoReflect.Descriptor instead.
 func (*ScanRequest) Descriptor() ([]byte, []int) {
-	return file_driver_v1_driver_proto_rawDescGZIP(), []int{46}
+	return file_driver_v1_driver_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *ScanRequest) GetConnection() *Connection {
@@ -3501,6 +3650,13 @@ func (x *ScanRequest) GetDeadlineMs() uint32 {
 	return 0
 }
 
+func (x *ScanRequest) GetOptions() string {
+	if x != nil {
+		return x.Options
+	}
+	return ""
+}
+
 type ScanResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Types that are valid to be assigned to Message:
@@ -3514,7 +3670,7 @@ type ScanResponse struct {
 
 func (x *ScanResponse) Reset() {
 	*x = ScanResponse{}
-	mi := &file_driver_v1_driver_proto_msgTypes[47]
+	mi := &file_driver_v1_driver_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3526,7 +3682,7 @@ func (x *ScanResponse) String() string {
 func (*ScanResponse) ProtoMessage() {}
 
 func (x *ScanResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_v1_driver_proto_msgTypes[47]
+	mi := &file_driver_v1_driver_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3539,7 +3695,7 @@ func (x *ScanResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScanResponse.ProtoReflect.Descriptor instead.
 func (*ScanResponse) Descriptor() ([]byte, []int) {
-	return file_driver_v1_driver_proto_rawDescGZIP(), []int{47}
+	return file_driver_v1_driver_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *ScanResponse) GetMessage() isScanResponse_Message {
@@ -3594,7 +3750,7 @@ type ScanFound struct {
 
 func (x *ScanFound) Reset() {
 	*x = ScanFound{}
-	mi := &file_driver_v1_driver_proto_msgTypes[48]
+	mi := &file_driver_v1_driver_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3606,7 +3762,7 @@ func (x *ScanFound) String() string {
 func (*ScanFound) ProtoMessage() {}
 
 func (x *ScanFound) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_v1_driver_proto_msgTypes[48]
+	mi := &file_driver_v1_driver_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3619,7 +3775,7 @@ func (x *ScanFound) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScanFound.ProtoReflect.Descriptor instead.
 func (*ScanFound) Descriptor() ([]byte, []int) {
-	return file_driver_v1_driver_proto_rawDescGZIP(), []int{48}
+	return file_driver_v1_driver_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *ScanFound) GetAddress() string {
@@ -3647,13 +3803,14 @@ type ScanProgress struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Done          uint32                 `protobuf:"varint,1,opt,name=done,proto3" json:"done,omitempty"`
 	Total         uint32                 `protobuf:"varint,2,opt,name=total,proto3" json:"total,omitempty"`
+	Now           string                 `protobuf:"bytes,3,opt,name=now,proto3" json:"now,omitempty"` // what is being tried, "19200-8E1 unit 7"
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ScanProgress) Reset() {
 	*x = ScanProgress{}
-	mi := &file_driver_v1_driver_proto_msgTypes[49]
+	mi := &file_driver_v1_driver_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3665,7 +3822,7 @@ func (x *ScanProgress) String() string {
 func (*ScanProgress) ProtoMessage() {}
 
 func (x *ScanProgress) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_v1_driver_proto_msgTypes[49]
+	mi := &file_driver_v1_driver_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3678,7 +3835,7 @@ func (x *ScanProgress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScanProgress.ProtoReflect.Descriptor instead.
 func (*ScanProgress) Descriptor() ([]byte, []int) {
-	return file_driver_v1_driver_proto_rawDescGZIP(), []int{49}
+	return file_driver_v1_driver_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *ScanProgress) GetDone() uint32 {
@@ -3693,6 +3850,117 @@ func (x *ScanProgress) GetTotal() uint32 {
 		return x.Total
 	}
 	return 0
+}
+
+func (x *ScanProgress) GetNow() string {
+	if x != nil {
+		return x.Now
+	}
+	return ""
+}
+
+type CaptureRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Connection    string                 `protobuf:"bytes,1,opt,name=connection,proto3" json:"connection,omitempty"`                    // name
+	DurationMs    uint32                 `protobuf:"varint,2,opt,name=duration_ms,json=durationMs,proto3" json:"duration_ms,omitempty"` // 0: until the caller ends it
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CaptureRequest) Reset() {
+	*x = CaptureRequest{}
+	mi := &file_driver_v1_driver_proto_msgTypes[52]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CaptureRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CaptureRequest) ProtoMessage() {}
+
+func (x *CaptureRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_driver_v1_driver_proto_msgTypes[52]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CaptureRequest.ProtoReflect.Descriptor instead.
+func (*CaptureRequest) Descriptor() ([]byte, []int) {
+	return file_driver_v1_driver_proto_rawDescGZIP(), []int{52}
+}
+
+func (x *CaptureRequest) GetConnection() string {
+	if x != nil {
+		return x.Connection
+	}
+	return ""
+}
+
+func (x *CaptureRequest) GetDurationMs() uint32 {
+	if x != nil {
+		return x.DurationMs
+	}
+	return 0
+}
+
+// Lines of text, in order. The first says what was captured, the others are one transfer each:
+//
+//	# sagoo-edge capture 1 modbus serial rtu 9600-8E1
+//	0.000000 > 01 03 00 00 00 0A C5 CD
+//	0.031250 < 01 03 14 …
+//
+// Seconds since the beginning, > to the device, < from it, bytes in hex; "! 12 lost" where the caller was
+// too slow to take them all.
+type CaptureResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Lines         []string               `protobuf:"bytes,1,rep,name=lines,proto3" json:"lines,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CaptureResponse) Reset() {
+	*x = CaptureResponse{}
+	mi := &file_driver_v1_driver_proto_msgTypes[53]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CaptureResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CaptureResponse) ProtoMessage() {}
+
+func (x *CaptureResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_driver_v1_driver_proto_msgTypes[53]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CaptureResponse.ProtoReflect.Descriptor instead.
+func (*CaptureResponse) Descriptor() ([]byte, []int) {
+	return file_driver_v1_driver_proto_rawDescGZIP(), []int{53}
+}
+
+func (x *CaptureResponse) GetLines() []string {
+	if x != nil {
+		return x.Lines
+	}
+	return nil
 }
 
 var File_driver_v1_driver_proto protoreflect.FileDescriptor
@@ -3740,11 +4008,15 @@ const file_driver_v1_driver_proto_rawDesc = "" +
 	"\x04path\x18\x01 \x03(\tR\x04path\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12\x12\n" +
 	"\x04hint\x18\x03 \x01(\tR\x04hint\x12\x18\n" +
-	"\awarning\x18\x04 \x01(\bR\awarning\"a\n" +
+	"\awarning\x18\x04 \x01(\bR\awarning\"\x95\x01\n" +
 	"\n" +
 	"DevicePlan\x12\x16\n" +
 	"\x06device\x18\x01 \x01(\tR\x06device\x12;\n" +
-	"\brequests\x18\x02 \x03(\v2\x1f.sagoo.driver.v1.PlannedRequestR\brequests\"\xae\x01\n" +
+	"\brequests\x18\x02 \x03(\v2\x1f.sagoo.driver.v1.PlannedRequestR\brequests\x122\n" +
+	"\alearned\x18\x03 \x03(\v2\x18.sagoo.driver.v1.LearnedR\alearned\"3\n" +
+	"\aLearned\x12\x12\n" +
+	"\x04what\x18\x01 \x01(\tR\x04what\x12\x14\n" +
+	"\x05paste\x18\x02 \x01(\tR\x05paste\"\xae\x01\n" +
 	"\x0ePlannedRequest\x12\x12\n" +
 	"\x04poll\x18\x01 \x01(\tR\x04poll\x12\x1b\n" +
 	"\tperiod_ms\x18\x02 \x01(\rR\bperiodMs\x12\x18\n" +
@@ -3909,7 +4181,7 @@ const file_driver_v1_driver_proto_rawDesc = "" +
 	"\vconnections\x18\x01 \x03(\tR\vconnections\",\n" +
 	"\bReleased\x12 \n" +
 	"\vconnections\x18\x01 \x03(\tR\vconnections\"\x06\n" +
-	"\x04Stop\"\xc6\x01\n" +
+	"\x04Stop\"\xf8\x01\n" +
 	"\tHeartbeat\x12\x14\n" +
 	"\x05polls\x18\x01 \x01(\x04R\x05polls\x12\x18\n" +
 	"\asamples\x18\x02 \x01(\x04R\asamples\x12\x18\n" +
@@ -3917,7 +4189,16 @@ const file_driver_v1_driver_proto_rawDesc = "" +
 	"\aunacked\x18\x04 \x01(\x04R\aunacked\x126\n" +
 	"\adevices\x18\x05 \x03(\v2\x1c.sagoo.driver.v1.DeviceStateR\adevices\x12\x1d\n" +
 	"\n" +
-	"overdue_ms\x18\x06 \x01(\x04R\toverdueMs\"\x83\x01\n" +
+	"overdue_ms\x18\x06 \x01(\x04R\toverdueMs\x120\n" +
+	"\x05lines\x18\a \x03(\v2\x1a.sagoo.driver.v1.LineStateR\x05lines\"\x8a\x01\n" +
+	"\tLineState\x12\x1e\n" +
+	"\n" +
+	"connection\x18\x01 \x01(\tR\n" +
+	"connection\x12\x18\n" +
+	"\askipped\x18\x02 \x01(\x04R\askipped\x12\x17\n" +
+	"\abusy_ms\x18\x03 \x01(\x04R\x06busyMs\x12\x12\n" +
+	"\x04open\x18\x04 \x01(\bR\x04open\x12\x16\n" +
+	"\x06reason\x18\x05 \x01(\tR\x06reason\"\x83\x01\n" +
 	"\vDeviceState\x12\x16\n" +
 	"\x06device\x18\x01 \x01(\rR\x06device\x12\x16\n" +
 	"\x06online\x18\x02 \x01(\bR\x06online\x12\x16\n" +
@@ -3931,13 +4212,14 @@ const file_driver_v1_driver_proto_rawDesc = "" +
 	"\aboot_ns\x18\x04 \x01(\x04R\x06bootNs\x12\x1c\n" +
 	"\awall_ms\x18\x05 \x01(\x12H\x00R\x06wallMs\x88\x01\x01B\n" +
 	"\n" +
-	"\b_wall_ms\"k\n" +
+	"\b_wall_ms\"\x85\x01\n" +
 	"\vScanRequest\x12;\n" +
 	"\n" +
 	"connection\x18\x01 \x01(\v2\x1b.sagoo.driver.v1.ConnectionR\n" +
 	"connection\x12\x1f\n" +
 	"\vdeadline_ms\x18\x02 \x01(\rR\n" +
-	"deadlineMs\"\x8a\x01\n" +
+	"deadlineMs\x12\x18\n" +
+	"\aoptions\x18\x03 \x01(\tR\aoptions\"\x8a\x01\n" +
 	"\fScanResponse\x122\n" +
 	"\x05found\x18\x01 \x01(\v2\x1a.sagoo.driver.v1.ScanFoundH\x00R\x05found\x12;\n" +
 	"\bprogress\x18\x02 \x01(\v2\x1d.sagoo.driver.v1.ScanProgressH\x00R\bprogressB\t\n" +
@@ -3945,10 +4227,19 @@ const file_driver_v1_driver_proto_rawDesc = "" +
 	"\tScanFound\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\x12 \n" +
 	"\vdescription\x18\x02 \x01(\tR\vdescription\x12\x1a\n" +
-	"\bsettings\x18\x03 \x01(\tR\bsettings\"8\n" +
+	"\bsettings\x18\x03 \x01(\tR\bsettings\"J\n" +
 	"\fScanProgress\x12\x12\n" +
 	"\x04done\x18\x01 \x01(\rR\x04done\x12\x14\n" +
-	"\x05total\x18\x02 \x01(\rR\x05total*\x90\x01\n" +
+	"\x05total\x18\x02 \x01(\rR\x05total\x12\x10\n" +
+	"\x03now\x18\x03 \x01(\tR\x03now\"Q\n" +
+	"\x0eCaptureRequest\x12\x1e\n" +
+	"\n" +
+	"connection\x18\x01 \x01(\tR\n" +
+	"connection\x12\x1f\n" +
+	"\vduration_ms\x18\x02 \x01(\rR\n" +
+	"durationMs\"'\n" +
+	"\x0fCaptureResponse\x12\x14\n" +
+	"\x05lines\x18\x01 \x03(\tR\x05lines*\x90\x01\n" +
 	"\x04Kind\x12\r\n" +
 	"\tKIND_NONE\x10\x00\x12\r\n" +
 	"\tKIND_BOOL\x10\x01\x12\f\n" +
@@ -3971,12 +4262,13 @@ const file_driver_v1_driver_proto_rawDesc = "" +
 	"\x0eSTATUS_DIFFERS\x10\x02\x12\x12\n" +
 	"\x0eSTATUS_REFUSED\x10\x03\x12\x12\n" +
 	"\x0eSTATUS_UNKNOWN\x10\x04\x12\x12\n" +
-	"\x0eSTATUS_EXPIRED\x10\x052\xb5\x02\n" +
+	"\x0eSTATUS_EXPIRED\x10\x052\x85\x03\n" +
 	"\x06Driver\x12O\n" +
 	"\bDescribe\x12 .sagoo.driver.v1.DescribeRequest\x1a!.sagoo.driver.v1.DescribeResponse\x12F\n" +
 	"\x05Check\x12\x1d.sagoo.driver.v1.CheckRequest\x1a\x1e.sagoo.driver.v1.CheckResponse\x12K\n" +
 	"\aSession\x12\x1c.sagoo.driver.v1.HostMessage\x1a\x1e.sagoo.driver.v1.DriverMessage(\x010\x01\x12E\n" +
-	"\x04Scan\x12\x1c.sagoo.driver.v1.ScanRequest\x1a\x1d.sagoo.driver.v1.ScanResponse0\x01b\x06proto3"
+	"\x04Scan\x12\x1c.sagoo.driver.v1.ScanRequest\x1a\x1d.sagoo.driver.v1.ScanResponse0\x01\x12N\n" +
+	"\aCapture\x12\x1f.sagoo.driver.v1.CaptureRequest\x1a .sagoo.driver.v1.CaptureResponse0\x01b\x06proto3"
 
 var (
 	file_driver_v1_driver_proto_rawDescOnce sync.Once
@@ -3991,7 +4283,7 @@ func file_driver_v1_driver_proto_rawDescGZIP() []byte {
 }
 
 var file_driver_v1_driver_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_driver_v1_driver_proto_msgTypes = make([]protoimpl.MessageInfo, 50)
+var file_driver_v1_driver_proto_msgTypes = make([]protoimpl.MessageInfo, 54)
 var file_driver_v1_driver_proto_goTypes = []any{
 	(Kind)(0),                // 0: sagoo.driver.v1.Kind
 	(QualityCode)(0),         // 1: sagoo.driver.v1.QualityCode
@@ -4007,45 +4299,49 @@ var file_driver_v1_driver_proto_goTypes = []any{
 	(*Device)(nil),           // 11: sagoo.driver.v1.Device
 	(*Problem)(nil),          // 12: sagoo.driver.v1.Problem
 	(*DevicePlan)(nil),       // 13: sagoo.driver.v1.DevicePlan
-	(*PlannedRequest)(nil),   // 14: sagoo.driver.v1.PlannedRequest
-	(*HostMessage)(nil),      // 15: sagoo.driver.v1.HostMessage
-	(*DriverMessage)(nil),    // 16: sagoo.driver.v1.DriverMessage
-	(*Hello)(nil),            // 17: sagoo.driver.v1.Hello
-	(*Configure)(nil),        // 18: sagoo.driver.v1.Configure
-	(*Configured)(nil),       // 19: sagoo.driver.v1.Configured
-	(*DeviceNumbers)(nil),    // 20: sagoo.driver.v1.DeviceNumbers
-	(*Batch)(nil),            // 21: sagoo.driver.v1.Batch
-	(*DeviceSamples)(nil),    // 22: sagoo.driver.v1.DeviceSamples
-	(*Ack)(nil),              // 23: sagoo.driver.v1.Ack
-	(*Value)(nil),            // 24: sagoo.driver.v1.Value
-	(*PointValue)(nil),       // 25: sagoo.driver.v1.PointValue
-	(*Command)(nil),          // 26: sagoo.driver.v1.Command
-	(*Write)(nil),            // 27: sagoo.driver.v1.Write
-	(*Read)(nil),             // 28: sagoo.driver.v1.Read
-	(*Invoke)(nil),           // 29: sagoo.driver.v1.Invoke
-	(*CommandResult)(nil),    // 30: sagoo.driver.v1.CommandResult
-	(*PointResult)(nil),      // 31: sagoo.driver.v1.PointResult
-	(*HostCall)(nil),         // 32: sagoo.driver.v1.HostCall
-	(*ContextRequest)(nil),   // 33: sagoo.driver.v1.ContextRequest
-	(*KvGet)(nil),            // 34: sagoo.driver.v1.KvGet
-	(*KvPut)(nil),            // 35: sagoo.driver.v1.KvPut
-	(*KvDelete)(nil),         // 36: sagoo.driver.v1.KvDelete
-	(*SecretGet)(nil),        // 37: sagoo.driver.v1.SecretGet
-	(*HostReply)(nil),        // 38: sagoo.driver.v1.HostReply
-	(*Context)(nil),          // 39: sagoo.driver.v1.Context
-	(*Identity)(nil),         // 40: sagoo.driver.v1.Identity
-	(*DeviceIdentity)(nil),   // 41: sagoo.driver.v1.DeviceIdentity
-	(*KvValue)(nil),          // 42: sagoo.driver.v1.KvValue
-	(*Release)(nil),          // 43: sagoo.driver.v1.Release
-	(*Released)(nil),         // 44: sagoo.driver.v1.Released
-	(*Stop)(nil),             // 45: sagoo.driver.v1.Stop
-	(*Heartbeat)(nil),        // 46: sagoo.driver.v1.Heartbeat
-	(*DeviceState)(nil),      // 47: sagoo.driver.v1.DeviceState
-	(*Event)(nil),            // 48: sagoo.driver.v1.Event
-	(*ScanRequest)(nil),      // 49: sagoo.driver.v1.ScanRequest
-	(*ScanResponse)(nil),     // 50: sagoo.driver.v1.ScanResponse
-	(*ScanFound)(nil),        // 51: sagoo.driver.v1.ScanFound
-	(*ScanProgress)(nil),     // 52: sagoo.driver.v1.ScanProgress
+	(*Learned)(nil),          // 14: sagoo.driver.v1.Learned
+	(*PlannedRequest)(nil),   // 15: sagoo.driver.v1.PlannedRequest
+	(*HostMessage)(nil),      // 16: sagoo.driver.v1.HostMessage
+	(*DriverMessage)(nil),    // 17: sagoo.driver.v1.DriverMessage
+	(*Hello)(nil),            // 18: sagoo.driver.v1.Hello
+	(*Configure)(nil),        // 19: sagoo.driver.v1.Configure
+	(*Configured)(nil),       // 20: sagoo.driver.v1.Configured
+	(*DeviceNumbers)(nil),    // 21: sagoo.driver.v1.DeviceNumbers
+	(*Batch)(nil),            // 22: sagoo.driver.v1.Batch
+	(*DeviceSamples)(nil),    // 23: sagoo.driver.v1.DeviceSamples
+	(*Ack)(nil),              // 24: sagoo.driver.v1.Ack
+	(*Value)(nil),            // 25: sagoo.driver.v1.Value
+	(*PointValue)(nil),       // 26: sagoo.driver.v1.PointValue
+	(*Command)(nil),          // 27: sagoo.driver.v1.Command
+	(*Write)(nil),            // 28: sagoo.driver.v1.Write
+	(*Read)(nil),             // 29: sagoo.driver.v1.Read
+	(*Invoke)(nil),           // 30: sagoo.driver.v1.Invoke
+	(*CommandResult)(nil),    // 31: sagoo.driver.v1.CommandResult
+	(*PointResult)(nil),      // 32: sagoo.driver.v1.PointResult
+	(*HostCall)(nil),         // 33: sagoo.driver.v1.HostCall
+	(*ContextRequest)(nil),   // 34: sagoo.driver.v1.ContextRequest
+	(*KvGet)(nil),            // 35: sagoo.driver.v1.KvGet
+	(*KvPut)(nil),            // 36: sagoo.driver.v1.KvPut
+	(*KvDelete)(nil),         // 37: sagoo.driver.v1.KvDelete
+	(*SecretGet)(nil),        // 38: sagoo.driver.v1.SecretGet
+	(*HostReply)(nil),        // 39: sagoo.driver.v1.HostReply
+	(*Context)(nil),          // 40: sagoo.driver.v1.Context
+	(*Identity)(nil),         // 41: sagoo.driver.v1.Identity
+	(*DeviceIdentity)(nil),   // 42: sagoo.driver.v1.DeviceIdentity
+	(*KvValue)(nil),          // 43: sagoo.driver.v1.KvValue
+	(*Release)(nil),          // 44: sagoo.driver.v1.Release
+	(*Released)(nil),         // 45: sagoo.driver.v1.Released
+	(*Stop)(nil),             // 46: sagoo.driver.v1.Stop
+	(*Heartbeat)(nil),        // 47: sagoo.driver.v1.Heartbeat
+	(*LineState)(nil),        // 48: sagoo.driver.v1.LineState
+	(*DeviceState)(nil),      // 49: sagoo.driver.v1.DeviceState
+	(*Event)(nil),            // 50: sagoo.driver.v1.Event
+	(*ScanRequest)(nil),      // 51: sagoo.driver.v1.ScanRequest
+	(*ScanResponse)(nil),     // 52: sagoo.driver.v1.ScanResponse
+	(*ScanFound)(nil),        // 53: sagoo.driver.v1.ScanFound
+	(*ScanProgress)(nil),     // 54: sagoo.driver.v1.ScanProgress
+	(*CaptureRequest)(nil),   // 55: sagoo.driver.v1.CaptureRequest
+	(*CaptureResponse)(nil),  // 56: sagoo.driver.v1.CaptureResponse
 }
 var file_driver_v1_driver_proto_depIdxs = []int32{
 	8,  // 0: sagoo.driver.v1.CheckRequest.configuration:type_name -> sagoo.driver.v1.Configuration
@@ -4055,62 +4351,66 @@ var file_driver_v1_driver_proto_depIdxs = []int32{
 	9,  // 4: sagoo.driver.v1.Configuration.connections:type_name -> sagoo.driver.v1.Connection
 	10, // 5: sagoo.driver.v1.Configuration.models:type_name -> sagoo.driver.v1.Model
 	11, // 6: sagoo.driver.v1.Configuration.devices:type_name -> sagoo.driver.v1.Device
-	14, // 7: sagoo.driver.v1.DevicePlan.requests:type_name -> sagoo.driver.v1.PlannedRequest
-	18, // 8: sagoo.driver.v1.HostMessage.configure:type_name -> sagoo.driver.v1.Configure
-	23, // 9: sagoo.driver.v1.HostMessage.ack:type_name -> sagoo.driver.v1.Ack
-	26, // 10: sagoo.driver.v1.HostMessage.command:type_name -> sagoo.driver.v1.Command
-	38, // 11: sagoo.driver.v1.HostMessage.host_reply:type_name -> sagoo.driver.v1.HostReply
-	43, // 12: sagoo.driver.v1.HostMessage.release:type_name -> sagoo.driver.v1.Release
-	45, // 13: sagoo.driver.v1.HostMessage.stop:type_name -> sagoo.driver.v1.Stop
-	17, // 14: sagoo.driver.v1.DriverMessage.hello:type_name -> sagoo.driver.v1.Hello
-	19, // 15: sagoo.driver.v1.DriverMessage.configured:type_name -> sagoo.driver.v1.Configured
-	21, // 16: sagoo.driver.v1.DriverMessage.batch:type_name -> sagoo.driver.v1.Batch
-	30, // 17: sagoo.driver.v1.DriverMessage.command_result:type_name -> sagoo.driver.v1.CommandResult
-	32, // 18: sagoo.driver.v1.DriverMessage.host_call:type_name -> sagoo.driver.v1.HostCall
-	44, // 19: sagoo.driver.v1.DriverMessage.released:type_name -> sagoo.driver.v1.Released
-	46, // 20: sagoo.driver.v1.DriverMessage.heartbeat:type_name -> sagoo.driver.v1.Heartbeat
-	48, // 21: sagoo.driver.v1.DriverMessage.event:type_name -> sagoo.driver.v1.Event
-	8,  // 22: sagoo.driver.v1.Configure.configuration:type_name -> sagoo.driver.v1.Configuration
-	12, // 23: sagoo.driver.v1.Configured.problems:type_name -> sagoo.driver.v1.Problem
-	20, // 24: sagoo.driver.v1.Configured.devices:type_name -> sagoo.driver.v1.DeviceNumbers
-	22, // 25: sagoo.driver.v1.Batch.devices:type_name -> sagoo.driver.v1.DeviceSamples
-	24, // 26: sagoo.driver.v1.PointValue.value:type_name -> sagoo.driver.v1.Value
-	27, // 27: sagoo.driver.v1.Command.write:type_name -> sagoo.driver.v1.Write
-	28, // 28: sagoo.driver.v1.Command.read:type_name -> sagoo.driver.v1.Read
-	29, // 29: sagoo.driver.v1.Command.invoke:type_name -> sagoo.driver.v1.Invoke
-	25, // 30: sagoo.driver.v1.Write.values:type_name -> sagoo.driver.v1.PointValue
-	2,  // 31: sagoo.driver.v1.CommandResult.status:type_name -> sagoo.driver.v1.Status
-	31, // 32: sagoo.driver.v1.CommandResult.points:type_name -> sagoo.driver.v1.PointResult
-	2,  // 33: sagoo.driver.v1.PointResult.status:type_name -> sagoo.driver.v1.Status
-	24, // 34: sagoo.driver.v1.PointResult.value:type_name -> sagoo.driver.v1.Value
-	1,  // 35: sagoo.driver.v1.PointResult.quality:type_name -> sagoo.driver.v1.QualityCode
-	33, // 36: sagoo.driver.v1.HostCall.context:type_name -> sagoo.driver.v1.ContextRequest
-	34, // 37: sagoo.driver.v1.HostCall.kv_get:type_name -> sagoo.driver.v1.KvGet
-	35, // 38: sagoo.driver.v1.HostCall.kv_put:type_name -> sagoo.driver.v1.KvPut
-	36, // 39: sagoo.driver.v1.HostCall.kv_delete:type_name -> sagoo.driver.v1.KvDelete
-	37, // 40: sagoo.driver.v1.HostCall.secret:type_name -> sagoo.driver.v1.SecretGet
-	39, // 41: sagoo.driver.v1.HostReply.context:type_name -> sagoo.driver.v1.Context
-	42, // 42: sagoo.driver.v1.HostReply.kv:type_name -> sagoo.driver.v1.KvValue
-	40, // 43: sagoo.driver.v1.Context.gateway:type_name -> sagoo.driver.v1.Identity
-	41, // 44: sagoo.driver.v1.Context.devices:type_name -> sagoo.driver.v1.DeviceIdentity
-	40, // 45: sagoo.driver.v1.DeviceIdentity.identity:type_name -> sagoo.driver.v1.Identity
-	47, // 46: sagoo.driver.v1.Heartbeat.devices:type_name -> sagoo.driver.v1.DeviceState
-	9,  // 47: sagoo.driver.v1.ScanRequest.connection:type_name -> sagoo.driver.v1.Connection
-	51, // 48: sagoo.driver.v1.ScanResponse.found:type_name -> sagoo.driver.v1.ScanFound
-	52, // 49: sagoo.driver.v1.ScanResponse.progress:type_name -> sagoo.driver.v1.ScanProgress
-	3,  // 50: sagoo.driver.v1.Driver.Describe:input_type -> sagoo.driver.v1.DescribeRequest
-	5,  // 51: sagoo.driver.v1.Driver.Check:input_type -> sagoo.driver.v1.CheckRequest
-	15, // 52: sagoo.driver.v1.Driver.Session:input_type -> sagoo.driver.v1.HostMessage
-	49, // 53: sagoo.driver.v1.Driver.Scan:input_type -> sagoo.driver.v1.ScanRequest
-	4,  // 54: sagoo.driver.v1.Driver.Describe:output_type -> sagoo.driver.v1.DescribeResponse
-	6,  // 55: sagoo.driver.v1.Driver.Check:output_type -> sagoo.driver.v1.CheckResponse
-	16, // 56: sagoo.driver.v1.Driver.Session:output_type -> sagoo.driver.v1.DriverMessage
-	50, // 57: sagoo.driver.v1.Driver.Scan:output_type -> sagoo.driver.v1.ScanResponse
-	54, // [54:58] is the sub-list for method output_type
-	50, // [50:54] is the sub-list for method input_type
-	50, // [50:50] is the sub-list for extension type_name
-	50, // [50:50] is the sub-list for extension extendee
-	0,  // [0:50] is the sub-list for field type_name
+	15, // 7: sagoo.driver.v1.DevicePlan.requests:type_name -> sagoo.driver.v1.PlannedRequest
+	14, // 8: sagoo.driver.v1.DevicePlan.learned:type_name -> sagoo.driver.v1.Learned
+	19, // 9: sagoo.driver.v1.HostMessage.configure:type_name -> sagoo.driver.v1.Configure
+	24, // 10: sagoo.driver.v1.HostMessage.ack:type_name -> sagoo.driver.v1.Ack
+	27, // 11: sagoo.driver.v1.HostMessage.command:type_name -> sagoo.driver.v1.Command
+	39, // 12: sagoo.driver.v1.HostMessage.host_reply:type_name -> sagoo.driver.v1.HostReply
+	44, // 13: sagoo.driver.v1.HostMessage.release:type_name -> sagoo.driver.v1.Release
+	46, // 14: sagoo.driver.v1.HostMessage.stop:type_name -> sagoo.driver.v1.Stop
+	18, // 15: sagoo.driver.v1.DriverMessage.hello:type_name -> sagoo.driver.v1.Hello
+	20, // 16: sagoo.driver.v1.DriverMessage.configured:type_name -> sagoo.driver.v1.Configured
+	22, // 17: sagoo.driver.v1.DriverMessage.batch:type_name -> sagoo.driver.v1.Batch
+	31, // 18: sagoo.driver.v1.DriverMessage.command_result:type_name -> sagoo.driver.v1.CommandResult
+	33, // 19: sagoo.driver.v1.DriverMessage.host_call:type_name -> sagoo.driver.v1.HostCall
+	45, // 20: sagoo.driver.v1.DriverMessage.released:type_name -> sagoo.driver.v1.Released
+	47, // 21: sagoo.driver.v1.DriverMessage.heartbeat:type_name -> sagoo.driver.v1.Heartbeat
+	50, // 22: sagoo.driver.v1.DriverMessage.event:type_name -> sagoo.driver.v1.Event
+	8,  // 23: sagoo.driver.v1.Configure.configuration:type_name -> sagoo.driver.v1.Configuration
+	12, // 24: sagoo.driver.v1.Configured.problems:type_name -> sagoo.driver.v1.Problem
+	21, // 25: sagoo.driver.v1.Configured.devices:type_name -> sagoo.driver.v1.DeviceNumbers
+	23, // 26: sagoo.driver.v1.Batch.devices:type_name -> sagoo.driver.v1.DeviceSamples
+	25, // 27: sagoo.driver.v1.PointValue.value:type_name -> sagoo.driver.v1.Value
+	28, // 28: sagoo.driver.v1.Command.write:type_name -> sagoo.driver.v1.Write
+	29, // 29: sagoo.driver.v1.Command.read:type_name -> sagoo.driver.v1.Read
+	30, // 30: sagoo.driver.v1.Command.invoke:type_name -> sagoo.driver.v1.Invoke
+	26, // 31: sagoo.driver.v1.Write.values:type_name -> sagoo.driver.v1.PointValue
+	2,  // 32: sagoo.driver.v1.CommandResult.status:type_name -> sagoo.driver.v1.Status
+	32, // 33: sagoo.driver.v1.CommandResult.points:type_name -> sagoo.driver.v1.PointResult
+	2,  // 34: sagoo.driver.v1.PointResult.status:type_name -> sagoo.driver.v1.Status
+	25, // 35: sagoo.driver.v1.PointResult.value:type_name -> sagoo.driver.v1.Value
+	1,  // 36: sagoo.driver.v1.PointResult.quality:type_name -> sagoo.driver.v1.QualityCode
+	34, // 37: sagoo.driver.v1.HostCall.context:type_name -> sagoo.driver.v1.ContextRequest
+	35, // 38: sagoo.driver.v1.HostCall.kv_get:type_name -> sagoo.driver.v1.KvGet
+	36, // 39: sagoo.driver.v1.HostCall.kv_put:type_name -> sagoo.driver.v1.KvPut
+	37, // 40: sagoo.driver.v1.HostCall.kv_delete:type_name -> sagoo.driver.v1.KvDelete
+	38, // 41: sagoo.driver.v1.HostCall.secret:type_name -> sagoo.driver.v1.SecretGet
+	40, // 42: sagoo.driver.v1.HostReply.context:type_name -> sagoo.driver.v1.Context
+	43, // 43: sagoo.driver.v1.HostReply.kv:type_name -> sagoo.driver.v1.KvValue
+	41, // 44: sagoo.driver.v1.Context.gateway:type_name -> sagoo.driver.v1.Identity
+	42, // 45: sagoo.driver.v1.Context.devices:type_name -> sagoo.driver.v1.DeviceIdentity
+	41, // 46: sagoo.driver.v1.DeviceIdentity.identity:type_name -> sagoo.driver.v1.Identity
+	49, // 47: sagoo.driver.v1.Heartbeat.devices:type_name -> sagoo.driver.v1.DeviceState
+	48, // 48: sagoo.driver.v1.Heartbeat.lines:type_name -> sagoo.driver.v1.LineState
+	9,  // 49: sagoo.driver.v1.ScanRequest.connection:type_name -> sagoo.driver.v1.Connection
+	53, // 50: sagoo.driver.v1.ScanResponse.found:type_name -> sagoo.driver.v1.ScanFound
+	54, // 51: sagoo.driver.v1.ScanResponse.progress:type_name -> sagoo.driver.v1.ScanProgress
+	3,  // 52: sagoo.driver.v1.Driver.Describe:input_type -> sagoo.driver.v1.DescribeRequest
+	5,  // 53: sagoo.driver.v1.Driver.Check:input_type -> sagoo.driver.v1.CheckRequest
+	16, // 54: sagoo.driver.v1.Driver.Session:input_type -> sagoo.driver.v1.HostMessage
+	51, // 55: sagoo.driver.v1.Driver.Scan:input_type -> sagoo.driver.v1.ScanRequest
+	55, // 56: sagoo.driver.v1.Driver.Capture:input_type -> sagoo.driver.v1.CaptureRequest
+	4,  // 57: sagoo.driver.v1.Driver.Describe:output_type -> sagoo.driver.v1.DescribeResponse
+	6,  // 58: sagoo.driver.v1.Driver.Check:output_type -> sagoo.driver.v1.CheckResponse
+	17, // 59: sagoo.driver.v1.Driver.Session:output_type -> sagoo.driver.v1.DriverMessage
+	52, // 60: sagoo.driver.v1.Driver.Scan:output_type -> sagoo.driver.v1.ScanResponse
+	56, // 61: sagoo.driver.v1.Driver.Capture:output_type -> sagoo.driver.v1.CaptureResponse
+	57, // [57:62] is the sub-list for method output_type
+	52, // [52:57] is the sub-list for method input_type
+	52, // [52:52] is the sub-list for extension type_name
+	52, // [52:52] is the sub-list for extension extendee
+	0,  // [0:52] is the sub-list for field type_name
 }
 
 func init() { file_driver_v1_driver_proto_init() }
@@ -4118,7 +4418,7 @@ func file_driver_v1_driver_proto_init() {
 	if File_driver_v1_driver_proto != nil {
 		return
 	}
-	file_driver_v1_driver_proto_msgTypes[12].OneofWrappers = []any{
+	file_driver_v1_driver_proto_msgTypes[13].OneofWrappers = []any{
 		(*HostMessage_Configure)(nil),
 		(*HostMessage_Ack)(nil),
 		(*HostMessage_Command)(nil),
@@ -4126,7 +4426,7 @@ func file_driver_v1_driver_proto_init() {
 		(*HostMessage_Release)(nil),
 		(*HostMessage_Stop)(nil),
 	}
-	file_driver_v1_driver_proto_msgTypes[13].OneofWrappers = []any{
+	file_driver_v1_driver_proto_msgTypes[14].OneofWrappers = []any{
 		(*DriverMessage_Hello)(nil),
 		(*DriverMessage_Configured)(nil),
 		(*DriverMessage_Batch)(nil),
@@ -4136,8 +4436,8 @@ func file_driver_v1_driver_proto_init() {
 		(*DriverMessage_Heartbeat)(nil),
 		(*DriverMessage_Event)(nil),
 	}
-	file_driver_v1_driver_proto_msgTypes[19].OneofWrappers = []any{}
-	file_driver_v1_driver_proto_msgTypes[21].OneofWrappers = []any{
+	file_driver_v1_driver_proto_msgTypes[20].OneofWrappers = []any{}
+	file_driver_v1_driver_proto_msgTypes[22].OneofWrappers = []any{
 		(*Value_Boolean)(nil),
 		(*Value_Int)(nil),
 		(*Value_Uint)(nil),
@@ -4146,26 +4446,26 @@ func file_driver_v1_driver_proto_init() {
 		(*Value_Blob)(nil),
 		(*Value_Json)(nil),
 	}
-	file_driver_v1_driver_proto_msgTypes[23].OneofWrappers = []any{
+	file_driver_v1_driver_proto_msgTypes[24].OneofWrappers = []any{
 		(*Command_Write)(nil),
 		(*Command_Read)(nil),
 		(*Command_Invoke)(nil),
 	}
-	file_driver_v1_driver_proto_msgTypes[29].OneofWrappers = []any{
+	file_driver_v1_driver_proto_msgTypes[30].OneofWrappers = []any{
 		(*HostCall_Context)(nil),
 		(*HostCall_KvGet)(nil),
 		(*HostCall_KvPut)(nil),
 		(*HostCall_KvDelete)(nil),
 		(*HostCall_Secret)(nil),
 	}
-	file_driver_v1_driver_proto_msgTypes[35].OneofWrappers = []any{
+	file_driver_v1_driver_proto_msgTypes[36].OneofWrappers = []any{
 		(*HostReply_Context)(nil),
 		(*HostReply_Kv)(nil),
 		(*HostReply_Secret)(nil),
 	}
-	file_driver_v1_driver_proto_msgTypes[39].OneofWrappers = []any{}
-	file_driver_v1_driver_proto_msgTypes[45].OneofWrappers = []any{}
-	file_driver_v1_driver_proto_msgTypes[47].OneofWrappers = []any{
+	file_driver_v1_driver_proto_msgTypes[40].OneofWrappers = []any{}
+	file_driver_v1_driver_proto_msgTypes[47].OneofWrappers = []any{}
+	file_driver_v1_driver_proto_msgTypes[49].OneofWrappers = []any{
 		(*ScanResponse_Found)(nil),
 		(*ScanResponse_Progress)(nil),
 	}
@@ -4175,7 +4475,7 @@ func file_driver_v1_driver_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_driver_v1_driver_proto_rawDesc), len(file_driver_v1_driver_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   50,
+			NumMessages:   54,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

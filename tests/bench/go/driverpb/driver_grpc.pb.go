@@ -31,6 +31,7 @@ const (
 	Driver_Check_FullMethodName    = "/sagoo.driver.v1.Driver/Check"
 	Driver_Session_FullMethodName  = "/sagoo.driver.v1.Driver/Session"
 	Driver_Scan_FullMethodName     = "/sagoo.driver.v1.Driver/Scan"
+	Driver_Capture_FullMethodName  = "/sagoo.driver.v1.Driver/Capture"
 )
 
 // DriverClient is the client API for Driver service.
@@ -45,6 +46,8 @@ type DriverClient interface {
 	Session(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[HostMessage, DriverMessage], error)
 	// Looks for devices on a connection; read-only and rate-limited.
 	Scan(ctx context.Context, in *ScanRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ScanResponse], error)
+	// What passes on a connection's line while this is open; disturbs nothing.
+	Capture(ctx context.Context, in *CaptureRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[CaptureResponse], error)
 }
 
 type driverClient struct {
@@ -107,6 +110,25 @@ func (c *driverClient) Scan(ctx context.Context, in *ScanRequest, opts ...grpc.C
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Driver_ScanClient = grpc.ServerStreamingClient[ScanResponse]
 
+func (c *driverClient) Capture(ctx context.Context, in *CaptureRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[CaptureResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Driver_ServiceDesc.Streams[2], Driver_Capture_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[CaptureRequest, CaptureResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Driver_CaptureClient = grpc.ServerStreamingClient[CaptureResponse]
+
 // DriverServer is the server API for Driver service.
 // All implementations must embed UnimplementedDriverServer
 // for forward compatibility.
@@ -119,6 +141,8 @@ type DriverServer interface {
 	Session(grpc.BidiStreamingServer[HostMessage, DriverMessage]) error
 	// Looks for devices on a connection; read-only and rate-limited.
 	Scan(*ScanRequest, grpc.ServerStreamingServer[ScanResponse]) error
+	// What passes on a connection's line while this is open; disturbs nothing.
+	Capture(*CaptureRequest, grpc.ServerStreamingServer[CaptureResponse]) error
 	mustEmbedUnimplementedDriverServer()
 }
 
@@ -140,6 +164,9 @@ func (UnimplementedDriverServer) Session(grpc.BidiStreamingServer[HostMessage, D
 }
 func (UnimplementedDriverServer) Scan(*ScanRequest, grpc.ServerStreamingServer[ScanResponse]) error {
 	return status.Errorf(codes.Unimplemented, "method Scan not implemented")
+}
+func (UnimplementedDriverServer) Capture(*CaptureRequest, grpc.ServerStreamingServer[CaptureResponse]) error {
+	return status.Errorf(codes.Unimplemented, "method Capture not implemented")
 }
 func (UnimplementedDriverServer) mustEmbedUnimplementedDriverServer() {}
 func (UnimplementedDriverServer) testEmbeddedByValue()                {}
@@ -216,6 +243,17 @@ func _Driver_Scan_Handler(srv interface{}, stream grpc.ServerStream) error {
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Driver_ScanServer = grpc.ServerStreamingServer[ScanResponse]
 
+func _Driver_Capture_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(CaptureRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(DriverServer).Capture(m, &grpc.GenericServerStream[CaptureRequest, CaptureResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Driver_CaptureServer = grpc.ServerStreamingServer[CaptureResponse]
+
 // Driver_ServiceDesc is the grpc.ServiceDesc for Driver service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -242,6 +280,11 @@ var Driver_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "Scan",
 			Handler:       _Driver_Scan_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "Capture",
+			Handler:       _Driver_Capture_Handler,
 			ServerStreams: true,
 		},
 	},
