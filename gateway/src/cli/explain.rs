@@ -96,10 +96,16 @@ pub(super) fn text(connections: &[ConnectionPlan], running: bool, colours: bool)
     for connection in connections {
         let name = Tone::Strong.paint(&harmless(&connection.name), colours);
         out += &format!("\n{name}  {}, {}\n", harmless(&connection.driver), wire(connection, colours));
+        let (read, left_out): (Vec<&DevicePlan>, Vec<&DevicePlan>) =
+            connection.devices.iter().partition(|device| device.error.is_empty());
         let heads = ["DEVICE", "POLL", "EVERY", "REQUEST", "WANTED", "WASTED", "MS", "SHARE"];
-        let rows: Vec<Vec<Cell>> = connection.devices.iter().flat_map(rows).collect();
+        let rows: Vec<Vec<Cell>> = read.into_iter().flat_map(rows).collect();
         if !rows.is_empty() {
             out += &table(&heads, rows, colours);
+        }
+        for device in left_out {
+            let line = format!("{} is not read: {}\n", harmless(&device.name), harmless(&device.error));
+            out += &Tone::Bad.paint(&line, colours);
         }
         for device in &connection.devices {
             for learned in &device.learned {
@@ -225,8 +231,9 @@ mod tests {
             vec![("fast".to_owned(), 200, request("input 0 × 1", 1, 0, 10.0))],
             Vec::new(),
         );
+        let out = DevicePlan::left_out("valve".to_owned());
         let silent = ConnectionPlan::unknown("spare", "other", "driver other is not running".to_owned());
-        vec![ConnectionPlan::new("bus1", "fake", vec![meter, pump]), silent]
+        vec![ConnectionPlan::new("bus1", "fake", vec![meter, out, pump]), silent]
     }
 
     #[test]
@@ -242,6 +249,7 @@ meter   fast  1 s     a cycle of 2            14       2  61.0  6.1 %
 meter   slow  5 min   input 0x90 × 2\u{fffd}[2J       2       0     ?
 meter                 all polls               16       2        6.1 %
 pump    fast  200 ms  input 0 × 1              1       0  10.0  5.0 %
+valve is not read: the driver refuses its configuration; see sagoo-edge check
 meter learned: input 0x0010 is refused: illegal data address
   holes = [[0x10, 0x10]]
 

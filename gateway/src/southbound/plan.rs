@@ -15,11 +15,13 @@ pub fn of_driver<'a>(
     owners: &HashMap<String, String>,
     plans: Vec<wire::DevicePlan>,
 ) -> Vec<ConnectionPlan> {
+    // a driver may only speak of devices it was told of, and need not speak of each
+    let mut planned: HashMap<String, DevicePlan> =
+        plans.into_iter().map(|plan| (plan.device.clone(), device(plan))).collect();
     let mut devices: BTreeMap<&str, Vec<DevicePlan>> = BTreeMap::new();
-    for plan in plans {
-        // a driver may only speak of devices it was told of
-        let Some(connection) = owners.get(&plan.device) else { continue };
-        devices.entry(connection).or_default().push(device(plan));
+    for (name, connection) in owners {
+        let plan = planned.remove(name).unwrap_or_else(|| DevicePlan::left_out(name.clone()));
+        devices.entry(connection).or_default().push(plan);
     }
     let connections = connections.into_iter().map(|name| {
         let mut here = devices.remove(name.as_str()).unwrap_or_default();
@@ -68,9 +70,11 @@ mod tests {
         let plans = vec![plan("b", 60.0), plan("a", 60.0), plan("c", f64::NAN), plan("stranger", 90.0)];
         let names = ["left".to_owned(), "right".to_owned(), "spare".to_owned()];
         let found = of_driver("fake", &names, &owners, plans.clone());
-        let names: Vec<_> = found.iter().map(|plan| (plan.name.as_str(), plan.devices.len())).collect();
-        assert_eq!(names, [("left", 2), ("right", 1), ("spare", 0)]);
+        let shown: Vec<_> = found.iter().map(|plan| (plan.name.as_str(), plan.devices.len())).collect();
+        assert_eq!(shown, [("left", 2), ("right", 1), ("spare", 0)]);
         assert_eq!(found[0].devices[0].name, "a");
+        let without_c = of_driver("fake", &names, &owners, plans[..2].to_vec());
+        assert!(without_c[1].devices[0].error.contains("refuses"), "{without_c:?}");
         assert_eq!(found[1].share, None, "what is no number is not known");
         let strains = strains("fake", &owners, plans);
         assert_eq!(strains.keys().collect::<Vec<_>>(), ["left"]);

@@ -30,6 +30,8 @@ pub struct ConnectionPlan {
 pub struct DevicePlan {
     /// In the configuration.
     pub name: String,
+    /// Why it is not read; empty: it is.
+    pub error: String,
     /// Part of the wire's time.
     pub share: Option<f64>,
     /// Per poll rate, the fastest first.
@@ -150,7 +152,13 @@ impl DevicePlan {
         }
         cycles.sort_by_key(|cycle| cycle.period_ms);
         let share = sum(cycles.iter().map(|cycle| cycle.share));
-        Self { name, share, cycles, learned }
+        Self { name, error: String::new(), share, cycles, learned }
+    }
+
+    /// One that its driver leaves out.
+    pub fn left_out(name: String) -> Self {
+        let error = "the driver refuses its configuration; see sagoo-edge check".to_owned();
+        Self { name, error, ..Self::default() }
     }
 }
 
