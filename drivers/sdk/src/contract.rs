@@ -5,31 +5,30 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use sagoo_edge_proto::driver::driver_server::Driver as DriverService;
 use sagoo_edge_proto::driver::{
-    CheckRequest, CheckResponse, DescribeRequest, DescribeResponse, DriverMessage, HostMessage, ScanRequest,
-    ScanResponse,
+    CaptureRequest, CaptureResponse, CheckRequest, CheckResponse, DescribeRequest, DescribeResponse,
+    DriverMessage, HostMessage, ScanRequest, ScanResponse,
 };
 use sagoo_edge_proto::handshake::ABILITY_REATTACH;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt as _};
 use tonic::{Request, Response, Status, Streaming};
 use tracing::debug;
 
 use crate::driver::Driver;
-use crate::session::{INBOUND, OUTBOUND, Open};
-use crate::wire;
-
-use sagoo_edge_proto::driver::{CaptureRequest, CaptureResponse};
+use crate::session::{INBOUND, Incoming, Look, OUTBOUND, Open};
+use crate::{capture, wire};
 
 type Outgoing<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 /// The contract with the gateway.
 pub(crate) struct Contract<D: Driver> {
     pub(crate) driver: Arc<D>,
-    pub(crate) sessions: mpsc::Sender<Open>,
+    pub(crate) sessions: mpsc::Sender<Incoming>,
 }
 
 #[tonic::async_trait]
@@ -69,7 +68,10 @@ impl<D: Driver> DriverService for Contract<D> {
         let (outbound, stream) = mpsc::channel(OUTBOUND);
         let (forward, inbound) = mpsc::channel(INBOUND);
         let open = Open { outbound, inbound };
-        self.sessions.send(open).await.map_err(|_| Status::unavailable("the driver is ending"))?;
+        self.sessions
+            .send(Incoming::Session(open))
+            .await
+            .map_err(|_| Status::unavailable("the driver is ending"))?;
         tokio::spawn(async move {
             loop {
                 let message = tokio::select! {
@@ -94,16 +96,32 @@ impl<D: Driver> DriverService for Contract<D> {
         Ok(Response::new(Box::pin(ReceiverStream::new(stream).map(Ok))))
     }
 
-    async fn scan(&self, _request: Request<ScanRequest>) -> Result<Response<Self::ScanStream>, Status> {
-        let name = self.driver.describe().name;
-        Err(Status::unimplemented(format!("driver {name} cannot look for devices")))
+    async fn scan(&self, request: Request<ScanRequest>) -> Result<Response<Self::ScanStream>, Status> {
+        let request = request.into_inner();
+        let answers = self.look(|answer| Look::Scan(request, answer)).await?;
+        Ok(Response::new(Box::pin(ReceiverStream::new(answers))))
     }
 
     async fn capture(
         &self,
-        _request: Request<CaptureRequest>,
+        request: Request<CaptureRequest>,
     ) -> Result<Response<Self::CaptureStream>, Status> {
-        let name = self.driver.describe().name;
-        Err(Status::unimplemented(format!("driver {name} cannot capture")))
+        let CaptureRequest { connection, duration_ms } = request.into_inner();
+        let captured = self.look(|answer| Look::Capture(connection, answer)).await?;
+        let duration = (duration_ms > 0).then(|| Duration::from_millis(duration_ms.into()));
+        Ok(Response::new(Box::pin(ReceiverStream::new(capture::stream(captured, duration)))))
+    }
+}
+
+impl<D: Driver> Contract<D> {
+    /// Asks the session, which knows the lines.
+    async fn look<T>(
+        &self,
+        look: impl FnOnce(oneshot::Sender<Result<T, Status>>) -> Look,
+    ) -> Result<T, Status> {
+        let ending = || Status::unavailable("the driver is ending");
+        let (answer, answered) = oneshot::channel();
+        self.sessions.send(Incoming::Look(look(answer))).await.map_err(|_| ending())?;
+        answered.await.map_err(|_| ending())?
     }
 }

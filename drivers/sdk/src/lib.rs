@@ -19,10 +19,12 @@
 //! - `connection`: the task that owns a line and follows the schedule;
 //! - `session`: the rules between gateway and driver, with `commands`, `numbers`, `batcher` and
 //!   `outbox` as its pure parts, and `wire` between messages and types;
+//! - `tap` and `capture`: what passes on a line, for those who watch;
 //! - `serve` and `contract`: a driver as a plugin, with the services of the contract;
 //! - [`plugin`]: go-plugin's plugin side, for anything: handshake, socket, TLS, output, log, signals.
 
 mod batcher;
+mod capture;
 mod commands;
 mod connection;
 mod contract;

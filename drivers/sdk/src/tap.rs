@@ -55,6 +55,11 @@ impl Tap {
         self.transfers.get_or_init(|| broadcast::Sender::new(TRANSFERS)).subscribe()
     }
 
+    /// Whether anybody watches.
+    pub fn is_watched(&self) -> bool {
+        self.transfers.get().is_some_and(|transfers| transfers.receiver_count() > 0)
+    }
+
     fn tell(&self, direction: Direction, bytes: &[u8]) {
         let Some(transfers) = self.transfers.get() else { return };
         if transfers.receiver_count() == 0 || bytes.is_empty() {

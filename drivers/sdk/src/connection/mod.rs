@@ -4,18 +4,20 @@
 //! stands still ([`guard`]); what is wanted (devices, run, held, released, stopped) is taken over
 //! between two requests, and so are commands: a poll of several requests pauses for them where its
 //! driver asks ([`Readings::pauses`](crate::driver::Readings::pauses)). Due polls, and the rest of a
-//! paused one, get their turn after [`COMMANDS_IN_A_ROW`] commands.
+//! paused one, get their turn after [`COMMANDS_IN_A_ROW`] commands. A scan uses what is left ([`scan`]).
 
 mod guard;
 mod jobs;
 mod orders;
 mod polls;
+mod scan;
 mod told;
 
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
+use tonic::Status;
 use tracing::{error, info};
 
 use self::guard::Guard;
@@ -24,6 +26,9 @@ pub(crate) use self::guard::STANDSTILL;
 pub(crate) use self::guard::{Owed, overdue};
 pub(crate) use self::orders::{Assigned, Claim, Job, Mode, Report, Setup, Wanted};
 use self::polls::Paused;
+#[cfg(test)]
+pub(crate) use self::scan::SCAN_BREAKS;
+pub(crate) use self::scan::{Answer, Scan};
 use self::told::NOT_USED_YET;
 pub(crate) use self::told::Told;
 use crate::driver::{Driver, Line, Waiting};
@@ -44,12 +49,25 @@ pub(crate) const NOT_READ_YET: &str = "not read yet";
 
 /// Runs until the session wants it stopped.
 pub(crate) async fn run<D: Driver>(setup: Setup<D>) {
-    let Setup { name, driver, settings, mut wanted, jobs, queue, reports, owed, told, after, gone } = setup;
+    let Setup {
+        name,
+        driver,
+        settings,
+        mut wanted,
+        jobs,
+        queue,
+        scans,
+        reports,
+        tap,
+        owed,
+        told,
+        after,
+        gone,
+    } = setup;
     if let Some(after) = after {
         after.cancelled().await;
     }
     let first = wanted.borrow_and_update().devices.clone();
-    let tap = Tap::default();
     let mut task = Task::<D> {
         name,
         line: driver.line(&settings, tap.clone()),
@@ -60,6 +78,8 @@ pub(crate) async fn run<D: Driver>(setup: Setup<D>) {
         told,
         jobs,
         queue,
+        scans,
+        scan: None,
         reports,
         devices: Arc::default(),
         states: Vec::new(),
@@ -71,6 +91,8 @@ pub(crate) async fn run<D: Driver>(setup: Setup<D>) {
     task.take_devices(first).await;
     task.follow(&mut wanted).await;
     task.drop_paused().await;
+    let stopped = format!("connection {:?} was stopped, or has new settings", task.name);
+    task.end_scan(Status::unavailable(stopped)).await;
     task.close().await;
     task.refuse_waiting().await;
     let _ = task.reports.send(Report::Released(task.name.clone())).await;
@@ -88,6 +110,9 @@ struct Task<D: Driver> {
     told: Told,
     jobs: mpsc::Receiver<Job>,
     queue: mpsc::WeakSender<Job>,
+    scans: mpsc::Receiver<Scan>,
+    /// The scan that goes on.
+    scan: Option<Scan>,
     reports: mpsc::Sender<Report>,
     devices: Arc<Vec<Assigned<D>>>,
     /// What the session was told of each device; `None` before the first poll.
@@ -106,7 +131,15 @@ enum Woke {
     Wanted,
     Gone,
     Job(Job),
-    Due,
+    Scan(Scan),
+    Work(Work),
+}
+
+/// What the line does when nobody asks for something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Work {
+    Poll,
+    Step,
 }
 
 impl<D: Driver> Task<D> {
@@ -138,10 +171,14 @@ impl<D: Driver> Task<D> {
                 }
                 // It was answered at its deadline.
                 Woke::Job(_) => {}
-                Woke::Due => {
+                Woke::Scan(scan) => self.begin_scan(scan),
+                Woke::Work(work) => {
                     in_a_row = 0;
                     let waiting = self.waiting(wanted);
-                    self.serve_next(waiting).await;
+                    match work {
+                        Work::Poll => self.serve_next(waiting).await,
+                        Work::Step => self.scan_on().await,
+                    }
                 }
             }
         }
@@ -151,8 +188,10 @@ impl<D: Driver> Task<D> {
     async fn change(&mut self, from: Mode, to: Mode, news: bool) {
         if from == Mode::Run && to != Mode::Run {
             self.drop_paused().await;
+            let reason = if to == Mode::Held { ON_HOLD } else { RELEASED };
+            self.end_scan(Status::unavailable(format!("connection {:?} is {reason}", self.name))).await;
             self.close().await;
-            self.told.closed(if to == Mode::Held { ON_HOLD } else { RELEASED });
+            self.told.closed(reason);
             info!(connection = self.name, "line given up");
         }
         match to {
@@ -184,23 +223,36 @@ impl<D: Driver> Task<D> {
         })
     }
 
-    /// Waits for a change, a command or a due poll, in this order; `turn`: a due poll goes first.
+    /// Waits for a change, a command, a scan or a due poll, in this order; `turn`: what is due goes first.
     async fn wake(&mut self, mode: Mode, turn: bool, wanted: &mut watch::Receiver<Wanted<D>>) -> Woke {
-        let due = match self.schedule.next(Instant::now()) {
-            _ if self.paused.is_some() && turn => return Woke::Due,
-            _ if self.paused.is_some() => Some(Instant::now()),
-            Next::Idle => None,
-            Next::Wait(at) => Some(at),
-            Next::Poll(..) | Next::LineDown(..) if turn && mode == Mode::Run => return Woke::Due,
-            Next::Poll(..) | Next::LineDown(..) => Some(Instant::now()),
-        };
-        let due = due.filter(|_| mode == Mode::Run);
+        let now = Instant::now();
+        let work = self.next_work(now).filter(|_| mode == Mode::Run);
+        match work {
+            Some((at, work)) if turn && at <= now => return Woke::Work(work),
+            _ => {}
+        }
+        let (at, work) = work.unzip();
         tokio::select! {
             biased;
             changed = wanted.changed() => if changed.is_ok() { Woke::Wanted } else { Woke::Gone },
             Some(job) = self.jobs.recv() => Woke::Job(job),
-            () = reached(due.unwrap_or_else(Instant::now)), if due.is_some() => Woke::Due,
+            Some(scan) = self.scans.recv() => Woke::Scan(scan),
+            () = reached(at) => Woke::Work(work.unwrap_or(Work::Poll)),
         }
+    }
+
+    /// What is to be done next, and when. A step of a scan that is due may go before due polls.
+    fn next_work(&self, now: Instant) -> Option<(Instant, Work)> {
+        let poll = match self.schedule.next(now) {
+            _ if self.paused.is_some() => Some(now),
+            Next::Idle => None,
+            Next::Wait(at) => Some(at),
+            Next::Poll(..) | Next::LineDown(..) => Some(now),
+        };
+        let poll = poll.map(|at| (at, Work::Poll));
+        let step = self.scan_due(now).map(|at| (at, Work::Step));
+        let first = |(at, _): &(Instant, Work)| poll.is_none_or(|(poll, _)| *at <= now || *at < poll);
+        step.filter(first).or(poll)
     }
 
     /// Takes over a set of devices; one that did not change keeps its schedule and its state.
@@ -253,10 +305,12 @@ impl<D: Driver> Task<D> {
     }
 }
 
-/// Comes back at this moment; at once when it has passed, where a timer would wait for its next
-/// millisecond and a line could not do a thousand polls in a second.
-async fn reached(moment: Instant) {
-    if moment > Instant::now() {
-        sleep_until(moment).await;
+/// Comes back at this moment, without one never; at once when it has passed, where a timer would wait
+/// for its next millisecond and a line could not do a thousand polls in a second.
+async fn reached(moment: Option<Instant>) {
+    match moment {
+        None => std::future::pending().await,
+        Some(moment) if moment > Instant::now() => sleep_until(moment).await,
+        Some(_) => {}
     }
 }

@@ -13,8 +13,10 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::guard::Owed;
+use super::scan::Scan;
 use super::told::Told;
 use crate::driver::{CheckedDevice, Deadline, Driver};
+use crate::tap::Tap;
 
 /// What the session wants of a connection. The latest counts.
 #[derive(Debug)]
@@ -93,6 +95,8 @@ pub(crate) enum Report {
     Done(CommandResult),
     /// The line is given up.
     Released(String),
+    /// A scan of this connection is over.
+    Scanned(String),
 }
 
 /// Everything the task is given.
@@ -105,7 +109,11 @@ pub(crate) struct Setup<D: Driver> {
     pub(crate) jobs: mpsc::Receiver<Job>,
     /// The same queue from its other side, to see whether a job waits in it.
     pub(crate) queue: mpsc::WeakSender<Job>,
+    /// Scans that are to begin.
+    pub(crate) scans: mpsc::Receiver<Scan>,
     pub(crate) reports: mpsc::Sender<Report>,
+    /// Watched by captures.
+    pub(crate) tap: Tap,
     /// Where the session sees what the line owes.
     pub(crate) owed: watch::Sender<Owed>,
     /// What heartbeats tell of the line.

@@ -129,6 +129,14 @@ impl Schedule {
         }
     }
 
+    /// How long the line could be taken from `now` without a poll losing its slot: any is late by at most
+    /// half of what it may be. `None` while one is due.
+    pub(crate) fn spare(&self, now: Instant) -> Option<Duration> {
+        let dues = self.units.iter().flat_map(Clocks::dues);
+        let spare = dues.map(|(_, due, deadline)| (due > now).then(|| (due - now) + (deadline - due) / 2));
+        spare.min_by_key(|spare| spare.unwrap_or_default()).unwrap_or(Some(Duration::MAX))
+    }
+
     /// The poll was answered. True when this brought the device back.
     pub(crate) fn succeeded(&mut self, unit: Unit, poll: usize, now: Instant) -> bool {
         let clocks = &mut self.units[unit];

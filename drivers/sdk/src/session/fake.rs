@@ -9,8 +9,9 @@ use tokio::sync::Semaphore;
 use tokio::time::sleep;
 
 use crate::driver::{
-    Checked, CheckedConnection, CheckedDevice, Configuration, Deadline, Description, Driver, Learned, Line,
-    LineError, Offline, Outcome, PlannedRequest, Point, Poll, Problem, Readings, Rights, Value,
+    Checked, CheckedConnection, CheckedDevice, Configuration, Deadline, Description, Driver, Found, Learned,
+    Line, LineError, Offline, Outcome, PlannedRequest, Point, Poll, Problem, Readings, Rights, Scanned,
+    Value,
 };
 use crate::host::Host;
 use crate::tap::Tap;
@@ -99,6 +100,7 @@ pub(crate) struct FakeLine {
     reads: u64,
     /// The point a poll goes on with.
     place: usize,
+    tap: Tap,
 }
 
 impl Driver for Fake {
@@ -160,8 +162,18 @@ impl Driver for Fake {
         Some(vec![vec![request(measured)]])
     }
 
-    fn line(&self, _connection: &Json, _tap: Tap) -> FakeLine {
-        FakeLine { world: self.0.clone(), open: false, reads: 0, place: 0 }
+    fn line(&self, _connection: &Json, tap: Tap) -> FakeLine {
+        FakeLine { world: self.0.clone(), open: false, reads: 0, place: 0, tap }
+    }
+
+    fn line_name(&self, connection: &Json) -> String {
+        connection.get("called").and_then(Json::as_str).unwrap_or_default().to_owned()
+    }
+
+    /// Of `units`, those in `there` answer; a step takes `step_ms`.
+    fn scan_steps(&self, _connection: &Json, options: &Json) -> Result<usize, String> {
+        let units = options.get("units").ok_or("no \"units\" to look for")?;
+        Ok(units.as_u64().unwrap() as usize)
     }
 }
 
@@ -237,6 +249,8 @@ impl Line for FakeLine {
             if pauses {
                 self.world.note(format!("request {} {point}", device.name));
             }
+            self.tap.sent(&[0, point as u8]);
+            self.tap.received(&[1, point as u8]);
             out.good(point, Value::Uint(self.reads));
             self.place = point + 1;
             if pauses && self.place < device.points && out.pauses() {
@@ -271,6 +285,27 @@ impl Line for FakeLine {
             false => Outcome::Applied(Some(value.clone())),
         };
         values.iter().map(|(_, value)| sent(value)).collect()
+    }
+
+    async fn scan(&mut self, step: usize, options: &Json) -> Result<Scanned, LineError> {
+        self.world.note(format!("scan {step}"));
+        if *self.world.broken.lock().unwrap() {
+            return Err(LineError::Broken("connection refused".into()));
+        }
+        if !std::mem::replace(&mut self.open, true) {
+            self.world.note("open".to_owned());
+        }
+        let step_ms = options.get("step_ms").and_then(Json::as_u64).unwrap_or_default();
+        sleep(Duration::from_millis(step_ms)).await;
+        let there = options.get("there").and_then(Json::as_array);
+        let is_there = there.is_some_and(|there| there.contains(&step.into()));
+        let found = Found {
+            address: format!("unit {step}"),
+            description: String::new(),
+            settings: serde_json::json!({ "unit": step }),
+        };
+        let found = if is_there { vec![found] } else { Vec::new() };
+        Ok(Scanned { tried: format!("unit {step}"), found })
     }
 
     async fn close(&mut self) {

@@ -16,12 +16,15 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::commands::{self, result};
-use crate::connection::{self, Assigned, COMMANDS_WAITING, Job, Mode, Owed, Report, Setup, Told, Wanted};
+use crate::connection::{
+    self, Answer, Assigned, COMMANDS_WAITING, Job, Mode, Owed, Report, Scan, Setup, Told, Wanted,
+};
 use crate::driver::{CheckedConnection, CheckedDevice, Driver};
 use crate::numbers::Numbers;
+use crate::tap::Tap;
 
 pub(crate) struct Lines<D: Driver> {
-    running: HashMap<String, Running<D>>,
+    pub(super) running: HashMap<String, Running<D>>,
     /// Connections on their way out, until they are gone.
     leaving: HashMap<String, Leaving>,
     /// Device name → connection name.
@@ -33,10 +36,16 @@ pub(crate) struct Lines<D: Driver> {
     reports: mpsc::Sender<Report>,
 }
 
-struct Running<D: Driver> {
-    settings: D::Connection,
-    wanted: watch::Sender<Wanted<D>>,
+pub(super) struct Running<D: Driver> {
+    pub(super) settings: D::Connection,
+    pub(super) wanted: watch::Sender<Wanted<D>>,
     jobs: mpsc::Sender<Job>,
+    pub(super) scans: mpsc::Sender<Scan>,
+    /// The scan that was asked for last, while it goes on.
+    pub(super) scanning: Option<mpsc::WeakSender<Answer>>,
+    /// It is there for a scan only, in no configuration.
+    pub(super) passing: bool,
+    pub(super) tap: Tap,
     leaving: Leaving,
 }
 
@@ -68,8 +77,9 @@ impl<D: Driver> Lines<D> {
         hold: &[String],
     ) -> Vec<DeviceNumbers> {
         let names: Vec<&str> = connections.iter().map(|connection| connection.name.as_str()).collect();
-        let left: Vec<String> =
-            self.running.keys().filter(|name| !names.contains(&name.as_str())).cloned().collect();
+        let leaves =
+            |(name, running): &(&String, &Running<D>)| !names.contains(&name.as_str()) && !running.passing;
+        let left: Vec<String> = self.running.iter().filter(leaves).map(|(name, _)| name.clone()).collect();
         for name in left {
             self.stop(&name);
         }
@@ -81,8 +91,9 @@ impl<D: Driver> Lines<D> {
             let devices = Arc::new(devices);
             let mode = if hold.contains(&name) { Mode::Held } else { Mode::Run };
             let wanted = Wanted { devices, mode };
-            match self.running.get(&name) {
+            match self.running.get_mut(&name) {
                 Some(running) if running.settings == settings => {
+                    running.passing = false;
                     running.wanted.send_replace(wanted);
                 }
                 _ => self.start(driver, name, settings, wanted),
@@ -115,11 +126,19 @@ impl<D: Driver> Lines<D> {
         assigned
     }
 
-    fn start(&mut self, driver: &Arc<D>, name: String, settings: D::Connection, wanted: Wanted<D>) {
+    pub(super) fn start(
+        &mut self,
+        driver: &Arc<D>,
+        name: String,
+        settings: D::Connection,
+        wanted: Wanted<D>,
+    ) {
         self.stop(&name);
         self.leaving.retain(|_, leaving| !leaving.gone.is_cancelled());
         let (wanted, wants) = watch::channel(wanted);
         let (jobs, waiting) = mpsc::channel(COMMANDS_WAITING);
+        let (scans, to_scan) = mpsc::channel(1);
+        let tap = Tap::default();
         let (owes, owed) = watch::channel(None);
         let gone = CancellationToken::new();
         let setup = Setup::<D> {
@@ -129,7 +148,9 @@ impl<D: Driver> Lines<D> {
             wanted: wants,
             jobs: waiting,
             queue: jobs.downgrade(),
+            scans: to_scan,
             reports: self.reports.clone(),
+            tap: tap.clone(),
             owed: owes,
             told: self.told.entry(name.clone()).or_default().clone(),
             after: self.leaving.get(&name).map(|leaving| leaving.gone.clone()),
@@ -138,10 +159,11 @@ impl<D: Driver> Lines<D> {
         info!(connection = name, "connection starts");
         self.tasks.spawn(connection::run(setup));
         let leaving = Leaving { gone, owed };
-        self.running.insert(name, Running { settings, wanted, jobs, leaving });
+        let running = Running { settings, wanted, jobs, scans, scanning: None, passing: false, tap, leaving };
+        self.running.insert(name, running);
     }
 
-    fn stop(&mut self, name: &str) {
+    pub(super) fn stop(&mut self, name: &str) {
         if let Some(running) = self.running.remove(name) {
             running.want(Mode::Stopped);
             self.leaving.insert(name.to_owned(), running.leaving);
@@ -178,7 +200,8 @@ impl<D: Driver> Lines<D> {
 
     /// What heartbeats tell of each line that is in use, by name.
     pub(crate) fn states(&self) -> Vec<LineState> {
-        let present = self.told.iter().filter(|(name, _)| self.running.contains_key(*name));
+        let is_present = |name: &str| self.running.get(name).is_some_and(|running| !running.passing);
+        let present = self.told.iter().filter(|(name, _)| is_present(name));
         present.map(|(name, told)| told.state(name)).collect()
     }
 

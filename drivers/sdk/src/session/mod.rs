@@ -14,6 +14,7 @@ mod calls;
 pub(crate) mod fake;
 mod lines;
 mod link;
+mod looks;
 mod release;
 mod sending;
 mod stop;
@@ -36,6 +37,7 @@ use self::calls::Calls;
 use self::lines::Lines;
 pub(crate) use self::link::{INBOUND, OUTBOUND, Open};
 use self::link::{Link, next_message, room};
+pub(crate) use self::looks::{Captured, Incoming, Look, Scanning};
 use self::release::Releases;
 use self::tally::Tally;
 use self::waiting::WaitingCommands;
@@ -105,7 +107,7 @@ struct Session<D: Driver> {
 /// Runs sessions, one after the other, until `end` or a loss.
 pub(crate) async fn run<D: Driver>(
     driver: Arc<D>,
-    mut opens: mpsc::Receiver<Open>,
+    mut incoming: mpsc::Receiver<Incoming>,
     patience: Patience,
     end: CancellationToken,
 ) -> Ended {
@@ -130,7 +132,10 @@ pub(crate) async fn run<D: Driver>(
                     session.report(report);
                 }
             }
-            Some(open) = opens.recv() => session.open(open),
+            Some(incoming) = incoming.recv() => match incoming {
+                Incoming::Session(open) => session.open(open),
+                Incoming::Look(look) => session.look(look),
+            },
             message = next_message(&mut session.link) => match message {
                 Some(message) => session.message(message),
                 None => session.lost(),
@@ -321,6 +326,7 @@ impl<D: Driver> Session<D> {
                 self.flush();
                 self.releases.released(&connection, self.outbox.last_seq());
             }
+            Report::Scanned(connection) => self.lines.scanned(&connection),
         }
     }
 

@@ -25,6 +25,7 @@
 
 #[cfg(test)]
 mod inside;
+mod looks;
 mod platform;
 mod tables;
 
@@ -45,10 +46,11 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+pub use self::looks::{ScanFound, ScanProgress, TestCapture, TestScan};
 use self::platform::Platform;
 pub use self::tables::tables;
 use crate::driver::{Configuration, Driver, Problem};
-use crate::session::{self, Ended, INBOUND, OUTBOUND, Open, Patience};
+use crate::session::{self, Ended, INBOUND, Incoming, OUTBOUND, Open, Patience};
 use crate::wire;
 
 /// Longest wait for anything.
@@ -59,7 +61,7 @@ pub const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
 /// A gateway for one driver, in the same process.
 #[derive(Debug)]
 pub struct TestHost {
-    sessions: mpsc::Sender<Open>,
+    sessions: mpsc::Sender<Incoming>,
     to_driver: mpsc::Sender<HostMessage>,
     from_driver: mpsc::Receiver<DriverMessage>,
     driver: JoinHandle<Ended>,
@@ -127,7 +129,7 @@ impl TestHost {
         }
         let (outbound, from_driver) = mpsc::channel(OUTBOUND);
         let (to_driver, inbound) = mpsc::channel(INBOUND);
-        self.sessions.send(Open { outbound, inbound }).await.expect("the driver runs");
+        self.sessions.send(Incoming::Session(Open { outbound, inbound })).await.expect("the driver runs");
         self.to_driver = to_driver;
         self.from_driver = from_driver;
         match self.next("hello").await {

@@ -10,7 +10,7 @@ use sagoo_edge_proto::driver::{
 
 #[derive(Debug, Default)]
 pub(super) struct Platform {
-    kept: HashMap<String, Vec<u8>>,
+    pub(super) kept: HashMap<String, Vec<u8>>,
     pub(super) secrets: HashMap<String, Vec<u8>>,
 }
 

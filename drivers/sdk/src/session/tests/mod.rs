@@ -7,6 +7,7 @@ use serde_json::json;
 use tokio::time::{Instant, sleep};
 
 mod handover;
+mod looks;
 mod loss;
 mod pauses;
 mod standstill;
