@@ -5,7 +5,7 @@
 use crate::point::address::Table;
 use crate::wire::mbap::{self, Frames};
 use crate::wire::pdu::{FilePart, Scope};
-use crate::wire::{Answer, Request};
+use crate::wire::{Answer, Request, ascii, rtu};
 
 /// Frames of Modbus TCP: the same ones however the stream is cut, and each is written as it was read.
 pub fn mbap(bytes: &[u8]) {
@@ -31,6 +31,53 @@ fn frames(stream: &[u8], step: usize) -> (Vec<u8>, bool) {
         }
     }
     (taken, false)
+}
+
+/// Frames of RTU: what comes out was sent, in its order and with its CRC, and little ever waits. A frame
+/// is found again once noise in front of it is over: no more than the longest frame can be hidden by it.
+pub fn rtu(bytes: &[u8]) {
+    let Some(([step, unit, request @ ..], stream)) = bytes.split_first_chunk::<7>() else { return };
+    let mut cutter = rtu::Cutter::default();
+    cutter.want(*unit, request);
+    let mut place = 0;
+    for piece in stream.chunks(usize::from(*step).max(1)) {
+        cutter.push(piece);
+        while let Some(frame) = cutter.next() {
+            place = found(stream, place, &rtu::frame(frame.unit, &frame.pdu));
+        }
+        assert!(cutter.waits() < 2 * rtu::MOST_FRAME_BYTES, "too much waits");
+    }
+    let good = rtu::frame(unit.wrapping_add(1), &[0x83, 2]);
+    cutter.push(&[&[0; 2 * rtu::MOST_FRAME_BYTES][..], &good].concat());
+    let after: Vec<_> = std::iter::from_fn(|| cutter.next()).collect();
+    assert!(after.iter().any(|frame| frame.unit == good[0] && frame.pdu == [0x83, 2]), "it stays lost");
+}
+
+/// Frames of ASCII: the same ones however the stream is cut, each was sent, and a ':' begins anew.
+pub fn ascii(bytes: &[u8]) {
+    let Some((step, stream)) = bytes.split_first() else { return };
+    // Carriage returns and the case of digits do not count.
+    let plain = |bytes: &[u8]| -> Vec<u8> {
+        bytes.iter().filter(|byte| **byte != b'\r').map(u8::to_ascii_uppercase).collect()
+    };
+    let (sent, good) = (plain(stream), ascii::frame(7, &[0x83, 2]));
+    let mut cutter = ascii::Cutter::default();
+    let mut place = 0;
+    for piece in stream.chunks(usize::from(*step).max(1)) {
+        cutter.push(piece);
+        while let Some(frame) = cutter.next() {
+            place = found(&sent, place, &plain(&ascii::frame(frame.unit, &frame.pdu)));
+        }
+    }
+    cutter.push(&good);
+    let frame = cutter.next().expect("it stays lost");
+    assert_eq!((frame.unit, frame.pdu), (7, vec![0x83, 2]));
+}
+
+/// The end of `whole` in `bytes` past `place`: frames come out in their order and do not overlap.
+fn found(bytes: &[u8], place: usize, whole: &[u8]) -> usize {
+    let at = bytes[place..].windows(whole.len()).position(|window| window == whole);
+    place + at.expect("only what was sent is a frame") + whole.len()
 }
 
 /// Answers: one that counts has the function and the amount that was asked for.
@@ -81,5 +128,22 @@ pub fn pdu(bytes: &[u8]) {
         }
         Ok(Answer::Refused(_)) => assert_eq!(answer[0], request.function() | 0x80),
         Err(_) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn any_bytes_keep_the_promises(
+            bytes in vec(prop_oneof![any::<u8>(), 0..8u8, Just(b':'), Just(b'\n'), Just(b'0')], 0..900)
+        ) {
+            super::mbap(&bytes);
+            super::rtu(&bytes);
+            super::ascii(&bytes);
+        }
     }
 }

@@ -12,7 +12,8 @@
 //! - [`wire`]: requests and answers as bytes, in each framing;
 //! - `transport`: the only files at a socket or a port;
 //! - `cli`: what the program does when a person starts it, which is `simulate` (a model served as
-//!   devices).
+//!   devices);
+//! - [`fuzzing`]: the decoders of frames, for `fuzz/`.
 
 mod cli;
 mod connection;

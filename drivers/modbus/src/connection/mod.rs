@@ -117,7 +117,6 @@ impl Connection {
 
 /// What is not there yet.
 const NOT_YET: &[NotYet] = &[
-    NotYet { key: "serial", what: "serial lines", hint: TCP_HINT },
     NotYet { key: "udp", what: "UDP connections", hint: TCP_HINT },
     NotYet { key: "tls", what: "TLS connections", hint: TCP_HINT },
     NotYet { key: "listen", what: "devices that dial in", hint: TCP_HINT },
@@ -148,9 +147,6 @@ pub(crate) fn read_connection(table: &ConnectionTable, report: &mut Report) -> O
     for word in NOT_YET.iter().filter(|word| settings.get(word.key).is_some()) {
         let message = format!("{} are not supported by this driver version yet", word.what);
         settings.error(word.key, report, message, word.hint);
-    }
-    if framing != Framing::Tcp && matches!(transport, Transport::Tcp { .. }) {
-        settings.error("framing", report, format!("{framing} over TCP is not supported yet"), "");
     }
     check_framing(&settings, &transport, framing, report);
     (report.errors() == before).then_some((Connection { transport, framing, timeout, turnaround }, offline))

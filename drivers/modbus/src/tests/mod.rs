@@ -1,10 +1,13 @@
 //! Whole driver against devices in this process: well-behaved ones from the case folders, and
 //! misbehaving ones that say whatever a test makes them say.
 
+mod bus;
 mod cases;
 pub(crate) mod device;
 mod reading;
+mod serial;
 mod socket;
+mod turns;
 mod writing;
 
 use std::time::Duration;

@@ -1,0 +1,203 @@
+//! Ports: pseudo terminals behind a path, as an adapter is.
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::symlink;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use sagoo_driver_sdk::{LineError, Tap};
+use tempfile::TempDir;
+use tokio::time::Instant;
+use tokio_serial::{SerialPort, SerialStream};
+
+use super::bus::{Bus, Heard, Says, ascii, now};
+use super::turns::{pattern, read, set, silence, well, written};
+use super::{PATIENT, SHORT};
+use crate::connection::serial::{Mode, Rs485, Rts, Serial};
+use crate::connection::{Connection, Framing, Transport};
+use crate::transport::Wire;
+
+/// A port behind a path, and the bus at its other end.
+struct Plugged {
+    folder: TempDir,
+    bus: Bus,
+    /// Holds the line up while the driver has it closed.
+    _open: File,
+}
+
+impl Plugged {
+    fn new(behaviour: impl FnMut(&Heard) -> Says + Send + 'static) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let (bus, open) = plug(folder.path().join("port"), behaviour);
+        Self { folder, bus, _open: open }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.path().join("port")
+    }
+
+    fn connection(&self, mode: &str) -> Connection {
+        let serial = Serial {
+            port: self.path().to_str().unwrap().to_owned(),
+            mode: Mode::parse(mode).unwrap(),
+            rs485: None,
+            echo: None,
+        };
+        let transport = Transport::Serial(serial);
+        Connection { transport, framing: Framing::Rtu, timeout: PATIENT, turnaround: Duration::ZERO }
+    }
+
+    fn wire(&self, mode: &str) -> Wire {
+        Wire::new(&self.connection(mode), Tap::default(), None)
+    }
+}
+
+/// A pseudo terminal behind `path`; what keeps it up without locking it.
+fn plug(path: PathBuf, behaviour: impl FnMut(&Heard) -> Says + Send + 'static) -> (Bus, File) {
+    let (master, slave) = SerialStream::pair().unwrap();
+    let name = slave.name().unwrap();
+    symlink(&name, path).unwrap();
+    let open = OpenOptions::new().read(true).write(true).open(name).unwrap();
+    drop(slave);
+    (Bus::on(master, behaviour), open)
+}
+
+fn breakage(said: Result<crate::transport::Said, LineError>) -> String {
+    match said {
+        Err(LineError::Broken(reason)) => reason,
+        other => panic!("{other:?} is no broken line"),
+    }
+}
+
+#[tokio::test]
+async fn rtu_and_ascii_are_spoken_on_a_port_in_every_mode() {
+    for mode in ["9600-8E1", "19200-8N2", "115200-8O1", "38400-8N1"] {
+        let plugged = Plugged::new(|heard| now(well(heard)));
+        let mut line = plugged.wire(mode);
+        assert_eq!(line.exchange(7, &read(300, 125)).await, pattern(300, 125));
+        assert!(written(&line.exchange(7, &set(5, 9)).await));
+        assert!(line.turnaround_of(7).is_some() && line.turnaround_of(8).is_none());
+    }
+    let plugged = Plugged::new(|heard| now(ascii(heard.unit, &[3, 2, 1, 45])));
+    let connection = Connection { framing: Framing::Ascii, ..plugged.connection("9600-7E1") };
+    let mut line = Wire::new(&connection, Tap::default(), None);
+    assert_eq!(line.exchange(7, &read(301, 1)).await, pattern(301, 1));
+}
+
+#[tokio::test]
+async fn the_line_is_silent_for_three_and_a_half_characters_before_each_frame() {
+    for (mode, silence) in [("9600-8E1", 4_010), ("19200-8N1", 1_822), ("115200-8N1", 1_750)] {
+        let mut plugged = Plugged::new(|heard| now(well(heard)));
+        let mut line = plugged.wire(mode);
+        for address in 0..20 {
+            assert_eq!(line.exchange(7, &read(address, 1)).await, pattern(address, 1));
+        }
+        let heard = plugged.bus.heard();
+        let mut pauses: Vec<Duration> = heard.windows(2).map(|two| two[1].at - two[0].at).collect();
+        pauses.sort();
+        // A pty is faster than a line, and the request counts as long as it takes there.
+        let least = Mode::parse(mode).unwrap().time_of(8) + Duration::from_micros(silence);
+        let median = pauses[pauses.len() / 2];
+        assert!(median > least - Duration::from_micros(300), "{mode}: {pauses:?}, {least:?} at least");
+    }
+}
+
+#[tokio::test]
+async fn a_timeout_counts_from_the_end_of_the_request() {
+    let plugged = Plugged::new(|_| vec![]);
+    let mut line = plugged.wire("300-8E1");
+    line.timeout = SHORT;
+    let begin = Instant::now();
+    silence(line.exchange(7, &read(1, 1)).await);
+    // Eight characters of eleven bits.
+    assert!(begin.elapsed() >= Duration::from_millis(293) + SHORT, "{:?}", begin.elapsed());
+}
+
+#[tokio::test]
+async fn after_a_timeout_the_line_is_silent_again_before_the_next_frame() {
+    // The late answer trickles in, slower than the line is but without a silence, long past the timeout.
+    let mut first = true;
+    let mut plugged = Plugged::new(move |heard| {
+        if !std::mem::take(&mut first) {
+            return now(well(heard));
+        }
+        let mut says: Says =
+            well(heard).iter().map(|byte| (Duration::from_millis(11), vec![*byte])).collect();
+        says[0].0 = Duration::from_millis(90);
+        says
+    });
+    // Eight characters take 73 ms, and the silence 32 ms.
+    let mut line = plugged.wire("1200-8E1");
+    line.timeout = SHORT;
+    let told = silence(line.exchange(7, &read(1, 8)).await);
+    assert!(told.ends_with("did not answer within 40ms"), "{told}");
+    line.timeout = PATIENT;
+    assert_eq!(line.exchange(7, &read(2, 8)).await, pattern(2, 8));
+    let heard = plugged.bus.heard();
+    assert_eq!(heard.len(), 2, "the late answer was seen, nothing is left to settle");
+    assert!(heard[1].at - heard[0].at >= Duration::from_millis(90 + 20 * 11 + 32), "{heard:?}");
+}
+
+#[tokio::test]
+async fn a_replugged_adapter_is_found_again_by_its_path() {
+    let mut plugged = Plugged::new(|heard| now(well(heard)));
+    let mut line = plugged.wire("19200-8E1");
+    assert_eq!(line.exchange(7, &read(1, 1)).await, pattern(1, 1));
+    // Another pseudo terminal, as another /dev/ttyUSB, behind the same path.
+    std::fs::remove_file(plugged.path()).unwrap();
+    let folder = std::mem::replace(&mut plugged.folder, tempfile::tempdir().unwrap());
+    drop(plugged);
+    breakage(line.exchange(7, &read(1, 1)).await);
+    let reason = breakage(line.exchange(7, &read(1, 1)).await);
+    assert!(reason.contains("there is no such port; is the adapter plugged in?"), "{reason}");
+    let (bus, open) = plug(folder.path().join("port"), |heard| now(well(heard)));
+    let plugged = Plugged { folder, bus, _open: open };
+    assert_eq!(line.exchange(7, &read(2, 1)).await, pattern(2, 1));
+    drop(plugged);
+}
+
+#[tokio::test]
+async fn an_adapter_that_goes_while_an_answer_is_awaited_is_a_broken_line() {
+    let (master, slave) = SerialStream::pair().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    symlink(slave.name().unwrap(), folder.path().join("port")).unwrap();
+    drop(slave);
+    let plugged = Plugged::new(|_| vec![]);
+    let Transport::Serial(serial) = plugged.connection("19200-8E1").transport else { panic!("it is one") };
+    let serial = Serial { port: folder.path().join("port").to_str().unwrap().to_owned(), ..serial };
+    let connection = Connection { transport: Transport::Serial(serial), ..plugged.connection("19200-8E1") };
+    let mut line = Wire::new(&connection, Tap::default(), None);
+    let unplug = tokio::spawn(async move {
+        let mut master = master;
+        let mut bytes = [0; 8];
+        while tokio::io::AsyncReadExt::read_exact(&mut master, &mut bytes).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    });
+    let reason = breakage(line.exchange(7, &read(1, 1)).await);
+    assert!(reason.contains("port has gone; it is opened again when"), "{reason}");
+    unplug.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_port_that_cannot_be_used_is_named_with_the_remedy() {
+    let plugged = Plugged::new(|heard| now(well(heard)));
+    let mut line = plugged.wire("19200-8E1");
+    assert_eq!(line.exchange(7, &read(1, 1)).await, pattern(1, 1));
+    let reason = breakage(plugged.wire("9600-8N1").exchange(7, &read(1, 1)).await);
+    let path = plugged.path();
+    let told = format!("cannot open {}: another program, or another connection, has it open", path.display());
+    assert_eq!(reason, told);
+    line.close().await;
+    assert_eq!(plugged.wire("19200-8E1").exchange(7, &read(1, 1)).await, pattern(1, 1));
+
+    for (rts, told) in
+        [(Rts::Kernel, "its driver in the kernel does not switch RS-485: "), (Rts::Up, "it has no RTS: ")]
+    {
+        let mut connection = plugged.connection("19200-8E1");
+        let Transport::Serial(serial) = &mut connection.transport else { panic!("it is one") };
+        serial.rs485 = Some(Rs485 { rts, before: Duration::ZERO, after: Duration::ZERO });
+        let reason = breakage(Wire::new(&connection, Tap::default(), None).exchange(7, &read(1, 1)).await);
+        assert!(reason.contains(told), "{reason}");
+    }
+}
