@@ -125,3 +125,64 @@ impl<D: Driver> Contract<D> {
         answered.await.map_err(|_| ending())?
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use sagoo_edge_proto::driver::{Configuration, Connection, scan_response};
+    use serde_json::json;
+    use tonic::Code;
+
+    use super::*;
+    use crate::session::fake::{Fake, World};
+    use crate::session::{self, Patience};
+    use crate::testing::tables;
+
+    /// A driver with its services and no session yet.
+    fn contract() -> Contract<Fake> {
+        let driver = Arc::new(Fake(World::new()));
+        let (sessions, incoming) = mpsc::channel(4);
+        let end = tokio_util::sync::CancellationToken::new();
+        tokio::spawn(session::run(driver.clone(), incoming, Patience::GatewayIsAll, end));
+        Contract { driver, sessions }
+    }
+
+    fn scan(settings: &str, options: &str) -> Request<ScanRequest> {
+        let connection = Some(Connection { name: "hall".into(), settings: settings.into() });
+        Request::new(ScanRequest { connection, deadline_ms: 0, options: options.into() })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_scan_is_served_as_a_stream_without_a_session() {
+        let contract = contract();
+        let options = r#"{"units": 3, "there": [1]}"#;
+        let stream = contract.scan(scan(r#"{"port": 502}"#, options)).await.unwrap().into_inner();
+        let answers: Vec<_> = stream.map(|answer| answer.unwrap().message.unwrap()).collect().await;
+        let found: Vec<usize> = (0..answers.len())
+            .filter(|place| matches!(answers[*place], scan_response::Message::Found(_)))
+            .collect();
+        // 0 of 3, 1 of 3, the one that was found, 2 of 3, 3 of 3.
+        assert_eq!((answers.len(), found), (5, vec![2]));
+        let refused = contract.scan(scan("", options)).await.err().unwrap();
+        assert_eq!((refused.code(), refused.message()), (Code::NotFound, "no connection \"hall\""));
+        let refused = contract.scan(scan("{", options)).await.err().unwrap();
+        assert_eq!(refused.code(), Code::InvalidArgument);
+        assert!(refused.message().starts_with("connection \"hall\": not JSON"), "{refused:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_capture_of_an_unknown_connection_is_refused_and_check_needs_no_session() {
+        let contract = contract();
+        let request = CaptureRequest { connection: "hall".into(), duration_ms: 10 };
+        let refused = contract.capture(Request::new(request)).await.err().unwrap();
+        assert_eq!((refused.code(), refused.message()), (Code::NotFound, "no connection \"hall\""));
+        let field = json!({
+            "connection": { "bus": {} },
+            "device": { "known": { "connection": "bus", "measured_ms": 31.5 } },
+        });
+        let configuration: Configuration = wire::configuration_message(&tables(field));
+        let request = CheckRequest { configuration: Some(configuration) };
+        let told = contract.check(Request::new(request)).await.unwrap().into_inner();
+        assert_eq!(told.plans[0].requests[0].predicted_ms, 31.5);
+        assert_eq!(told.plans[0].learned[0].paste, "holes = [1]");
+    }
+}

@@ -83,7 +83,8 @@ impl World {
 /// Connection settings are any JSON, with a `port` it says that it connects there; a device has
 /// `period_ms` (1 000), `points` (`["a", "b"]`), a writable point `w`, `step_ms` between two
 /// readings (0), `panics`, `pauses`: each point
-/// is a request of its own, and others may come between; and `measured_ms`.
+/// is a request of its own, and others may come between; `measured_ms`; and
+/// `asks`: the name of a secret that is its first point.
 #[derive(Debug)]
 pub(crate) struct Fake(pub(crate) Arc<World>);
 
@@ -240,6 +241,14 @@ impl Line for FakeLine {
             self.place = 0;
         }
         self.ready(device).await?;
+        if let Some(secret) = device.settings.get("asks").and_then(Json::as_str) {
+            let host = self.world.host.get().expect("the session attaches its host first");
+            match host.secret(secret).await {
+                Ok(secret) => out.good(0, Value::Text(String::from_utf8(secret).unwrap())),
+                Err(error) => out.bad(0, error.to_string()),
+            }
+            return Ok(());
+        }
         let step = device.settings.get("step_ms").and_then(Json::as_u64).unwrap_or_default();
         let pauses = device.settings.get("pauses").is_some();
         for point in self.place..device.points {

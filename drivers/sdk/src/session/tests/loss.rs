@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::*;
 
-const GRACE: Duration = Duration::from_secs(600);
+pub(super) const GRACE: Duration = Duration::from_secs(600);
 
 /// What a gateway keeps across its own deaths: the buffer, which drops doubles by number.
 #[derive(Default)]

@@ -6,6 +6,7 @@ use sagoo_edge_proto::sample::{Quality, Value};
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
+mod calls;
 mod handover;
 mod looks;
 mod loss;
@@ -15,7 +16,6 @@ mod standstill;
 use super::fake::{Fake, SILENCE, World};
 use super::*;
 use crate::driver::Configuration;
-use crate::host::HostError;
 use crate::outbox::KEPT_BATCHES;
 use crate::testing::{Arrived, Command, Status, TestHost, tables};
 
@@ -449,34 +449,6 @@ async fn a_panic_in_a_line_ends_the_driver() {
     let mut host = started(&world, &field).await;
     while host.next("the end").await.is_some() {}
     assert_eq!(host.ended().await, Ended::Panicked);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_driver_asks_its_gateway_while_a_session_is_open() {
-    let world = World::new();
-    let mut host = started(&world, &one_device()).await;
-    host.secret("login", b"s3cret");
-    let asks = world.host.get().unwrap().clone();
-    let asking = tokio::spawn(async move {
-        asks.put("offset", vec![1, 2]).await?;
-        let kept = asks.get("offset").await?;
-        asks.delete("offset").await?;
-        let none = asks.get("offset").await?;
-        let secret = asks.secret("login").await?;
-        let gateway = asks.context().await?.gateway;
-        Ok::<_, HostError>((kept, none, secret, gateway, asks.secret("other").await))
-    });
-    while !asking.is_finished() {
-        host.next("calls").await;
-    }
-    let (kept, none, secret, gateway, refused) = asking.await.unwrap().unwrap();
-    assert_eq!((kept, none, secret.as_slice()), (Some(vec![1, 2]), None, &b"s3cret"[..]));
-    assert_eq!(gateway.unwrap().device_key, "test-gateway");
-    assert_eq!(refused, Err(HostError::Refused("no secret \"other\"".into())));
-    let asks = world.host.get().unwrap().clone();
-    assert_eq!(asks.put("big", vec![0; 5_000]).await, Err(HostError::TooLarge(5_000)));
-    host.stop().await;
-    assert_eq!(asks.context().await, Err(HostError::NoSession));
 }
 
 #[tokio::test(start_paused = true)]
