@@ -11,6 +11,7 @@ use serde_json::Value as Json;
 use crate::model::{Model, ReadModel};
 use crate::plan::{Block, Cost, Limits, Span, plan};
 use crate::point::Point;
+use crate::point::address::Notation;
 use crate::settings::{Report, Settings, path, step, suggest};
 
 /// Keys of a device.
@@ -20,7 +21,12 @@ const DEFAULT_UNIT: u8 = 1;
 /// A device, checked, with its read plan.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Device {
+    pub(crate) name: String,
     pub(crate) unit: u8,
+    /// How its model writes addresses.
+    pub(crate) notation: Notation,
+    /// Of everything that decides how it is read: what was learned of it holds as long as this does.
+    pub(crate) fingerprint: u64,
     pub(crate) points: Vec<Point>,
     pub(crate) limits: Limits,
     /// What a request costs on its line.
@@ -33,40 +39,65 @@ pub(crate) struct Device {
 pub(crate) struct PlannedPoll {
     pub(crate) rate: String,
     pub(crate) period: Duration,
+    /// What is to be read.
+    pub(crate) spans: Vec<Span>,
+    /// The reads, as nothing is known of the device yet.
     pub(crate) blocks: Vec<Block>,
 }
 
 impl Device {
-    fn new(unit: u8, points: Vec<Point>, model: &Model, cost: Cost) -> Self {
+    fn new(name: &str, unit: u8, points: Vec<Point>, model: &Model, cost: Cost) -> Self {
         let limits = model.limits.clone();
         let of_rate = |(rate, (name, period)): (usize, &(String, Duration))| {
-            let spans = spans(&points, |point| point.rate == rate);
-            (!spans.is_empty()).then(|| PlannedPoll {
-                rate: name.clone(),
-                period: *period,
-                blocks: plan(spans, &limits, &cost),
-            })
+            let spans = spans(&points, |_, point| point.rate == rate);
+            let readable = |span: &&Span| limits.hole(span.table, span.address, span.last()).is_none();
+            let blocks = plan(spans.iter().filter(readable).copied().collect(), &limits, &cost);
+            (!spans.is_empty()).then(|| PlannedPoll { rate: name.clone(), period: *period, spans, blocks })
         };
-        let polls = model.rates.iter().enumerate().filter_map(of_rate).collect();
-        Self { unit, points, limits, cost, polls }
+        let polls: Vec<PlannedPoll> = model.rates.iter().enumerate().filter_map(of_rate).collect();
+        let fingerprint = fingerprint(unit, &polls, &limits);
+        Self {
+            name: name.to_owned(),
+            unit,
+            notation: model.notation,
+            fingerprint,
+            points,
+            limits,
+            cost,
+            polls,
+        }
     }
 
-    /// The reads for just these points.
-    pub(crate) fn plan(&self, wanted: &[usize]) -> Vec<Block> {
-        let mut all = spans(&self.points, |_| true);
-        all.retain(|span| wanted.contains(&span.point));
-        plan(all, &self.limits, &self.cost)
+    /// The cells of just these points.
+    pub(crate) fn spans(&self, wanted: &[usize]) -> Vec<Span> {
+        spans(&self.points, |number, _| wanted.contains(&number))
     }
 }
 
-fn spans(points: &[Point], wanted: impl Fn(&Point) -> bool) -> Vec<Span> {
+fn spans(points: &[Point], wanted: impl Fn(usize, &Point) -> bool) -> Vec<Span> {
     let span = |(number, point): (usize, &Point)| Span {
         point: number,
         table: point.table,
         address: point.address,
         cells: point.codec.kind.cells(),
     };
-    points.iter().enumerate().filter(|(_, point)| wanted(point)).map(span).collect()
+    points.iter().enumerate().filter(|(number, point)| wanted(*number, point)).map(span).collect()
+}
+
+/// FNV-1a, the same in every build: it is kept for longer than this program.
+fn fingerprint(unit: u8, polls: &[PlannedPoll], limits: &Limits) -> u64 {
+    let spans = polls.iter().flat_map(|poll| &poll.spans);
+    let span = |span: &Span| format!("{} {} {};", span.table, span.address, span.cells);
+    let mut spans: Vec<String> = spans.map(span).collect();
+    // The order of points in a file does not matter.
+    spans.sort_unstable();
+    let hole = |hole: &crate::plan::Hole| {
+        format!("{:?} {} {};", hole.table.map(|table| table.to_string()), hole.first, hole.last)
+    };
+    let holes: String = limits.holes.iter().map(hole).collect();
+    let told = format!("{unit};{};{:?};{holes}{}", limits.max_read, limits.max_gap, spans.concat());
+    told.bytes()
+        .fold(0xCBF2_9CE4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01B3))
 }
 
 /// Reads a device; `None` when a mistake was reported, of its own or of its model.
@@ -104,7 +135,8 @@ pub(crate) fn read_device(
             }
         }
     }
-    (read.well && report.errors() == before).then(|| Device::new(unit, points, &read.model, cost))
+    (read.well && report.errors() == before)
+        .then(|| Device::new(&table.name, unit, points, &read.model, cost))
 }
 
 fn override_point(

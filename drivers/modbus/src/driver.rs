@@ -3,24 +3,29 @@
 //! Always true: checking touches no device; a device with a mistake of its own, of its model or of
 //! its connection is left out, and every other device runs.
 
+use std::sync::Arc;
+
 use sagoo_driver_sdk::{
-    Checked, CheckedConnection, CheckedDevice, Configuration, Description, DeviceTable, Driver, Offline,
-    PlannedRequest, Point, Poll, Rights, Tap,
+    Checked, CheckedConnection, CheckedDevice, Configuration, Description, DeviceTable, Driver, Host,
+    Learned, Offline, PlannedRequest, Point, Poll, Rights, Tap,
 };
 
 use crate::connection::{self, Connection, Transport};
 use crate::device::{self, Device, PlannedPoll};
+use crate::learn::memory::Memory;
 use crate::line::{self, ModbusLine};
 use crate::model::{self, ReadModel};
-use crate::plan::{Block, Cost};
+use crate::plan::Cost;
 use crate::settings::{Report, path, step, suggest};
 
 /// JSON Schema of what this driver reads.
 pub(crate) const SCHEMA: &str = include_str!("schema.json");
 
 /// The Modbus driver.
-#[derive(Debug)]
-pub(crate) struct Modbus;
+#[derive(Debug, Default)]
+pub(crate) struct Modbus {
+    memory: Arc<Memory>,
+}
 
 impl Driver for Modbus {
     type Connection = Connection;
@@ -35,6 +40,23 @@ impl Driver for Modbus {
             config_schema: SCHEMA,
             abilities: &["write"],
         }
+    }
+
+    fn attach(&self, host: Host) {
+        self.memory.attach(host);
+    }
+
+    fn learned(&self, device: &str) -> Vec<Learned> {
+        self.memory.told(device).map(|told| told.learned).unwrap_or_default()
+    }
+
+    fn measured(
+        &self,
+        _connection: &Connection,
+        device: &CheckedDevice<Self>,
+    ) -> Option<Vec<Vec<PlannedRequest>>> {
+        let told = self.memory.told(&device.name)?;
+        (told.fingerprint == device.settings.fingerprint).then_some(told.polls)
     }
 
     fn check(&self, configuration: &Configuration) -> Checked<Self> {
@@ -68,7 +90,7 @@ impl Driver for Modbus {
     }
 
     fn line(&self, connection: &Connection, tap: Tap) -> ModbusLine {
-        ModbusLine::new(connection, tap)
+        ModbusLine::new(connection, tap, self.memory.clone())
     }
 
     fn line_name(&self, connection: &Connection) -> String {
@@ -115,17 +137,7 @@ fn poll(planned: &PlannedPoll, cost: &Cost) -> Poll {
         name: planned.rate.clone(),
         period: planned.period,
         points: planned.blocks.iter().flat_map(|block| block.spans.iter().map(|span| span.point)).collect(),
-        requests: planned.blocks.iter().map(|block| request(block, cost)).collect(),
-    }
-}
-
-fn request(block: &Block, cost: &Cost) -> PlannedRequest {
-    PlannedRequest {
-        request: line::name(block),
-        wanted: u32::from(block.cells - block.wasted),
-        wasted: block.wasted.into(),
-        // On a socket the device's own time decides, and nobody knows it before it was asked.
-        predicted_ms: cost.time(block.table, block.cells).as_secs_f64() * 1_000.0,
+        requests: planned.blocks.iter().map(|block| line::planned(block, cost)).collect(),
     }
 }
 

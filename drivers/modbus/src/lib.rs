@@ -8,6 +8,7 @@
 //!   reads one table;
 //! - `point`: where a point is, how its bytes read, whether it may be written;
 //! - `plan`: points → reads that take the least time on their line;
+//! - `learn`: what a device refuses, found out and planned around;
 //! - `line`: polls, reads and writes;
 //! - [`wire`]: requests and answers as bytes, in each framing;
 //! - `transport`: the only files at a socket or a port;
@@ -21,6 +22,7 @@ mod device;
 mod driver;
 #[doc(hidden)]
 pub mod fuzzing;
+mod learn;
 mod line;
 mod model;
 mod plan;
@@ -41,7 +43,7 @@ pub fn run() -> ExitCode {
     let typed: Vec<String> =
         std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
     if typed.is_empty() && sagoo_driver_sdk::is_started_by_gateway() {
-        return sagoo_driver_sdk::serve(driver::Modbus);
+        return sagoo_driver_sdk::serve(driver::Modbus::default());
     }
     cli::run(&typed)
 }

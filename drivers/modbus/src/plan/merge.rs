@@ -31,8 +31,8 @@ pub(crate) fn plan(mut spans: Vec<Span>, limits: &Limits, cost: &Cost) -> Vec<Bl
     blocks
 }
 
-/// The points that lie in no other one.
-fn outer(sorted: &[Span]) -> Vec<Span> {
+/// The points that lie in no other one; by address, the longest first.
+pub(super) fn outer(sorted: &[Span]) -> Vec<Span> {
     let mut outer: Vec<Span> = Vec::new();
     for span in sorted {
         if outer.last().is_none_or(|last| last.last() < span.last()) {

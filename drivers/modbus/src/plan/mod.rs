@@ -24,8 +24,8 @@ pub(crate) const BITS_PER_REGISTER: u16 = 16;
 pub(crate) struct Limits {
     /// Registers in one read.
     pub(crate) max_read: u16,
-    /// Bits in one read where that is less than `max_read` registers; only ever learned.
-    pub(crate) max_bits: Option<u16>,
+    /// Cells in one read, of the tables where that is less than `max_read`; only ever learned.
+    pub(crate) most: Vec<(Table, u16)>,
     /// Unwanted registers in a row; `None` is `"auto"`: as it is cheapest.
     pub(crate) max_gap: Option<u16>,
     /// What must never be read.
@@ -49,17 +49,14 @@ pub(crate) struct Hole {
 impl Limits {
     /// Of a model.
     pub(crate) fn new(max_read: u16, max_gap: Option<u16>, holes: Vec<Hole>) -> Self {
-        Self { max_read, max_bits: None, max_gap, holes, seams: Vec::new() }
+        Self { max_read, most: Vec::new(), max_gap, holes, seams: Vec::new() }
     }
 
     /// Cells of `table` in one read.
     pub(crate) fn cells(&self, table: Table) -> u16 {
-        if table.is_bits() {
-            let all = self.max_read.saturating_mul(BITS_PER_REGISTER);
-            self.max_bits.map_or(all, |bits| bits.min(all))
-        } else {
-            self.max_read
-        }
+        let bits = if table.is_bits() { BITS_PER_REGISTER } else { 1 };
+        let all = self.max_read.saturating_mul(bits);
+        self.most.iter().filter(|(of, _)| *of == table).fold(all, |all, (_, most)| all.min(*most))
     }
 
     /// The hole that any cell of this range is in.
@@ -161,12 +158,22 @@ impl Block {
         self.wasted = wasted as u16;
     }
 
-    /// The two halves of a refused block, each as narrow as its points; `None` for a single point.
+    /// Its points that lie in no other one of them.
+    pub(crate) fn outer(&self) -> Vec<Span> {
+        merge::outer(&self.spans)
+    }
+
+    /// The two halves of a refused block, each as narrow as its points; `None` for a single point. A point
+    /// that lies in another one goes with it, and is parted from it last.
     pub(crate) fn halves(&self) -> Option<(Self, Self)> {
         if self.spans.len() < 2 {
             return None;
         }
-        let (left, right) = self.spans.split_at(self.spans.len() / 2);
-        Some((Self::of(left), Self::of(right)))
+        let outer = self.outer();
+        let (left, right): (Vec<Span>, Vec<Span>) = match outer[..outer.len() / 2].last() {
+            Some(last) => self.spans.iter().partition(|span| span.last() <= last.last()),
+            None => self.spans.iter().partition(|span| **span == outer[0]),
+        };
+        Some((Self::of(&left), Self::of(&right)))
     }
 }

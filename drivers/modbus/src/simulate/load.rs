@@ -27,7 +27,7 @@ pub(crate) fn field(options: &Options) -> Result<Field, Vec<String>> {
     if configuration.devices.is_empty() || options.model.is_some() {
         put_up_devices(&mut configuration, options)?;
     }
-    let checked = Modbus.check(&configuration);
+    let checked = Modbus::default().check(&configuration);
     let told: Vec<String> = checked.problems.iter().map(|problem| site.told(problem)).collect();
     if checked.problems.iter().any(|problem| !problem.warning) {
         return Err(told);

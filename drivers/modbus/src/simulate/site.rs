@@ -258,7 +258,7 @@ mod tests {
         let site = site(&[("field.toml", FIELD), ("model.toml", MODEL)]).unwrap();
         let configuration = site.configuration();
         assert_eq!(configuration.models.len(), 1, "{configuration:?}");
-        let checked = Modbus.check(&configuration);
+        let checked = Modbus::default().check(&configuration);
         assert_eq!(checked.problems, []);
         let device = &checked.connections[0].devices[0];
         assert_eq!((device.name.as_str(), device.settings.unit, device.points.len()), ("a", 3, 1));
@@ -268,8 +268,12 @@ mod tests {
     fn every_mistake_has_its_place() {
         let model = "[model.m.points]\nv = { at = \"input:0\", tpye = \"u16\" }\n";
         let read = site(&[("field.toml", FIELD), ("model.toml", model)]).unwrap();
-        let told: Vec<String> =
-            Modbus.check(&read.configuration()).problems.iter().map(|problem| read.told(problem)).collect();
+        let told: Vec<String> = Modbus::default()
+            .check(&read.configuration())
+            .problems
+            .iter()
+            .map(|problem| read.told(problem))
+            .collect();
         assert_eq!(told[0], "model.toml:2:23: unknown key \"tpye\"; did you mean \"type\"?");
         let wrong = site(&[
             ("a.toml", MODEL),

@@ -69,13 +69,13 @@ fn read_as(model: &str, unit: u8) -> CheckedDevice<Modbus> {
     let device = format!(
         "[connection.c]\ntcp = {{ host = \"h\" }}\n[device.d]\nconnection = \"c\"\nmodel = \"press\"\nunit = {unit}\n"
     );
-    let mut checked = Modbus.check(&configuration(&format!("{model}{device}")));
+    let mut checked = Modbus::default().check(&configuration(&format!("{model}{device}")));
     assert_eq!(checked.problems, []);
     checked.connections.remove(0).devices.remove(0)
 }
 
 async fn poll(device: &CheckedDevice<Modbus>, port: u16) -> Json {
-    let mut line = Modbus.line(&connection(port, PATIENT), Tap::default());
+    let mut line = Modbus::default().line(&connection(port, PATIENT), Tap::default());
     let mut out = Readings::default();
     line.poll(&device.settings, 0, &mut out).await.unwrap();
     told(&device.settings, &out)
@@ -83,7 +83,7 @@ async fn poll(device: &CheckedDevice<Modbus>, port: u16) -> Json {
 
 async fn write(device: &CheckedDevice<Modbus>, port: u16, point: &str, value: Value) -> Outcome {
     let number = device.points.iter().position(|known| known.name == point).unwrap();
-    let mut line = Modbus.line(&connection(port, PATIENT), Tap::default());
+    let mut line = Modbus::default().line(&connection(port, PATIENT), Tap::default());
     line.write(&device.settings, &[(number, value)], Deadline::after(PATIENT)).await.remove(0)
 }
 

@@ -47,10 +47,10 @@ async fn every_case_is_planned_and_read_as_expected() {
 async fn run(settings: &str, registers: &Json, writes: Option<&Json>) -> Json {
     let mut cells = Cells::of(registers);
     let mut server = Device::start(move |asked| Does::Send(vec![cells.answer(asked)])).await;
-    let checked = Modbus.check(&configuration(settings));
+    let checked = Modbus::default().check(&configuration(settings));
     let mut devices = BTreeMap::new();
     for of in &checked.connections {
-        let mut line = Modbus.line(&connection(server.port, PATIENT), Tap::default());
+        let mut line = Modbus::default().line(&connection(server.port, PATIENT), Tap::default());
         for device in &of.devices {
             devices.insert(device.name.clone(), read(device, &mut line).await);
         }
@@ -80,7 +80,7 @@ async fn written(command: &Json, devices: &[&CheckedDevice<Modbus>], server: &mu
         number => Value::Float(number.as_f64().unwrap()),
     };
     server.pdus();
-    let mut line = Modbus.line(&connection(server.port, PATIENT), Tap::default());
+    let mut line = Modbus::default().line(&connection(server.port, PATIENT), Tap::default());
     let outcome = line.write(&device.settings, &[(point, value)], Deadline::after(PATIENT)).await;
     let hex = |pdu: &Vec<u8>| pdu.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     let sent: Vec<String> = server.pdus().iter().map(hex).collect();

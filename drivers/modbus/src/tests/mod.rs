@@ -33,7 +33,7 @@ pub(crate) fn connection(port: u16, timeout: Duration) -> Connection {
 
 #[test]
 fn a_connection_needs_the_port_of_its_device_and_no_other() {
-    let rights = Modbus.rights(&connection(1502, PATIENT)).unwrap();
+    let rights = Modbus::default().rights(&connection(1502, PATIENT)).unwrap();
     assert_eq!((rights.connect_tcp, rights.listen_tcp), (vec![1502], Vec::new()));
 }
 
@@ -81,7 +81,7 @@ pub(crate) fn device(model: &str, points: &str) -> Device {
         "[connection.c]\ndriver = \"modbus\"\ntcp = {{ host = \"h\" }}\n[model.m]\n{model}\n[model.m.points]\n{points}\n\
          [device.d]\nconnection = \"c\"\nmodel = \"m\"\nunit = 7\n"
     );
-    let checked = Modbus.check(&configuration(&toml));
+    let checked = Modbus::default().check(&configuration(&toml));
     assert_eq!(checked.problems, []);
     checked.connections[0].devices[0].settings.clone()
 }

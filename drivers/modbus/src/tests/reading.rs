@@ -17,7 +17,7 @@ async fn one_bad_register_loses_itself_alone() {
     let device = device("", &ten_points());
     let mut cells = Cells::of(&json!({ "holding": { "0x0000": [0, 1, 2, 3, 4, 5], "0x0007": [7, 8, 9] } }));
     let mut peer = Peer::start(move |asked| Does::Send(vec![cells.answer(asked)])).await;
-    let mut line = Modbus.line(&connection(peer.port, PATIENT), Tap::default());
+    let mut line = Modbus::default().line(&connection(peer.port, PATIENT), Tap::default());
     let mut out = Readings::default();
     line.poll(&device, 0, &mut out).await.unwrap();
     let told = told(&device, &out);
@@ -41,7 +41,7 @@ async fn a_refused_block_does_not_end_the_poll() {
         Does::Send(vec![asked.answer(pdu)])
     })
     .await;
-    let mut line = Modbus.line(&connection(peer.port, PATIENT), Tap::default());
+    let mut line = Modbus::default().line(&connection(peer.port, PATIENT), Tap::default());
     let mut out = Readings::default();
     line.poll(&device, 0, &mut out).await.unwrap();
     let expected = json!({ "a": { "bad": "input 0x0000 × 1: server device failure (exception 4)" }, "b": 5 });
@@ -55,7 +55,7 @@ async fn an_answer_of_the_wrong_length_gives_no_value() {
         "a = { at = \"input:0\", type = \"u32\" }\nb = { at = \"input:9\", type = \"u16\" }",
     );
     let peer = Peer::start(|asked| Does::Send(vec![asked.answer(&[4, 2, 0, 5])])).await;
-    let mut line = Modbus.line(&connection(peer.port, PATIENT), Tap::default());
+    let mut line = Modbus::default().line(&connection(peer.port, PATIENT), Tap::default());
     let mut out = Readings::default();
     line.poll(&device, 0, &mut out).await.unwrap();
     let reason = "input 0x0000 × 2: an answer of 2 bytes where 4 were asked for";
@@ -66,7 +66,7 @@ async fn an_answer_of_the_wrong_length_gives_no_value() {
 async fn a_gateway_that_misses_its_device_says_silence() {
     let device = device("", &ten_points());
     let peer = Peer::start(|asked| Does::Send(vec![asked.answer(&[0x83, 11])])).await;
-    let mut line = Modbus.line(&connection(peer.port, PATIENT), Tap::default());
+    let mut line = Modbus::default().line(&connection(peer.port, PATIENT), Tap::default());
     let error = line.poll(&device, 0, &mut Readings::default()).await.unwrap_err();
     let reason = "unit 7: gateway target device failed to respond (exception 11)";
     assert_eq!(error, LineError::Silent(reason.to_owned()));
@@ -144,7 +144,7 @@ proptest! {
                 place += 1;
                 trick(asked, now, &mut kept)
             }).await;
-            let mut line = Modbus.line(&connection(peer.port, SHORT), Tap::default());
+            let mut line = Modbus::default().line(&connection(peer.port, SHORT), Tap::default());
             let mut good = 0;
             for _ in 0..300 {
                 let mut out = Readings::default();

@@ -34,7 +34,7 @@ fn number(device: &Device, name: &str) -> usize {
 }
 
 async fn write(peer: &Peer, device: &Device, values: &[(&str, Value)]) -> Vec<Outcome> {
-    let mut line = Modbus.line(&connection(peer.port, PATIENT), Tap::default());
+    let mut line = Modbus::default().line(&connection(peer.port, PATIENT), Tap::default());
     let values: Vec<(usize, Value)> =
         values.iter().map(|(name, v)| (number(device, name), v.clone())).collect();
     line.write(device, &values, Deadline::after(PATIENT)).await
@@ -141,7 +141,7 @@ async fn a_value_the_device_keeps_to_itself_differs() {
 async fn a_write_without_an_answer_is_unknown_and_sent_once() {
     let device = writer();
     let mut peer = Peer::start(|_| Does::Send(vec![])).await;
-    let mut line = Modbus.line(&connection(peer.port, SHORT), Tap::default());
+    let mut line = Modbus::default().line(&connection(peer.port, SHORT), Tap::default());
     let values = [(number(&device, "pump"), Value::Bool(true)), (number(&device, "limit"), Value::Int(5))];
     let outcomes = line.write(&device, &values, Deadline::after(PATIENT)).await;
     assert!(
@@ -158,7 +158,7 @@ async fn a_write_on_a_dead_line_is_refused_because_nothing_was_sent() {
     let port = listener.local_addr().unwrap().port();
     drop(listener);
     let device = writer();
-    let mut line = Modbus.line(&connection(port, PATIENT), Tap::default());
+    let mut line = Modbus::default().line(&connection(port, PATIENT), Tap::default());
     let outcomes =
         line.write(&device, &[(number(&device, "pump"), Value::Bool(true))], Deadline::after(PATIENT)).await;
     assert!(
@@ -224,7 +224,7 @@ async fn points_whose_turn_comes_after_the_deadline_are_expired_and_never_sent()
     let device = writer();
     let deadline = Deadline::after(Duration::from_millis(500));
     let mut peer = Peer::start(answers_after(deadline, honest())).await;
-    let mut line = Modbus.line(&connection(peer.port, PATIENT), Tap::default());
+    let mut line = Modbus::default().line(&connection(peer.port, PATIENT), Tap::default());
     let values = [
         ("limit", Value::Int(5)),
         ("seen", Value::Int(1)),
@@ -255,7 +255,7 @@ async fn a_second_try_by_another_function_is_not_sent_after_the_deadline() {
         Does::Send(vec![asked.answer(&[asked.pdu[0] | 0x80, 1])])
     })
     .await;
-    let mut line = Modbus.line(&connection(peer.port, PATIENT), Tap::default());
+    let mut line = Modbus::default().line(&connection(peer.port, PATIENT), Tap::default());
     let outcomes = line.write(&device, &[(number(&device, "pump"), Value::Bool(true))], deadline).await;
     assert_eq!(outcomes, [Outcome::Expired]);
     assert_eq!(peer.pdus().len(), 1);
@@ -265,7 +265,7 @@ async fn a_second_try_by_another_function_is_not_sent_after_the_deadline() {
 async fn a_late_write_does_not_even_open_the_line() {
     let device = writer();
     let peer = Peer::start(|_| Does::Send(vec![])).await;
-    let mut line = Modbus.line(&connection(peer.port, PATIENT), Tap::default());
+    let mut line = Modbus::default().line(&connection(peer.port, PATIENT), Tap::default());
     let late = Deadline::at_boot_ns(1);
     let outcomes = line.write(&device, &[(number(&device, "pump"), Value::Bool(true))], late).await;
     assert_eq!(outcomes, [Outcome::Expired]);

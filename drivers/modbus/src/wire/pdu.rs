@@ -300,7 +300,6 @@ impl Exception {
     pub(crate) const ILLEGAL_DATA_ADDRESS: Self = Self(2);
     pub(crate) const ILLEGAL_DATA_VALUE: Self = Self(3);
     pub(crate) const ACKNOWLEDGE: Self = Self(5);
-    pub(crate) const GATEWAY_PATH_UNAVAILABLE: Self = Self(10);
     pub(crate) const GATEWAY_TARGET_SILENT: Self = Self(11);
 }
 

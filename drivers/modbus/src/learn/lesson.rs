@@ -1,0 +1,168 @@
+//! What was found out about one device by reading it. Pure: time is given.
+//!
+//! Always true: a lesson has at most [`MOST_REFUSED`] refused places and [`MOST_SEAMS`] seams; one more
+//! is not remembered, and its block is halved in every poll instead. A point that is left out is asked
+//! alone again after [`RETRY_FIRST`], then after twice that, up to [`RETRY_MOST`], jittered.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::plan::{Hole, Limits, Span};
+use crate::point::address::Table;
+use crate::wire::Exception;
+
+/// Refused places that are remembered.
+pub(crate) const MOST_REFUSED: usize = 128;
+/// Seams that are remembered.
+pub(crate) const MOST_SEAMS: usize = 64;
+/// First pause before a point that was left out is asked again: a device that had just started may
+/// have refused everything.
+pub(crate) const RETRY_FIRST: Duration = Duration::from_secs(60);
+/// Longest such pause.
+pub(crate) const RETRY_MOST: Duration = Duration::from_secs(3_600);
+
+/// What is known of a device.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Lesson {
+    pub(crate) refused: Vec<Refused>,
+    /// Cells that cannot be read together with what is in front of them.
+    pub(crate) seams: Vec<(Table, u16)>,
+    /// Most cells in one read, of the tables where that is less than the model says.
+    pub(crate) most: Vec<(Table, u16)>,
+}
+
+/// Cells that the device does not give.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Refused {
+    pub(crate) table: Table,
+    pub(crate) first: u16,
+    pub(crate) last: u16,
+    pub(crate) why: Exception,
+    /// The cells of a point; otherwise nobody wants them.
+    pub(crate) is_point: bool,
+    retry: Retry,
+}
+
+/// When a point is asked again.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Retry {
+    at: Instant,
+    pause: Duration,
+}
+
+impl Refused {
+    fn is(&self, span: &Span) -> bool {
+        self.is_point && (self.table, self.first, self.last) == (span.table, span.address, span.last())
+    }
+}
+
+impl Lesson {
+    /// What plans keep to: the model's limits and these.
+    pub(crate) fn limits(&self, model: &Limits) -> Limits {
+        let hole = |one: &Refused| Hole { table: Some(one.table), first: one.first, last: one.last };
+        let mut limits = model.clone();
+        limits.holes.extend(self.refused.iter().map(hole));
+        limits.seams.extend(&self.seams);
+        limits.most.extend(&self.most);
+        limits
+    }
+
+    /// Why this point is left out, if it is.
+    pub(crate) fn refusal(&self, span: &Span) -> Option<Exception> {
+        self.refused.iter().find(|one| one.is(span)).map(|one| one.why)
+    }
+
+    /// Whether this point is left out and it is time to ask it again.
+    pub(crate) fn is_due(&self, span: &Span, now: Instant) -> bool {
+        self.refused.iter().any(|one| one.is(span) && one.retry.at <= now)
+    }
+
+    /// Leaves a point out, or leaves it out for longer. True when it is news and was remembered.
+    pub(crate) fn leave_out(&mut self, span: &Span, why: Exception, now: Instant, jitter: f64) -> bool {
+        if let Some(known) = self.refused.iter_mut().find(|one| one.is(span)) {
+            known.retry.pause = known.retry.pause.saturating_mul(2).min(RETRY_MOST);
+            known.retry.at = now + jittered(known.retry.pause, jitter);
+            return false;
+        }
+        self.refuse((span.table, span.address, span.last()), why, true, now + jittered(RETRY_FIRST, jitter))
+    }
+
+    /// Takes a point in again. True when it was left out.
+    pub(crate) fn take_in(&mut self, span: &Span) -> bool {
+        let before = self.refused.len();
+        self.refused.retain(|one| !one.is(span));
+        self.refused.len() < before
+    }
+
+    /// Never reads these cells again, which no point of their block wants. True when it is news and was
+    /// remembered.
+    pub(crate) fn skip(
+        &mut self,
+        (table, first, last): (Table, u16, u16),
+        why: Exception,
+        now: Instant,
+    ) -> bool {
+        let known = |one: &Refused| one.table == table && one.first <= first && last <= one.last;
+        !self.refused.iter().any(known) && self.refuse((table, first, last), why, false, now)
+    }
+
+    fn refuse(
+        &mut self,
+        (table, first, last): (Table, u16, u16),
+        why: Exception,
+        is_point: bool,
+        at: Instant,
+    ) -> bool {
+        if self.refused.len() >= MOST_REFUSED {
+            return false;
+        }
+        let retry = Retry { at, pause: RETRY_FIRST };
+        self.refused.push(Refused { table, first, last, why, is_point, retry });
+        true
+    }
+
+    /// Never reads this cell together with what is in front of it. True when it is news.
+    pub(crate) fn part(&mut self, table: Table, at: u16) -> bool {
+        let is_new = self.seams.len() < MOST_SEAMS && !self.seams.contains(&(table, at));
+        if is_new {
+            self.seams.push((table, at));
+        }
+        is_new
+    }
+
+    /// Never reads more cells of this table at a time. True when it is less than before.
+    pub(crate) fn shorten(&mut self, table: Table, cells: u16) -> bool {
+        match self.most.iter_mut().find(|(of, _)| *of == table) {
+            Some((_, most)) if *most <= cells => false,
+            Some((_, most)) => {
+                *most = cells;
+                true
+            }
+            None => {
+                self.most.push((table, cells));
+                true
+            }
+        }
+    }
+
+    /// One kept from before: its points are asked again within the longest pause, not all at once.
+    pub(crate) fn remember(
+        &mut self,
+        place: (Table, u16, u16),
+        why: Exception,
+        is_point: bool,
+        now: Instant,
+        jitter: f64,
+    ) {
+        self.refuse(place, why, is_point, now + RETRY_MOST.mul_f64(jitter));
+        if let Some(kept) = self.refused.last_mut() {
+            kept.retry.pause = RETRY_MOST;
+        }
+    }
+}
+
+/// 0.9 to 1.1 of a pause.
+fn jittered(pause: Duration, jitter: f64) -> Duration {
+    pause.mul_f64(0.9 + 0.2 * jitter)
+}

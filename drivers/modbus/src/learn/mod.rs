@@ -1,0 +1,24 @@
+//! What a device shows when it is read: registers it refuses, how much it gives at a time.
+//!
+//! - `means`: what a refusal is about;
+//! - `search`: one poll, halving what is refused until the cells to blame are found. Pure;
+//! - `lesson`: what was found out, and the limits that plans get from it. Pure;
+//! - `student`: a device's lesson, its plans, and what was left out of them. Pure;
+//! - `told`: a lesson for people, with the line to paste;
+//! - `kept`: a lesson as bytes;
+//! - `memory`: the lessons of all devices, in the gateway's store and for `explain`.
+//!
+//! Always true: no point is given up because of another one; what is learned only ever makes plans
+//! finer, so a wrong lesson costs time and never a value for longer than [`lesson::RETRY_MOST`]; and
+//! once everything is found, no request of a plan is refused.
+
+pub(crate) mod kept;
+pub(crate) mod lesson;
+pub(crate) mod means;
+pub(crate) mod memory;
+pub(crate) mod search;
+pub(crate) mod student;
+pub(crate) mod told;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,387 @@
+//! One poll of a device, made so that a refused block loses no more than it has to. Pure.
+//!
+//! A refused block is halved, each half as narrow as its points, until a point stands alone: then the
+//! point is to blame. When both halves are well and only the whole is not, something between them is:
+//! ```text
+//! a gap, which nobody wants      → asked with just its neighbours: refused is a hole
+//! or the block is too long       → the longest front part of it that is well is searched,
+//!                                  and the border asked with just its neighbours:
+//!                                  well is a length, refused is a hole or a seam
+//! ```
+//! A block that was answered at that length before cannot be too long, so nothing is asked for it.
+//!
+//! Always true: every point of the plan is read once, or said to be bad once; the search ends, since
+//! every request of it is for fewer points than one before it; a device that only fails
+//! ([`Means::Failure`]) is not halved for longer than [`FAILURES`] requests.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::means::Means;
+use crate::plan::{Block, Span};
+use crate::point::address::Table;
+use crate::wire::Exception;
+
+/// Refused requests in a row, nothing answered in this poll, after which failing blocks are not halved.
+const FAILURES: u32 = 12;
+/// Silent blocks in one poll that are halved, because they are longer than any that was answered.
+const SILENCES: u32 = 3;
+
+/// The longest reads that a device answered, by table.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Longest(Vec<(Table, u16)>);
+
+impl Longest {
+    pub(crate) fn of(&self, table: Table) -> u16 {
+        self.0.iter().find(|(of, _)| *of == table).map_or(0, |(_, cells)| *cells)
+    }
+
+    fn note(&mut self, table: Table, cells: u16) {
+        match self.0.iter_mut().find(|(of, _)| *of == table) {
+            Some((_, longest)) => *longest = cells.max(*longest),
+            None => self.0.push((table, cells)),
+        }
+    }
+}
+
+/// One request of a poll.
+#[derive(Debug, Clone)]
+pub(crate) struct Task {
+    pub(crate) block: Arc<Block>,
+    role: Role,
+}
+
+impl Task {
+    /// Whether the answer is what points are filed from; otherwise they have been already.
+    pub(crate) fn is_filed(&self) -> bool {
+        matches!(self.role, Role::Plan { .. } | Role::Half { .. })
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Role {
+    /// Of the plan, or a point that was left out and is asked again.
+    Plan { again: bool },
+    /// Of a split block.
+    Half { split: usize, right: bool, again: bool },
+    /// Is anybody there? Nothing is filed from it.
+    Knock,
+    /// The gap of a split with just its neighbours.
+    Narrow { split: usize },
+    /// The first points of a split: `fine` of them are known to be well, `bad` are not.
+    Front { split: usize, fine: usize, bad: usize },
+    /// The two points at the border that was found behind the first `fine` ones.
+    Border { split: usize, fine: usize },
+}
+
+/// What was said to a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Answered,
+    Refused(Exception),
+    /// Nothing that could be used, and why.
+    Nonsense(String),
+    Silent(String),
+}
+
+/// A block that was refused and asked again in halves.
+#[derive(Debug)]
+struct Split {
+    table: Table,
+    /// Its points but those that lie in others: they end as they begin, one after the other.
+    spans: Vec<Span>,
+    /// How many of them are in the left half.
+    cut: usize,
+    fine: [bool; 2],
+    /// `None`: it was not refused, there was no answer at all.
+    why: Option<Exception>,
+}
+
+/// Something found out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// This point is refused alone.
+    Bad(Span, Exception),
+    /// This point is answered; it may have been left out until now.
+    Good(Span),
+    /// Cells that no point of their block wants.
+    Gap((Table, u16, u16), Exception),
+    /// A cell that is not read together with what is in front of it.
+    Seam(Table, u16),
+    /// No more cells than these in one read.
+    Most(Table, u16),
+    /// A block so long was not answered, and its halves were.
+    Mute(Table),
+}
+
+/// One poll.
+#[derive(Debug)]
+pub(crate) struct Search {
+    left: VecDeque<Task>,
+    splits: Vec<Split>,
+    pub(crate) longest: Longest,
+    pub(crate) found: Vec<Found>,
+    /// It said something, now or earlier.
+    is_met: bool,
+    answers: u32,
+    refusals: u32,
+    silences: u32,
+    /// The last of the long blocks that were silent, when the poll ended with it.
+    mute: Option<(Table, u16)>,
+}
+
+impl Search {
+    /// A poll of these blocks, and of `retries`: points that were left out. `knock`: nobody knows
+    /// whether the device is there, so a short read goes before a long one.
+    pub(crate) fn new(plan: &[Arc<Block>], retries: &[Span], longest: Longest, knock: bool) -> Self {
+        let task = |block: Arc<Block>| Task { block, role: Role::Plan { again: false } };
+        let retries = retries.iter().map(|span| task(Arc::new(Block::of(&[*span]))));
+        let mut left: VecDeque<Task> = plan.iter().cloned().map(task).chain(retries).collect();
+        if let Some(first) = plan.first().filter(|first| knock && first.spans.len() > 1) {
+            left.push_front(Task { block: Arc::new(Block::of(&first.spans[..1])), role: Role::Knock });
+        }
+        Self {
+            left,
+            splits: Vec::new(),
+            longest,
+            found: Vec::new(),
+            is_met: !knock,
+            answers: 0,
+            refusals: 0,
+            silences: 0,
+            mute: None,
+        }
+    }
+
+    /// The next requests, at most `most`; each is to be [`heard`](Self::hear).
+    pub(crate) fn take(&mut self, most: usize) -> Vec<Task> {
+        let is_knock = |task: &Task| task.role == Role::Knock;
+        let most = if self.left.front().is_some_and(is_knock) { 1 } else { most };
+        self.left.drain(..most.min(self.left.len())).collect()
+    }
+
+    /// Whether there is nothing more to ask.
+    pub(crate) fn is_over(&self) -> bool {
+        self.left.is_empty()
+    }
+
+    /// Whether the device said anything, now or earlier.
+    pub(crate) fn is_met(&self) -> bool {
+        self.is_met
+    }
+
+    /// A length that was not answered, nor were its parts: the poll ended with it.
+    pub(crate) fn mute(&self) -> Option<(Table, u16)> {
+        self.mute
+    }
+
+    /// Whether anything was answered with values in this poll.
+    pub(crate) fn has_answers(&self) -> bool {
+        self.answers > 0
+    }
+
+    /// Takes in what was said to a request. `bad` is told the points that have no value by it, and why.
+    /// `Err`: the device is silent, and the poll fails.
+    pub(crate) fn hear(
+        &mut self,
+        task: Task,
+        verdict: Verdict,
+        bad: &mut impl FnMut(&Block, String),
+    ) -> Result<(), String> {
+        self.is_met |= !matches!(verdict, Verdict::Silent(_));
+        match verdict {
+            Verdict::Answered => self.answered(&task),
+            Verdict::Refused(why) => match Means::of(why) {
+                Means::Silence => return Err(why.to_string()),
+                Means::Cells | Means::Failure => self.refused(task, why, bad),
+                Means::Later => self.put_off(task, why, bad),
+                Means::No => self.gave_nothing(&task, why.to_string(), bad),
+            },
+            Verdict::Nonsense(reason) => self.gave_nothing(&task, reason, bad),
+            Verdict::Silent(reason) => return self.silent(task, reason, bad),
+        }
+        Ok(())
+    }
+
+    fn answered(&mut self, task: &Task) {
+        self.answers += 1;
+        self.longest.note(task.block.table, task.block.cells);
+        if let ([span], true) = (&task.block.spans[..], task.is_filed()) {
+            self.found.push(Found::Good(*span));
+        }
+        match task.role {
+            Role::Plan { .. } | Role::Knock => {}
+            Role::Half { split, right, .. } => {
+                self.splits[split].fine[usize::from(right)] = true;
+                if self.splits[split].fine == [true, true] {
+                    self.blame(split);
+                }
+            }
+            Role::Narrow { split } => self.measure(split),
+            Role::Front { split, bad, .. } => {
+                let fine = task.block.spans.len();
+                self.narrow_down(split, fine, bad);
+            }
+            Role::Border { split, fine } => self.too_long(split, fine),
+        }
+    }
+
+    fn refused(&mut self, task: Task, why: Exception, bad: &mut impl FnMut(&Block, String)) {
+        self.refusals += 1;
+        match task.role {
+            Role::Knock => {}
+            Role::Plan { .. } | Role::Half { .. } => self.halve(&task.block, Some(why), bad),
+            Role::Narrow { split } => self.gap_is_bad(split, self.splits[split].cut, why),
+            Role::Front { split, fine, .. } => self.narrow_down(split, fine, task.block.spans.len()),
+            Role::Border { split, fine } => self.gap_is_bad(split, fine, why),
+        }
+    }
+
+    /// Asked once more when everything else was asked.
+    fn put_off(&mut self, mut task: Task, why: Exception, bad: &mut impl FnMut(&Block, String)) {
+        match &mut task.role {
+            Role::Plan { again } | Role::Half { again, .. } if !*again => {
+                *again = true;
+                self.left.push_back(task);
+            }
+            _ => self.gave_nothing(&task, why.to_string(), bad),
+        }
+    }
+
+    fn gave_nothing(&mut self, task: &Task, reason: String, bad: &mut impl FnMut(&Block, String)) {
+        if task.is_filed() {
+            bad(&task.block, reason);
+        }
+    }
+
+    /// Silence is the device's, unless it answers and was only asked for more than ever before.
+    fn silent(
+        &mut self,
+        task: Task,
+        reason: String,
+        bad: &mut impl FnMut(&Block, String),
+    ) -> Result<(), String> {
+        let is_long =
+            task.block.spans.len() > 1 && self.is_met && task.block.cells > self.longest.of(task.block.table);
+        if !task.is_filed() || !is_long {
+            return Err(reason);
+        }
+        if self.silences >= SILENCES {
+            self.mute = Some((task.block.table, task.block.cells));
+            return Err(reason);
+        }
+        self.silences += 1;
+        self.halve(&task.block, None, bad);
+        Ok(())
+    }
+
+    /// Asks a block again in halves, or finds the one point to be bad.
+    fn halve(&mut self, block: &Arc<Block>, why: Option<Exception>, bad: &mut impl FnMut(&Block, String)) {
+        let only_fails = why.is_some_and(|why| Means::of(why) == Means::Failure)
+            && self.answers == 0
+            && self.refusals >= FAILURES;
+        let Some((left, right)) = block.halves().filter(|_| !only_fails) else {
+            let reason = why.map_or_else(|| "no answer".to_owned(), |why| why.to_string());
+            if let ([span], Some(why)) = (&block.spans[..], why) {
+                self.found.push(Found::Bad(*span, why));
+            }
+            bad(block, reason);
+            return;
+        };
+        let split = self.splits.len();
+        let spans = block.outer();
+        self.splits.push(Split { table: block.table, cut: spans.len() / 2, spans, fine: [false; 2], why });
+        for (half, right) in [(right, true), (left, false)] {
+            let half = Arc::new(half);
+            if (half.address, half.cells) == (block.address, block.cells) {
+                // The same cells again: the answer is known.
+                self.halve(&half, why, bad);
+            } else {
+                self.left.push_front(Task { block: half, role: Role::Half { split, right, again: false } });
+            }
+        }
+    }
+
+    /// Both halves are well and the whole was not.
+    fn blame(&mut self, split: usize) {
+        let Split { table, cut, why, .. } = self.splits[split];
+        let cells = self.front(split, self.splits[split].spans.len()).cells;
+        let Some(why) = why else {
+            self.found.push(Found::Mute(table));
+            return;
+        };
+        let explained =
+            |found: &Found| matches!(found, Found::Most(of, most) if *of == table && *most < cells);
+        if self.found.iter().any(explained) {
+            return;
+        }
+        let narrow = self.border(split, cut);
+        if !self.has_gap(split, cut) {
+            if cells <= self.longest.of(table) {
+                self.gap_is_bad(split, cut, why)
+            } else {
+                self.measure(split)
+            }
+        } else if cells <= self.longest.of(table) || narrow.cells == cells {
+            self.gap_is_bad(split, cut, why);
+        } else {
+            self.left.push_front(Task { block: Arc::new(narrow), role: Role::Narrow { split } });
+        }
+    }
+
+    /// Searches the longest front part that is answered; all its cells are well.
+    fn measure(&mut self, split: usize) {
+        let (fine, bad) = (self.splits[split].cut, self.splits[split].spans.len());
+        self.narrow_down(split, fine, bad);
+    }
+
+    fn narrow_down(&mut self, split: usize, fine: usize, bad: usize) {
+        if bad - fine > 1 {
+            let front = self.front(split, fine + (bad - fine) / 2);
+            self.left.push_front(Task { block: Arc::new(front), role: Role::Front { split, fine, bad } });
+            return;
+        }
+        let border = self.border(split, fine);
+        if border.cells < self.front(split, bad).cells {
+            self.left.push_front(Task { block: Arc::new(border), role: Role::Border { split, fine } });
+        } else {
+            self.too_long(split, fine);
+        }
+    }
+
+    fn too_long(&mut self, split: usize, fine: usize) {
+        let Split { table, why, .. } = self.splits[split];
+        let most = self.front(split, fine).cells.max(self.longest.of(table));
+        match why {
+            // Answered at that length elsewhere: then it is this border after all.
+            Some(why) if most >= self.front(split, fine + 1).cells => self.gap_is_bad(split, fine, why),
+            _ => self.found.push(Found::Most(table, most)),
+        }
+    }
+
+    /// What lies between the first points of a split block and the next one must not be read across.
+    fn gap_is_bad(&mut self, split: usize, fine: usize, why: Exception) {
+        let Split { table, ref spans, .. } = self.splits[split];
+        let (before, next) = (spans[fine - 1].last(), spans[fine].address);
+        self.found.push(match self.has_gap(split, fine) {
+            true => Found::Gap((table, before + 1, next - 1), why),
+            false => Found::Seam(table, next),
+        });
+    }
+
+    /// Whether cells lie between the first points of a split block and the next one.
+    fn has_gap(&self, split: usize, fine: usize) -> bool {
+        let spans = &self.splits[split].spans;
+        u32::from(spans[fine].address) > u32::from(spans[fine - 1].last()) + 1
+    }
+
+    /// The first points of a split block.
+    fn front(&self, split: usize, points: usize) -> Block {
+        Block::of(&self.splits[split].spans[..points])
+    }
+
+    /// The last of the first points, and the next one.
+    fn border(&self, split: usize, fine: usize) -> Block {
+        Block::of(&self.splits[split].spans[fine - 1..=fine])
+    }
+}

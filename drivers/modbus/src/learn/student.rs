@@ -1,0 +1,234 @@
+//! One device as its line knows it: what was learned of it, and the plans made with that. Pure.
+//!
+//! Always true: a plan is made anew only when a lesson or the measured turnaround changed; a point that
+//! is left out is said to be bad when it is left out and every [`REMIND`]; where a poll has nothing else
+//! to ask, it asks a point that was left out, so that it never calls a device well that nobody asked.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::lesson::Lesson;
+use super::means::Means;
+use super::search::{Found, Longest, Search};
+use crate::device::{Device, PlannedPoll};
+use crate::plan::{Block, Cost, Span, plan};
+use crate::point::address::Table;
+
+/// A point that is left out is said to be bad again after this.
+pub(crate) const REMIND: Duration = Duration::from_secs(60);
+/// Polls in which a long read was not answered and its halves were, before it counts as too long.
+const MUTE_POLLS: u32 = 3;
+/// Times that long reads are tried again when short ones were answered.
+const TRIALS: u32 = 2;
+/// Polls in which a device that never answered with a value refuses a point, before it is left out.
+const REFUSED_POLLS: u32 = 3;
+/// Plans are made anew when the turnaround changed by more than this, and by a quarter.
+const TURNAROUND_STEP: Duration = Duration::from_millis(2);
+
+/// What a line knows of a device.
+#[derive(Debug)]
+pub(crate) struct Student {
+    pub(crate) fingerprint: u64,
+    pub(crate) lesson: Lesson,
+    /// What was found out has not been kept yet.
+    pub(crate) is_news: bool,
+    /// It has said something since this program began.
+    is_met: bool,
+    longest: Longest,
+    mute: Vec<(Table, u32)>,
+    trial: Option<Trial>,
+    /// Trials that went well.
+    trials: u32,
+    only_refused: u32,
+    turnaround: Duration,
+    polls: Vec<Plan>,
+    rolls: u64,
+}
+
+/// Shorter reads for a while, because long ones and their parts were not answered.
+#[derive(Debug, Clone, Copy)]
+struct Trial {
+    table: Table,
+    cells: u16,
+    /// Polls that were answered since.
+    good: u32,
+}
+
+/// The reads of one rate, and what is not in them.
+#[derive(Debug, Default)]
+struct Plan {
+    blocks: Vec<Arc<Block>>,
+    left_out: Vec<Span>,
+    reminded: Option<Instant>,
+}
+
+impl Student {
+    pub(crate) fn new(device: &Device, lesson: Lesson) -> Self {
+        let mut student = Self {
+            fingerprint: device.fingerprint,
+            lesson,
+            is_news: false,
+            is_met: false,
+            longest: Longest::default(),
+            mute: Vec::new(),
+            trial: None,
+            trials: 0,
+            only_refused: 0,
+            turnaround: Duration::ZERO,
+            polls: Vec::new(),
+            rolls: device.fingerprint,
+        };
+        student.plan(device);
+        student
+    }
+
+    /// Makes the plans of all polls.
+    fn plan(&mut self, device: &Device) {
+        let plan = |(place, poll): (usize, &PlannedPoll)| {
+            let (blocks, left_out) = self.blocks(device, &poll.spans);
+            Plan { blocks, left_out, reminded: self.polls.get(place).and_then(|before| before.reminded) }
+        };
+        self.polls = device.polls.iter().enumerate().map(plan).collect();
+    }
+
+    fn blocks(&self, device: &Device, spans: &[Span]) -> (Vec<Arc<Block>>, Vec<Span>) {
+        let (left_out, read): (Vec<Span>, Vec<Span>) =
+            spans.iter().partition(|span| self.lesson.refusal(span).is_some());
+        let mut limits = self.lesson.limits(&device.limits);
+        limits.most.extend(self.trial.map(|trial| (trial.table, trial.cells)));
+        let blocks = plan(read, &limits, &self.cost(device));
+        (blocks.into_iter().map(Arc::new).collect(), left_out)
+    }
+
+    /// What a request to this device costs, as far as it was measured.
+    pub(crate) fn cost(&self, device: &Device) -> Cost {
+        device.cost.with_turnaround(self.turnaround)
+    }
+
+    /// The reads of a poll as they are made now.
+    pub(crate) fn reads(&self, poll: usize) -> &[Arc<Block>] {
+        self.polls.get(poll).map_or(&[], |plan| &plan.blocks)
+    }
+
+    /// Begins a poll. `bad` is told the points that are left out of it when it is time to say so.
+    pub(crate) fn poll(&mut self, poll: usize, now: Instant, bad: &mut impl FnMut(&Span, String)) -> Search {
+        let knock = !self.is_met;
+        let Some(plan) = self.polls.get_mut(poll) else {
+            return Search::new(&[], &[], Longest::default(), false);
+        };
+        let is_due = |span: &&Span| self.lesson.is_due(span, now);
+        let mut retry = plan.left_out.iter().find(is_due).copied();
+        if retry.is_none() && plan.blocks.is_empty() && !plan.left_out.is_empty() {
+            retry = Some(plan.left_out[self.rolls as usize % plan.left_out.len()]);
+            self.rolls = self.rolls.wrapping_add(1);
+        }
+        if plan.reminded.is_none_or(|at| now.saturating_duration_since(at) >= REMIND) {
+            plan.reminded = Some(now);
+            for span in plan.left_out.iter().filter(|span| Some(**span) != retry) {
+                if let Some(why) = self.lesson.refusal(span) {
+                    bad(span, format!("left out, the device refused it: {why}"));
+                }
+            }
+        }
+        Search::new(&plan.blocks, retry.as_slice(), self.longest.clone(), knock)
+    }
+
+    /// Begins a read of just these points; those left out are asked alone.
+    pub(crate) fn read(&self, device: &Device, points: &[usize]) -> Search {
+        let (blocks, left_out) = self.blocks(device, &device.spans(points));
+        Search::new(&blocks, &left_out, self.longest.clone(), !self.is_met)
+    }
+
+    /// Takes in what a poll or read found out. True when the plans were made anew.
+    pub(crate) fn learn(&mut self, device: &Device, search: Search, now: Instant) -> bool {
+        let only_refused = !search.has_answers() && !search.found.is_empty();
+        self.only_refused = if only_refused { self.only_refused.saturating_add(1) } else { 0 };
+        // A device that only refuses may just be starting.
+        let believes = search.has_answers() || self.only_refused >= REFUSED_POLLS;
+        let answered = search.has_answers();
+        let mut changed = self.tries(&search);
+        self.is_met = search.is_met();
+        self.longest = search.longest;
+        for found in search.found {
+            changed |= match found {
+                Found::Good(span) => self.lesson.take_in(&span),
+                Found::Bad(span, why) => {
+                    let is_sure = match Means::of(why) {
+                        Means::Failure => answered,
+                        _ => believes,
+                    };
+                    let roll = self.roll();
+                    is_sure && self.lesson.leave_out(&span, why, now, roll)
+                }
+                Found::Gap(place, why) => self.lesson.skip(place, why, now),
+                Found::Seam(table, at) => self.lesson.part(table, at),
+                Found::Most(table, cells) => self.lesson.shorten(table, cells),
+                Found::Mute(table) => self.is_mute(table),
+            };
+        }
+        if changed {
+            self.is_news = true;
+            self.plan(device);
+        }
+        changed
+    }
+
+    /// Reads that were not answered are made shorter until some are, then long again: a length is
+    /// believed in when that went so [`TRIALS`] times. True when plans change.
+    fn tries(&mut self, search: &Search) -> bool {
+        if let Some((table, cells)) = search.mute() {
+            let cells = (cells / 2).max(search.longest.of(table)).max(1);
+            self.trial = Some(Trial { table, cells, good: 0 });
+            return true;
+        }
+        let Some(trial) = self.trial.as_mut().filter(|_| search.has_answers()) else { return false };
+        trial.good += 1;
+        if trial.good < MUTE_POLLS {
+            return false;
+        }
+        let (table, cells) = (trial.table, trial.cells);
+        self.trial = None;
+        self.trials += 1;
+        if self.trials >= TRIALS {
+            self.trials = 0;
+            self.lesson.shorten(table, cells.max(search.longest.of(table)));
+        }
+        true
+    }
+
+    /// Counts a long read that was not answered while its halves were.
+    fn is_mute(&mut self, table: Table) -> bool {
+        let count = match self.mute.iter_mut().find(|(of, _)| *of == table) {
+            Some((_, count)) => {
+                *count += 1;
+                *count
+            }
+            None => {
+                self.mute.push((table, 1));
+                1
+            }
+        };
+        count >= MUTE_POLLS && self.lesson.shorten(table, self.longest.of(table))
+    }
+
+    /// Takes in how long the device takes to answer. True when the plans were made anew.
+    pub(crate) fn measure(&mut self, device: &Device, turnaround: Duration) -> bool {
+        let step = TURNAROUND_STEP.max(self.turnaround / 4);
+        if turnaround.abs_diff(self.turnaround) <= step {
+            return false;
+        }
+        self.turnaround = turnaround;
+        self.plan(device);
+        true
+    }
+
+    /// 0 to 1; the same device rolls the same, different ones differently.
+    pub(crate) fn roll(&mut self) -> f64 {
+        // Knuth's MMIX generator: spread is all that is asked of it.
+        self.rolls =
+            self.rolls.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.rolls >> 11) as f64 / (1u64 << 53) as f64
+    }
+}
