@@ -1,4 +1,4 @@
-"""Modbus TCP devices for the end-to-end cases: pymodbus serves them, a test steers them.
+"""Modbus devices for the end-to-end cases: pymodbus serves them, a test steers them.
 
 Always true: one JSON line in on stdin is one JSON line out on stdout; the process ends when stdin
 ends, so it never outlives its test; a counter rises by one at each read that covers it and the
@@ -8,22 +8,26 @@ a double, and the register itself holds the last value anybody read.
     in   {"do": "get", "address": 0, "count": 2}       out  {"ok": true, "values": [7, 0]}
     in   {"do": "delay", "seconds": 0.4}               out  {"ok": true}
     in   {"do": "silent", "on": true, "unit": 2}       out  {"ok": true}
+    in   {"do": "refuse_reads", "ranges": [[3, 5]], "code": 2}
     first line out, before anything is asked:               {"ok": true, "port": 40123, "pymodbus": "3.16.1"}
 
 Without --units there is one device, unit 0, which answers for every unit id; with it one device per
-unit id, all behind the one port.
+unit id, all behind the one port. --over says what carries them (tcp, udp, tls, serial) and --framer
+in which frames. Registers in --holes are `invalid` in pymodbus' own sense: exception 2.
 """
 
 import argparse
 import asyncio
 import json
+import ssl
 import sys
 import time
 
 import pymodbus
 from pymodbus.constants import ExcCodes
 from pymodbus.exceptions import NoSuchIdException
-from pymodbus.server import ModbusTcpServer
+from pymodbus.pdu.device import ModbusDeviceIdentification
+from pymodbus.server import ModbusSerialServer, ModbusTcpServer, ModbusTlsServer, ModbusUdpServer
 from pymodbus.simulator import DataType, SimData, SimDevice
 
 READS = (1, 2, 3, 4)
@@ -33,13 +37,15 @@ REGISTERS = 400
 class Device:
     """The registers, and how the device misbehaves at the moment."""
 
-    def __init__(self, counters):
+    def __init__(self, counters, holes):
         self.counters = counters
+        self.holes = holes
         self.first = [0] * REGISTERS
         self.registers = None
         self.delay = 0.0
         self.silent = False
         self.refuse_reads = []
+        self.refusal = ExcCodes.ILLEGAL_ADDRESS
         self.refuse_writes = []
         self.forget_writes = []
         self.to_forget = None
@@ -87,7 +93,7 @@ class Device:
     def read(self, address, count):
         self.reads += 1
         if touches(self.refuse_reads, address, count):
-            return ExcCodes.ILLEGAL_ADDRESS
+            return self.refusal
         covered = [c for c in self.counters if address <= c < address + count]
         if covered:
             self.covering += 1
@@ -122,35 +128,73 @@ def touches(ranges, address, count):
 class Rig:
     """The server, which can leave the port and come back to it."""
 
-    def __init__(self, devices, port):
+    def __init__(self, devices, options):
         self.devices = devices
-        self.port = port
+        self.options = options
+        self.port = options.port
         self.server = None
+        self.refused = 0
 
     async def listen(self):
-        self.server = ModbusTcpServer(
-            [self.simulated(unit, device) for unit, device in self.devices.items()],
-            address=("127.0.0.1", self.port),
-            ignore_missing_devices=True,
-            trace_connect=self.connected,
+        devices = [self.simulated(unit, device) for unit, device in self.devices.items()]
+        identity = ModbusDeviceIdentification(
+            info_name={"VendorName": "Peer", "ProductCode": "PY-1", "MajorMinorRevision": "3.16"}
         )
+        usual = {
+            "framer": self.options.framer,
+            "identity": identity,
+            "ignore_missing_devices": True,
+            "broadcast_enable": self.options.broadcast,
+            "trace_connect": self.connected,
+            "trace_pdu": self.passed,
+        }
+        over = self.options.over
+        if over == "serial":
+            port, baud = self.options.serial, self.options.baud
+            self.server = ModbusSerialServer(devices, port=port, baudrate=baud, **usual)
+        elif over == "tls":
+            at = ("127.0.0.1", self.port)
+            self.server = ModbusTlsServer(devices, address=at, sslctx=self.tls(), **usual)
+        else:
+            kind = ModbusUdpServer if over == "udp" else ModbusTcpServer
+            self.server = kind(devices, address=("127.0.0.1", self.port), **usual)
         await self.server.serve_forever(background=True)
-        self.port = self.server.transport.sockets[0].getsockname()[1]
+        if over == "udp":
+            self.port = self.server.transport.get_extra_info("sockname")[1]
+        elif over != "serial":
+            self.port = self.server.transport.sockets[0].getsockname()[1]
+
+    def tls(self):
+        """Whoever connects has to show a certificate of our authority, as Modbus/TCP Security says."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.options.certificate, self.options.key)
+        context.load_verify_locations(self.options.ca)
+        context.verify_mode = ssl.CERT_REQUIRED
+        return context
 
     @staticmethod
     def simulated(unit, device):
         # A fresh SimDevice copies its registers, so what the old one holds is carried over.
         values = list(device.values())
         device.first, device.registers = values, None
-        return SimDevice(
-            id=unit,
-            simdata=[SimData(0, values=values, datatype=DataType.REGISTERS)],
-            action=device.action,
-        )
+        blocks, start = [], 0
+        for first, end in sorted(device.holes) + [(REGISTERS, REGISTERS)]:
+            if start < first:
+                held = values[start:first]
+                blocks.append(SimData(start, values=held, datatype=DataType.REGISTERS))
+            if first < end:
+                blocks.append(SimData(first, count=end - first, datatype=DataType.INVALID))
+            start = end
+        return SimDevice(id=unit, simdata=blocks, action=device.action)
 
     def connected(self, up):
         for device in self.devices.values():
             device.connected(up)
+
+    def passed(self, sending, pdu):
+        if sending and pdu.isError():
+            self.refused += 1
+        return pdu
 
     async def answer(self, order):
         device, do = self.devices[order.get("unit", 0)], order["do"]
@@ -166,6 +210,7 @@ class Rig:
             device.silent = order["on"]
         elif do == "refuse_reads":
             device.refuse_reads = [tuple(pair) for pair in order["ranges"]]
+            device.refusal = ExcCodes(order.get("code", 2))
         elif do == "refuse_writes":
             device.refuse_writes = [tuple(pair) for pair in order["ranges"]]
         elif do == "forget_writes":
@@ -179,6 +224,7 @@ class Rig:
                 "gap": device.gap(),
                 "connections": device.connections,
                 "writes": device.writes,
+                "refused": self.refused,
             }
         elif do == "leave":
             await self.server.shutdown()
@@ -195,8 +241,19 @@ async def main():
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--counters", type=int, nargs="*", default=[0])
     parser.add_argument("--units", type=int, nargs="+", default=[0])
+    parser.add_argument("--holes", type=json.loads, default=[])
+    parser.add_argument("--over", choices=["tcp", "udp", "tls", "serial"], default="tcp")
+    parser.add_argument("--framer", choices=["socket", "tls", "rtu", "ascii"], default="socket")
+    parser.add_argument("--broadcast", action="store_true")
+    parser.add_argument("--serial")
+    parser.add_argument("--baud", type=int)
+    parser.add_argument("--certificate")
+    parser.add_argument("--key")
+    parser.add_argument("--ca")
     options = parser.parse_args()
-    rig = Rig({unit: Device(options.counters) for unit in options.units}, options.port)
+    holes = [tuple(pair) for pair in options.holes]
+    devices = {unit: Device(options.counters, holes) for unit in options.units}
+    rig = Rig(devices, options)
     await rig.listen()
     say({"ok": True, "port": rig.port, "pymodbus": pymodbus.__version__})
 

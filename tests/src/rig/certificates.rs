@@ -1,4 +1,4 @@
-//! A certificate authority of our own, for a broker with TLS.
+//! A certificate authority of our own, for a broker and devices with TLS.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -29,10 +29,15 @@ impl Authority {
 
     /// Certificate and key of a server with this name or address, as PEM files in `dir`.
     pub fn server(&self, dir: &Path, host: &str) -> (PathBuf, PathBuf) {
+        self.issue(dir, "server", host)
+    }
+
+    /// Certificate and key as `<file>.pem` and `<file>.key` in `dir`.
+    pub fn issue(&self, dir: &Path, file: &str, name: &str) -> (PathBuf, PathBuf) {
         let key = KeyPair::generate().expect("a fresh P-256 key");
-        let params = CertificateParams::new(vec![host.to_owned()]).expect("the case names a valid host");
+        let params = CertificateParams::new(vec![name.to_owned()]).expect("the case names a valid host");
         let certificate = params.signed_by(&key, &self.issuer).expect("our own authority signs");
-        let (at, key_at) = (dir.join("server.pem"), dir.join("server.key"));
+        let (at, key_at) = (dir.join(format!("{file}.pem")), dir.join(format!("{file}.key")));
         fs::write(&at, certificate.pem()).expect("the case's directory takes files");
         fs::write(&key_at, key.serialize_pem()).expect("the case's directory takes files");
         (at, key_at)

@@ -1,4 +1,4 @@
-//! Modbus TCP devices served by pymodbus and steered by the case (`rig/device.py`).
+//! Modbus devices served by pymodbus and steered by the case (`rig/device.py`).
 //!
 //! Always true: counters rise by one at each read that covers them, and the register holds the value
 //! that was read last; the process ends with the last of its devices.
@@ -34,6 +34,8 @@ pub struct Stats {
     pub connections: u64,
     /// Writes it took, in order.
     pub writes: Vec<Written>,
+    /// Exceptions sent by all units of its process together.
+    pub refused: u64,
 }
 
 /// One write.
@@ -48,10 +50,87 @@ pub struct Written {
 /// The unit that answers for every unit id.
 const ANY_UNIT: u8 = 0;
 
+/// How a process serves its devices.
+#[derive(Debug, Clone)]
+pub struct Serving {
+    /// What carries the frames.
+    pub over: Over,
+    /// Which frames: `socket`, `tls`, `rtu` or `ascii`, in pymodbus' words.
+    pub framer: &'static str,
+    /// One device each; 0 alone answers for every unit id.
+    pub units: Vec<u8>,
+    /// Registers that count their reads.
+    pub counters: Vec<u16>,
+    /// Registers that are not there: whoever touches them gets exception 2.
+    pub holes: Vec<Range<u16>>,
+    /// Unit 0 means all units, and is not answered.
+    pub broadcast: bool,
+}
+
+/// What carries the frames.
+#[derive(Debug, Clone)]
+pub enum Over {
+    /// A connection.
+    Tcp,
+    /// Datagrams.
+    Udp,
+    /// Modbus/TCP Security: who connects shows a certificate of the authority.
+    Tls {
+        /// The server's own.
+        certificate: PathBuf,
+        /// Its key.
+        key: PathBuf,
+        /// The authority's certificate.
+        authority: PathBuf,
+    },
+    /// A serial line's end.
+    Serial {
+        /// Its path.
+        port: PathBuf,
+        /// Its speed.
+        baud: u32,
+    },
+}
+
+impl Serving {
+    /// Modbus TCP, no counters, no holes.
+    pub fn over(over: Over, framer: &'static str, units: &[u8]) -> Self {
+        Self {
+            over,
+            framer,
+            units: units.to_vec(),
+            counters: Vec::new(),
+            holes: Vec::new(),
+            broadcast: false,
+        }
+    }
+
+    fn arguments(&self, command: &mut Command) {
+        command.arg("--counters").args(self.counters.iter().map(u16::to_string));
+        command.arg("--units").args(self.units.iter().map(u8::to_string));
+        let holes: Vec<_> = self.holes.iter().map(|hole| (hole.start, hole.end)).collect();
+        command.arg("--holes").arg(json!(holes).to_string()).args(["--framer", self.framer]);
+        if self.broadcast {
+            command.arg("--broadcast");
+        }
+        match &self.over {
+            Over::Tcp => command.args(["--over", "tcp"]),
+            Over::Udp => command.args(["--over", "udp"]),
+            Over::Tls { certificate, key, authority } => {
+                command.args(["--over", "tls", "--certificate"]).arg(certificate);
+                command.arg("--key").arg(key).arg("--ca").arg(authority)
+            }
+            Over::Serial { port, baud } => {
+                command.args(["--over", "serial", "--baud", &baud.to_string(), "--serial"]).arg(port)
+            }
+        };
+    }
+}
+
 /// A device; ends with its value.
 #[derive(Debug)]
 pub struct ModbusDevice {
-    /// Where it listens, on the loopback.
+    /// Where it listens, on the loopback; 0 on a serial line.
     pub port: u16,
     unit: u8,
     // A mutex and not a channel: question and answer are one step, and cases ask from any thread.
@@ -73,11 +152,16 @@ impl ModbusDevice {
 
     /// Starts one device per unit id, all behind one port; they leave and listen together.
     pub fn start_units(dir: &Path, name: &str, counters: &[u16], units: &[u8]) -> Vec<Self> {
+        let usual = Serving::over(Over::Tcp, "socket", units);
+        Self::serve(dir, name, &Serving { counters: counters.to_vec(), ..usual })
+    }
+
+    /// Starts one device per unit, all in one process.
+    pub fn serve(dir: &Path, name: &str, serving: &Serving) -> Vec<Self> {
         let python = python();
         let mut command = Command::new(&python);
         command.arg("-u").arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("rig/device.py"));
-        command.arg("--counters").args(counters.iter().map(u16::to_string));
-        command.arg("--units").args(units.iter().map(u8::to_string));
+        serving.arguments(&mut command);
         let mut process = Process::spawn_piped(name, &mut command, &dir.join(format!("{name}.log")));
         let to = process.child().stdin.take().expect("stdin is piped");
         let from = BufReader::new(process.child().stdout.take().expect("stdout is piped"));
@@ -94,7 +178,7 @@ impl ModbusDevice {
         );
         let port = hello["port"].as_u64().and_then(|port| u16::try_from(port).ok());
         let (port, talk) = (port.expect("the first line names the port"), Arc::new(Mutex::new(talk)));
-        units.iter().map(|unit| Self { port, unit: *unit, talk: Arc::clone(&talk) }).collect()
+        serving.units.iter().map(|unit| Self { port, unit: *unit, talk: Arc::clone(&talk) }).collect()
     }
 
     /// One register.
@@ -125,7 +209,12 @@ impl ModbusDevice {
 
     /// Reads that touch these registers get exception 2; an empty range ends it.
     pub fn refuse_reads(&self, registers: Range<u16>) {
-        self.ask(&json!({"do": "refuse_reads", "ranges": pairs(&registers)}));
+        self.refuse_reads_with(registers, 2);
+    }
+
+    /// Like [`ModbusDevice::refuse_reads`] with another exception.
+    pub fn refuse_reads_with(&self, registers: Range<u16>, code: u8) {
+        self.ask(&json!({"do": "refuse_reads", "ranges": pairs(&registers), "code": code}));
     }
 
     /// Writes that touch these registers get exception 4; an empty range ends it.

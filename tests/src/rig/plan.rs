@@ -77,6 +77,8 @@ pub struct Plan {
     pub connection: String,
     /// More tables, in `conf.d`.
     pub more: String,
+    /// Devices of `more`, as the platform knows them.
+    pub others: Vec<KnownDevice>,
     /// Drivers that run without a signature.
     pub unsigned: Vec<String>,
     /// The gateway's port at the broker, when it is not the open one.
@@ -126,6 +128,7 @@ impl Plan {
             drivers: String::new(),
             connection: String::new(),
             more: String::new(),
+            others: Vec::new(),
             unsigned: vec!["modbus".to_owned()],
             guard: None,
             timing: Timing { call: Duration::from_secs(8), ..Timing::default() },
@@ -212,6 +215,13 @@ impl Plan {
         self
     }
 
+    /// A device of the tables a case adds itself, as the platform knows it.
+    #[must_use]
+    pub fn other(mut self, device: KnownDevice) -> Self {
+        self.others.push(device);
+        self
+    }
+
     /// Adds tables in `conf.d`.
     #[must_use]
     pub fn more(mut self, tables: &str) -> Self {
@@ -247,7 +257,8 @@ impl Plan {
         let gateway =
             KnownDevice::new(EDGE, GATEWAY).property("version", Tsl::Text).property("devices", Tsl::Int);
         let meters = self.meters.iter().filter(|meter| meter.known);
-        meters.map(|meter| self.known_device(&meter.name)).chain([gateway]).collect()
+        let meters = meters.map(|meter| self.known_device(&meter.name));
+        meters.chain(self.others.iter().cloned()).chain([gateway]).collect()
     }
 
     /// A meter as the platform has its thing model.
@@ -299,21 +310,9 @@ socket = "{socket}"
     }
 
     pub(super) fn field_toml(&self, places: &Places<'_>) -> String {
-        let mut toml = format!(
-            r#"[model.meter]
-version = 1
-addresses = "zero-based"
-poll = {{ fast = "{}ms" }}
-
-[model.meter.points]
-count = {{ at = "holding:0", type = "u16", poll = "fast" }}
-level = {{ at = "holding:10", type = "u16", poll = "fast", write = {{ min = 0, max = 1000, verify = true }} }}
-temperature = {{ at = "holding:12", type = "i16", scale = 0.1, unit = "°C", poll = "fast" }}
-"#,
-            self.poll.as_millis(),
-        );
-        for Point { name, toml: settings, .. } in &self.points {
-            let _ = writeln!(toml, "{name} = {settings}");
+        let mut toml = String::new();
+        if !self.meters.is_empty() {
+            toml.push_str(&self.model_toml());
         }
         let lines = self.lines();
         for (line, port) in &places.lines {
@@ -346,6 +345,27 @@ sagoo = {{ product_key = "{PRODUCT}", device_key = "{name}" }}
             );
         }
         toml.push_str(&self.more);
+        toml
+    }
+
+    /// The point list of every meter.
+    fn model_toml(&self) -> String {
+        let mut toml = format!(
+            r#"[model.meter]
+version = 1
+addresses = "zero-based"
+poll = {{ fast = "{}ms" }}
+
+[model.meter.points]
+count = {{ at = "holding:0", type = "u16", poll = "fast" }}
+level = {{ at = "holding:10", type = "u16", poll = "fast", write = {{ min = 0, max = 1000, verify = true }} }}
+temperature = {{ at = "holding:12", type = "i16", scale = 0.1, unit = "°C", poll = "fast" }}
+"#,
+            self.poll.as_millis(),
+        );
+        for Point { name, toml: settings, .. } in &self.points {
+            let _ = writeln!(toml, "{name} = {settings}");
+        }
         toml
     }
 }
