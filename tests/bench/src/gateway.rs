@@ -87,6 +87,13 @@ impl Gateway {
         self.process.as_ref().and_then(Child::id)
     }
 
+    /// The process of its driver, by the record the gateway keeps: unlike a look at its status this makes
+    /// the gateway do nothing.
+    pub fn driver_pid(&self) -> Option<u32> {
+        let records = records(&self.path("run"));
+        records.into_iter().find(|record| record.alive).map(|record| record.pid)
+    }
+
     /// Puts a version of the driver where the gateway looks, whole or not at all. Versions differ by
     /// bytes that nothing reads, behind the program.
     pub fn install(&self, driver: &Path, version: u8) -> Result<()> {

@@ -111,7 +111,7 @@ impl Site {
     /// Measures a stretch, then waits for the messages of its last reads.
     pub(super) async fn measure(&mut self, length: Duration) -> Result<Measured> {
         self.listen();
-        let pids = self.pids().await?;
+        let pids = self.pids()?;
         let points = self.account.points();
         let used = |pids: &[u32]| pids.iter().map(|pid| cpu::used(*pid)).collect::<Result<Vec<f64>>>();
         let (from, before) = (Instant::now(), used(&pids)?);
@@ -182,10 +182,10 @@ impl Site {
         }
     }
 
-    async fn pids(&self) -> Result<Vec<u32>> {
+    fn pids(&self) -> Result<Vec<u32>> {
         match &self.running {
             Running::Ours(gateway) => {
-                let driver = gateway.look().await?.driver.context("the driver runs")?;
+                let driver = gateway.driver_pid().context("the driver runs")?;
                 Ok(vec![gateway.pid().context("the gateway runs")?, driver])
             }
             Running::ThingsBoards(peer) => Ok(vec![peer.pid()?]),
