@@ -77,6 +77,46 @@ proptest! {
         prop_assert_eq!(schedule.take_skipped(), 0);
     }
 
+    /// Something else that takes the line only for as long as there is time to spare costs no slot, even
+    /// at two thirds of the line's load.
+    #[test]
+    fn spare_time_is_spare(
+        periods in proptest::collection::vec(200..5_000u64, 1..8),
+        shares in proptest::collection::vec(1..100u64, 8),
+        wishes in proptest::collection::vec(1..4_000u64, 1..200),
+    ) {
+        let shortest = *periods.iter().min().unwrap();
+        let all: u64 = shares[..periods.len()].iter().sum();
+        // Each takes its share of two thirds of the line, and none longer than half the shortest period.
+        let cost = |unit: Unit| {
+            let ms = periods[unit] * 2 * shares[unit] / all / 3;
+            Duration::from_millis(ms.clamp(1, shortest / 2))
+        };
+        let (mut schedule, start) = schedule(periods.iter().map(|ms| fresh(&[*ms])).collect());
+        let (mut now, mut taken) = (start, 0);
+        let mut wishes = wishes.iter().cycle();
+        while now < start + Duration::from_secs(120) {
+            match (schedule.next(now), schedule.spare(now)) {
+                (Next::Poll(unit, poll), spare) => {
+                    prop_assert_eq!(spare, None, "a due poll leaves nothing to spare");
+                    now += cost(unit);
+                    schedule.succeeded(unit, poll, now);
+                }
+                (Next::Wait(at), Some(spare)) => {
+                    let wish = Duration::from_millis(*wishes.next().unwrap());
+                    if wish <= spare {
+                        taken += 1;
+                        now += wish;
+                    } else {
+                        now = at;
+                    }
+                }
+                other => prop_assert!(false, "{:?}", other),
+            }
+        }
+        prop_assert_eq!(schedule.take_skipped(), 0, "{} times taken", taken);
+    }
+
     /// A line that cannot carry what is asked: it is never idle, nobody starves, the lost slots are counted.
     #[test]
     fn an_overloaded_line_skips_and_counts(count in 3..9usize, cost_ms in 50..120u64) {
