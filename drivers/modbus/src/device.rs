@@ -79,7 +79,7 @@ fn spans(points: &[Point], wanted: impl Fn(usize, &Point) -> bool) -> Vec<Span> 
         point: number,
         table: point.table,
         address: point.address,
-        cells: point.codec.kind.cells(),
+        cells: point.codec.cells(),
     };
     points.iter().enumerate().filter(|(number, point)| wanted(*number, point)).map(span).collect()
 }

@@ -21,8 +21,8 @@ fn the_schema_names_just_the_keys_that_are_read() {
         ("/$defs/connection/properties/offline", OFFLINE_KEYS),
         ("/$defs/model", model::KEYS),
         ("/$defs/device", DEVICE_KEYS),
-        ("/$defs/point", point::KEYS),
-        ("/$defs/write", point::WRITE_KEYS),
+        ("/$defs/point", point::keys::KEYS),
+        ("/$defs/write", point::write::rule::WRITE_KEYS),
     ] {
         let table = schema.pointer(pointer).unwrap_or_else(|| panic!("{pointer} is not in the schema"));
         let named: BTreeSet<&str> =

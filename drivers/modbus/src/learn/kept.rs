@@ -70,17 +70,22 @@ pub(crate) fn unpack(bytes: &[u8], fingerprint: u64, now: Instant, mut roll: imp
     lesson
 }
 
-fn number(table: Table) -> u8 {
+/// Files are 65536 and their own number.
+fn number(table: Table) -> u32 {
     match table {
         Table::Coil => 1,
         Table::Discrete => 2,
         Table::Holding => 3,
         Table::Input => 4,
+        Table::Identity => 43,
+        Table::File(file) => 1 << 16 | u32::from(file),
     }
 }
 
 fn table(of: &Json) -> Option<Table> {
-    Table::ALL.into_iter().find(|table| of.as_u64() == Some(number(*table).into()))
+    let of = u32::try_from(of.as_u64()?).ok()?;
+    let file = u16::try_from(of ^ 1 << 16).ok().map(Table::File);
+    file.or(Table::ALL.into_iter().chain([Table::Identity]).find(|table| number(*table) == of))
 }
 
 fn cell(of: &Json) -> Option<u16> {

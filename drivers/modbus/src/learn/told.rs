@@ -102,15 +102,8 @@ fn holes(device: &Device, lesson: &Lesson) -> String {
 }
 
 fn pair(table: Table, first: u16, last: u16, notation: Notation) -> String {
-    let one = |cell: u16| match notation {
-        Notation::ZeroBased | Notation::Unstated => format!("\"{table}:{cell:#04x}\""),
-        Notation::Modicon => {
-            let digit = match table {
-                Table::Coil => 0,
-                Table::Discrete => 1,
-                Table::Input => 3,
-                Table::Holding => 4,
-            };
+    let one = |cell: u16| match (notation, table.modicon_digit()) {
+        (Notation::Modicon, Some(digit)) => {
             let number = u32::from(cell) + 1;
             if number <= 9_999 {
                 format!("\"{digit}{number:04}\"")
@@ -118,6 +111,7 @@ fn pair(table: Table, first: u16, last: u16, notation: Notation) -> String {
                 format!("\"{digit}{number:05}\"")
             }
         }
+        _ => format!("\"{}\"", table.at(cell)),
     };
     format!("[{}, {}]", one(first), one(last))
 }

@@ -19,7 +19,9 @@ use crate::learn::search::{Search, Verdict};
 use crate::learn::student::Student;
 use crate::learn::told;
 use crate::plan::{Block, Cost, Span};
+use crate::point::address::Table;
 use crate::transport::Said;
+use crate::wire::pdu::{FilePart, Scope};
 use crate::wire::{Answer, Request};
 
 /// Pause before the gateway is asked again for what it keeps.
@@ -213,7 +215,13 @@ pub(crate) fn name(block: &Block) -> String {
 }
 
 fn request(block: &Block) -> Request {
-    Request::Read { table: block.table, address: block.address, cells: block.cells }
+    let Block { table, address, cells, .. } = *block;
+    match table {
+        Table::File(file) => Request::ReadFile { parts: vec![FilePart { file, record: address, cells }] },
+        // An object's number is one byte.
+        Table::Identity => Request::Identify { scope: Scope::One, object: address as u8 },
+        table => Request::Read { table, address, cells },
+    }
 }
 
 /// Files an answer at once, so that it carries the time it came at; `filed` is `None` when its points
@@ -228,6 +236,12 @@ fn verdict(
         Ok(Said::Answer(Answer::Data(cells))) => {
             if let Some(block) = filed {
                 file(device, block, &cells, out);
+            }
+            Verdict::Answered
+        }
+        Ok(Said::Answer(Answer::Identity { objects, .. })) => {
+            if let (Some(block), [(_, text)]) = (filed, &objects[..]) {
+                file(device, block, text, out);
             }
             Verdict::Answered
         }
@@ -272,10 +286,13 @@ fn decode(device: &Device, block: &Block, span: &Span, cells: &[u8]) -> Result<V
         let bits: Vec<u8> = (first..first + count).map(|place| bit(cells, place)).collect();
         return codec.decode(&bits);
     }
+    if block.table == Table::Identity {
+        return codec.decode(cells);
+    }
     codec.decode(cells.get(first * 2..(first + count) * 2).unwrap_or_default())
 }
 
 /// Bits are packed from the lowest one up.
-pub(super) fn bit(packed: &[u8], place: usize) -> u8 {
+fn bit(packed: &[u8], place: usize) -> u8 {
     packed.get(place / 8).map_or(0, |byte| byte >> (place % 8) & 1)
 }

@@ -6,10 +6,9 @@
 use sagoo_driver_sdk::{Deadline, Outcome, Value};
 
 use super::ModbusLine;
-use super::read::bit;
 use crate::device::Device;
 use crate::point::Point;
-use crate::point::address::Table;
+use crate::point::write::{Merge, Sending, Write};
 use crate::transport::{Failure, Said};
 use crate::wire::{Answer, Exception, Request};
 
@@ -44,16 +43,17 @@ impl ModbusLine {
     }
 
     async fn broadcast(&mut self, point: &Point, value: &Value, deadline: Deadline) -> Written {
-        let bytes = match point.bytes_to_write(value) {
-            Ok((bytes, _)) => bytes,
+        let write = match point.to_write(value) {
+            Ok(write) => write,
             Err(reason) => return Written::done(Outcome::Refused(reason)),
         };
-        let (request, _) = requests(point, &bytes);
-        match self.wire.broadcast_before(deadline, &request).await {
+        let request = match write.broadcast() {
+            Ok(request) => request,
+            Err(reason) => return Written::done(Outcome::Refused(reason)),
+        };
+        match self.wire.broadcast_before(deadline, request).await {
             Ok(()) => Written::done(Outcome::Unknown(BROADCAST.to_owned())),
-            Err(Failure::Expired) => Written::done(Outcome::Expired),
-            Err(Failure::Unanswered(error)) => Written::dead(Outcome::Unknown(error.to_string())),
-            Err(Failure::NotSent(error)) => Written::dead(Outcome::Refused(format!("not sent, {error}"))),
+            Err(failure) => Written::failed(failure),
         }
     }
 
@@ -64,46 +64,72 @@ impl ModbusLine {
         value: &Value,
         deadline: Deadline,
     ) -> Written {
-        let (bytes, rule) = match point.bytes_to_write(value) {
-            Ok(bytes) => bytes,
+        let write = match point.to_write(value) {
+            Ok(write) => write,
             Err(reason) => return Written::done(Outcome::Refused(reason)),
         };
-        let (first, second) = requests(point, &bytes);
+        let (first, second) = match &write.sending {
+            Sending::Ready { first, second } => (first.clone(), second.as_ref()),
+            Sending::AfterReading(merge) => match self.before(device, merge, deadline).await {
+                Ok(request) => (request, None),
+                Err(written) => return written,
+            },
+        };
         let mut said = self.wire.exchange_before(deadline, device.unit, &first).await;
         if let (Ok(Said::Answer(Answer::Refused(Exception::ILLEGAL_FUNCTION))), Some(second)) =
             (&said, second)
         {
             // The first was not executed, so this is not a second try: some devices know only
             // the functions for several cells.
-            said = self.wire.exchange_before(deadline, device.unit, &second).await;
+            said = self.wire.exchange_before(deadline, device.unit, second).await;
         }
-        match said {
-            Ok(Said::Answer(Answer::Written)) if rule.verify => self.read_back(device, point, &bytes).await,
-            Ok(Said::Answer(Answer::Written)) => Written::done(Outcome::Applied(None)),
-            Ok(Said::Answer(Answer::Refused(exception))) => Written::done(refusal(exception)),
-            Ok(Said::Answer(_)) => {
-                Written::done(Outcome::Unknown("values where a confirmation belongs".to_owned()))
+        match (said, &write.read_back) {
+            (Ok(Said::Answer(Answer::Written)), Some(read)) => {
+                self.read_back(device, point, &write, read).await
             }
-            Ok(Said::Nonsense(reason)) => Written::done(Outcome::Unknown(reason)),
-            Err(Failure::Expired) => Written::done(Outcome::Expired),
-            Err(Failure::Unanswered(error)) => Written::dead(Outcome::Unknown(error.to_string())),
-            Err(Failure::NotSent(error)) => Written::dead(Outcome::Refused(format!("not sent, {error}"))),
+            (Ok(Said::Answer(Answer::Written)), None) => Written::done(Outcome::Applied(None)),
+            // Written and read back in one transaction.
+            (Ok(Said::Answer(Answer::Data(data))), _) => Written::done(write.outcome(point, &data)),
+            (Ok(Said::Answer(Answer::Refused(exception))), _) => {
+                let remedy = write.remedy().filter(|_| exception == Exception::ILLEGAL_FUNCTION);
+                Written::done(refusal(exception, remedy))
+            }
+            (Ok(Said::Answer(Answer::Identity { .. })), _) => {
+                Written::done(Outcome::Unknown("an identification where a confirmation belongs".to_owned()))
+            }
+            (Ok(Said::Nonsense(reason)), _) => Written::done(Outcome::Unknown(reason)),
+            (Err(failure), _) => Written::failed(failure),
         }
     }
 
-    async fn read_back(&mut self, device: &Device, point: &Point, wanted: &[u8]) -> Written {
-        let (table, address, cells) = (point.table, point.address, point.codec.kind.cells());
+    /// Reads the registers that some bits are to be put into, and makes the request for that.
+    async fn before(
+        &mut self,
+        device: &Device,
+        merge: &Merge,
+        deadline: Deadline,
+    ) -> Result<Request, Written> {
+        let refused = |reason: String| {
+            Written::done(Outcome::Refused(format!(
+                "the register cannot be read before it is written: {reason}"
+            )))
+        };
+        match self.wire.exchange_before(deadline, device.unit, &merge.read).await {
+            Ok(Said::Answer(Answer::Data(now))) => Ok(merge.with(&now)),
+            Ok(Said::Answer(Answer::Refused(exception))) => Err(refused(exception.to_string())),
+            Ok(Said::Answer(_)) => Err(refused("a confirmation came".to_owned())),
+            Ok(Said::Nonsense(reason)) => Err(refused(reason)),
+            // Whatever happened to the read, nothing was written.
+            Err(Failure::Unanswered(error)) => Err(Written { is_dead: true, ..refused(error.to_string()) }),
+            Err(failure) => Err(Written::failed(failure)),
+        }
+    }
+
+    async fn read_back(&mut self, device: &Device, point: &Point, write: &Write, read: &Request) -> Written {
         let unknown =
             |reason: String| Outcome::Unknown(format!("confirmed, but cannot be read back: {reason}"));
-        match self.wire.exchange(device.unit, &Request::Read { table, address, cells }).await {
-            Ok(Said::Answer(Answer::Data(data))) => {
-                let bytes = if table.is_bits() { vec![bit(&data, 0)] } else { data };
-                Written::done(match point.codec.decode(&bytes) {
-                    Ok(value) if bytes == wanted => Outcome::Applied(Some(value)),
-                    Ok(value) => Outcome::Differs(value),
-                    Err(reason) => unknown(reason),
-                })
-            }
+        match self.wire.exchange(device.unit, read).await {
+            Ok(Said::Answer(Answer::Data(data))) => Written::done(write.outcome(point, &data)),
             Ok(Said::Answer(Answer::Refused(exception))) => Written::done(unknown(exception.to_string())),
             Ok(Said::Answer(_)) => Written::done(unknown("a confirmation came".to_owned())),
             Ok(Said::Nonsense(reason)) => Written::done(unknown(reason)),
@@ -127,27 +153,22 @@ impl Written {
     fn dead(outcome: Outcome) -> Self {
         Self { outcome, is_dead: true }
     }
-}
 
-/// The request that writes a point, and the one to send when the device does not know its function.
-fn requests(point: &Point, bytes: &[u8]) -> (Request, Option<Request>) {
-    let address = point.address;
-    match (point.table, bytes) {
-        (Table::Coil | Table::Discrete, _) => {
-            let on = bytes.first().is_some_and(|byte| *byte != 0);
-            (Request::WriteCoil { address, on }, Some(Request::WriteCoils { address, coils: vec![on] }))
+    fn failed(failure: Failure) -> Self {
+        match failure {
+            Failure::Expired => Self::done(Outcome::Expired),
+            Failure::Unanswered(error) => Self::dead(Outcome::Unknown(error.to_string())),
+            Failure::NotSent(error) => Self::dead(Outcome::Refused(format!("not sent, {error}"))),
         }
-        (_, [high, low]) => (
-            Request::WriteRegister { address, value: [*high, *low] },
-            Some(Request::WriteRegisters { address, values: bytes.to_vec() }),
-        ),
-        _ => (Request::WriteRegisters { address, values: bytes.to_vec() }, None),
     }
 }
 
-/// A refused write. Two refusals do not say that nothing happened.
-fn refusal(exception: Exception) -> Outcome {
-    let told = exception.to_string();
+/// A refused write, and what can be done about it. Two refusals do not say that nothing happened.
+fn refusal(exception: Exception, remedy: Option<&str>) -> Outcome {
+    let told = match remedy {
+        Some(remedy) => format!("{exception}: {remedy}"),
+        None => exception.to_string(),
+    };
     match exception {
         Exception::ACKNOWLEDGE | Exception::GATEWAY_TARGET_SILENT => Outcome::Unknown(told),
         _ => Outcome::Refused(told),

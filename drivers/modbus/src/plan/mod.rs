@@ -15,6 +15,8 @@ use crate::point::address::Table;
 
 /// Registers in one read, as the standard has it (Modbus Application Protocol V1.1b3, 6.3).
 pub(crate) const MOST_REGISTERS: u16 = 125;
+/// Registers of a file in one read: what fits behind the byte count, two bytes of it taken.
+const MOST_OF_FILE: u16 = (crate::wire::pdu::MOST_FILE_BYTES as u16 - 2) / 2;
 /// Bits of a register: `max_read` and `max_gap` count registers, bits are as many as fill them.
 /// 125 × 16 is the 2000 bits the standard allows.
 pub(crate) const BITS_PER_REGISTER: u16 = 16;
@@ -55,20 +57,27 @@ impl Limits {
     /// Cells of `table` in one read.
     pub(crate) fn cells(&self, table: Table) -> u16 {
         let bits = if table.is_bits() { BITS_PER_REGISTER } else { 1 };
-        let all = self.max_read.saturating_mul(bits);
+        let most = if let Table::File(_) = table { MOST_OF_FILE } else { MOST_REGISTERS };
+        let all = self.max_read.min(most).saturating_mul(bits);
         self.most.iter().filter(|(of, _)| *of == table).fold(all, |all, (_, most)| all.min(*most))
     }
 
     /// The hole that any cell of this range is in.
     pub(crate) fn hole(&self, table: Table, first: u16, last: u16) -> Option<Hole> {
         let meets = |hole: &&Hole| {
-            hole.table.is_none_or(|of| of == table) && hole.first <= last && first <= hole.last
+            hole.table.map_or(Table::ALL.contains(&table), |of| of == table)
+                && hole.first <= last
+                && first <= hole.last
         };
         self.holes.iter().find(meets).copied()
     }
 
     /// Whether one read may have both, whatever its length; `next` ends behind `one`.
     fn bridges(&self, one: &Span, next: &Span, cost: &Cost) -> bool {
+        // Each text of an identification is asked for by its number.
+        if one.table == Table::Identity {
+            return false;
+        }
         if self
             .seams
             .iter()

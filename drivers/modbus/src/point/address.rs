@@ -1,4 +1,4 @@
-//! The four tables of Modbus, and where a point is in them.
+//! The four tables of Modbus, its files and its identification, and where a point is in them.
 //!
 //! Always true: an [`Address`] counts from zero, as the wire does. A reference that could mean two
 //! registers is refused: off by one is a decision of the model, never a guess of ours.
@@ -7,7 +7,7 @@ use std::fmt;
 
 use serde_json::Value as Json;
 
-/// One of the four tables.
+/// One of the four tables, or what is beside them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Table {
     /// Bits that can be written.
@@ -18,10 +18,27 @@ pub(crate) enum Table {
     Input,
     /// Registers that can.
     Holding,
+    /// Registers of a file, by functions of their own.
+    File(u16),
+    /// What the device says it is, in numbered texts.
+    Identity,
 }
 
+/// Names of the numbered texts (6.21 of the standard).
+const OBJECTS: [(&str, u16); 7] = [
+    ("vendor", 0),
+    ("product-code", 1),
+    ("revision", 2),
+    ("vendor-url", 3),
+    ("product-name", 4),
+    ("model-name", 5),
+    ("application-name", 6),
+];
+/// The last register of a file (6.14 of the standard).
+const LAST_RECORD: u16 = 9_999;
+
 impl Table {
-    /// All of them.
+    /// The four that are read by their cells.
     pub(crate) const ALL: [Self; 4] = [Self::Coil, Self::Discrete, Self::Input, Self::Holding];
 
     /// Its word in `at`.
@@ -31,6 +48,8 @@ impl Table {
             Self::Discrete => "discrete",
             Self::Input => "input",
             Self::Holding => "holding",
+            Self::File(_) => "file",
+            Self::Identity => "id",
         }
     }
 
@@ -41,23 +60,36 @@ impl Table {
 
     /// Whether it can be written at all.
     pub(crate) fn is_writable(self) -> bool {
-        matches!(self, Self::Coil | Self::Holding)
+        matches!(self, Self::Coil | Self::Holding | Self::File(_))
     }
 
-    fn of_modicon_digit(digit: u32) -> Option<Self> {
-        match digit {
-            0 => Some(Self::Coil),
-            1 => Some(Self::Discrete),
-            3 => Some(Self::Input),
-            4 => Some(Self::Holding),
-            _ => None,
+    /// What a Modicon reference begins with.
+    pub(crate) fn modicon_digit(self) -> Option<u32> {
+        match self {
+            Self::Coil => Some(0),
+            Self::Discrete => Some(1),
+            Self::Input => Some(3),
+            Self::Holding => Some(4),
+            Self::File(_) | Self::Identity => None,
+        }
+    }
+
+    /// A cell of it as `at` has it, counted from zero.
+    pub(crate) fn at(self, cell: u16) -> String {
+        match self {
+            Self::File(file) => format!("file:{file}:{cell:#04x}"),
+            Self::Identity => format!("id:{cell}"),
+            table => format!("{table}:{cell:#04x}"),
         }
     }
 }
 
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
+        match self {
+            Self::File(file) => write!(f, "file {file}"),
+            other => f.write_str(other.name()),
+        }
     }
 }
 
@@ -100,6 +132,9 @@ pub(crate) fn parse(at: &Json, notation: Notation) -> Result<Address, WrongAddre
         _ => return wrong("neither a text nor a number", "like at = \"holding:0x10\""),
     };
     match (text.split_once(':'), notation) {
+        // These are no registers: nobody counts them another way.
+        (Some((place, rest)), _) if place.trim() == "file" => of_file(rest),
+        (Some((place, rest)), _) if place.trim() == "id" => of_identity(rest.trim()),
         (Some((table, number)), Notation::ZeroBased | Notation::Unstated) => {
             zero_based(table.trim(), number.trim())
         }
@@ -123,12 +158,40 @@ fn zero_based(table: &str, text: &str) -> Result<Address, WrongAddress> {
     let Some(table) = Table::ALL.into_iter().find(|known| known.name() == table) else {
         return wrong(
             format!("{table:?} is not a table"),
-            crate::settings::suggest(table, &Table::ALL.map(Table::name)),
+            crate::settings::suggest(table, &["coil", "discrete", "input", "holding", "file", "id"]),
         );
     };
     match number(text) {
         Some(number) => Ok(Address { table: Some(table), number }),
         None => wrong(format!("{text:?} is not an address"), "0 to 65535, or 0x0000 to 0xFFFF"),
+    }
+}
+
+/// `4:0x10`: register 16 of file 4.
+fn of_file(text: &str) -> Result<Address, WrongAddress> {
+    const HINT: &str = "\"file:4:0x10\" is register 16 of file 4; files 1 to 65535, registers 0 to 9999";
+    let parts = text.split_once(':').map(|(file, record)| (number(file.trim()), number(record.trim())));
+    match parts {
+        Some((Some(file @ 1..), Some(record @ 0..=LAST_RECORD))) => {
+            Ok(Address { table: Some(Table::File(file)), number: record })
+        }
+        _ => wrong(format!("{text:?} is no file and register"), HINT),
+    }
+}
+
+/// The number or the name of a text of the identification.
+fn of_identity(text: &str) -> Result<Address, WrongAddress> {
+    let named = OBJECTS.iter().find(|(name, _)| *name == text).map(|(_, object)| *object);
+    match named.or_else(|| number(text).filter(|object| *object <= 255)) {
+        Some(object) => Ok(Address { table: Some(Table::Identity), number: object }),
+        None => {
+            let names = OBJECTS.map(|(name, _)| name);
+            let hint = crate::settings::suggest(text, &names);
+            wrong(
+                format!("{text:?} is nothing a device says it is"),
+                format!("{hint}; or a number, 0 to 255"),
+            )
+        }
     }
 }
 
@@ -152,7 +215,7 @@ fn modicon(text: &str, was_number: bool) -> Result<Address, WrongAddress> {
         };
         return wrong(format!("{text:?} is not a modicon reference"), hint);
     };
-    let Some(table) = Table::of_modicon_digit(digits[0]) else {
+    let Some(table) = Table::ALL.into_iter().find(|table| table.modicon_digit() == Some(digits[0])) else {
         return wrong(format!("{text:?} is in no table"), HINT);
     };
     let count = digits[1..].iter().fold(0, |sum, digit| sum * 10 + digit);
@@ -201,6 +264,18 @@ mod tests {
             [json!("465537"), json!("40000"), json!("20001"), json!("4001"), json!(17), json!("holding:1")]
         {
             assert!(modicon(wrong.clone()).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn files_and_identifications_are_counted_in_one_way() {
+        for notation in [Notation::ZeroBased, Notation::Unstated, Notation::Modicon] {
+            assert_eq!(of(json!("file:4:0x10"), notation), Ok((Some(Table::File(4)), 16)));
+            assert_eq!(of(json!("id:revision"), notation), Ok((Some(Table::Identity), 2)));
+            assert_eq!(of(json!("id: 0x80"), notation), Ok((Some(Table::Identity), 128)));
+            for wrong in ["file:4", "file:0:1", "file:1:10000", "file::", "id:", "id:256", "id:vendr"] {
+                assert!(of(json!(wrong), notation).is_err(), "{wrong}");
+            }
         }
     }
 

@@ -1,24 +1,38 @@
-//! What the cells of a point hold: its `type`.
+//! What the cells of a point hold: its `type`, and how that word is read.
 //!
-//! Always true: a type is one to four registers or one bit; `bits[…]` is a part of one register
-//! with its last bit at or above its first, bit 0 the lowest of the value in its byte order.
+//! Always true: a type that is read back from its own name is the same; `bits[…]` lies inside of its
+//! registers with its last bit at or above its first, bit 0 the lowest of the value in its byte order;
+//! a list has at least one element, and its elements take whole registers or are bits.
 
 use std::fmt;
 
-/// The highest bit of a register.
-const HIGHEST_BIT: u8 = 15;
+use crate::point::time::Layout;
+use crate::settings::suggest;
+
+/// Longest text: what the registers of one read hold.
+const MOST_TEXT_BYTES: u16 = 250;
+/// Longest list: the bits of one read.
+const MOST_ELEMENTS: u16 = 2_000;
 
 /// What the registers hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// A coil or a discrete input.
     Bool,
-    /// Some bits of one register, both ends included.
+    /// Some bits of one, two or four registers, both ends included.
     Bits {
         /// The lowest of them.
         first: u8,
         /// The highest of them.
         last: u8,
+        /// How many registers the bits are counted through.
+        registers: u8,
+    },
+    /// A half of one register.
+    Half {
+        /// The more significant one.
+        high: bool,
+        signed: bool,
     },
     /// One register.
     U16,
@@ -32,15 +46,33 @@ pub(crate) enum Kind {
     U64,
     /// Four registers, signed.
     I64,
+    /// One register, IEEE 754.
+    F16,
     /// Two registers, IEEE 754.
     F32,
     /// Four registers, IEEE 754.
     F64,
+    /// A decimal digit in every four bits of one, two or four registers.
+    Bcd { registers: u8 },
+    /// So many bytes of text.
+    Text { bytes: u16 },
+    /// A date with a time of day.
+    Time(Layout),
+    /// Text of an identification, as long as the device has it.
+    Name,
+}
+
+/// A type as it is written: one of a kind, or a list of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Type {
+    pub(crate) kind: Kind,
+    /// Elements of a list.
+    pub(crate) count: Option<u16>,
 }
 
 impl Kind {
     /// Every type that is one word, and its word.
-    pub(crate) const WORDS: [(&'static str, Self); 9] = [
+    pub(crate) const WORDS: [(&'static str, Self); 17] = [
         ("bool", Self::Bool),
         ("u16", Self::U16),
         ("i16", Self::I16),
@@ -48,16 +80,41 @@ impl Kind {
         ("i32", Self::I32),
         ("u64", Self::U64),
         ("i64", Self::I64),
+        ("f16", Self::F16),
         ("f32", Self::F32),
         ("f64", Self::F64),
+        ("bcd4", Self::Bcd { registers: 1 }),
+        ("bcd8", Self::Bcd { registers: 2 }),
+        ("bcd16", Self::Bcd { registers: 4 }),
+        ("u8.high", Self::Half { high: true, signed: false }),
+        ("u8.low", Self::Half { high: false, signed: false }),
+        ("i8.high", Self::Half { high: true, signed: true }),
+        ("i8.low", Self::Half { high: false, signed: true }),
     ];
 
-    /// Cells of its table that it takes.
+    /// The words, for hints.
+    pub(crate) fn words() -> Vec<&'static str> {
+        Self::WORDS.iter().map(|(word, _)| *word).collect()
+    }
+
+    /// Cells of its table that one takes; a text of one byte a register takes more.
     pub(crate) fn cells(self) -> u16 {
         match self {
-            Self::Bool | Self::Bits { .. } | Self::U16 | Self::I16 => 1,
+            Self::Bool | Self::Half { .. } | Self::U16 | Self::I16 | Self::F16 | Self::Name => 1,
             Self::U32 | Self::I32 | Self::F32 => 2,
             Self::U64 | Self::I64 | Self::F64 => 4,
+            Self::Bits { registers, .. } | Self::Bcd { registers } => registers.into(),
+            Self::Text { bytes } => bytes.div_ceil(2),
+            Self::Time(layout) => layout.cells(),
+        }
+    }
+
+    /// Bytes that its order is about; a text takes any.
+    pub(crate) fn ordered(self) -> u8 {
+        match self {
+            Self::Text { .. } | Self::Name => 2,
+            Self::Time(layout) => layout.ordered(),
+            other => (other.cells() * 2) as u8,
         }
     }
 
@@ -65,22 +122,49 @@ impl Kind {
     pub(crate) fn range(self) -> Option<(i128, i128)> {
         match self {
             Self::Bool => Some((0, 1)),
-            Self::Bits { .. } => Some((0, self.of_register(u64::MAX).into())),
+            Self::Bits { .. } | Self::Half { signed: false, .. } => Some((0, self.part(u64::MAX).into())),
+            Self::Half { signed: true, .. } => Some((i8::MIN.into(), i8::MAX.into())),
             Self::U16 => Some((0, u16::MAX.into())),
             Self::I16 => Some((i16::MIN.into(), i16::MAX.into())),
             Self::U32 => Some((0, u32::MAX.into())),
             Self::I32 => Some((i32::MIN.into(), i32::MAX.into())),
             Self::U64 => Some((0, u64::MAX.into())),
             Self::I64 => Some((i64::MIN.into(), i64::MAX.into())),
-            Self::F32 | Self::F64 => None,
+            Self::Bcd { registers } => Some((0, 10i128.pow(u32::from(registers) * 4) - 1)),
+            Self::F16 | Self::F32 | Self::F64 | Self::Text { .. } | Self::Time(_) | Self::Name => None,
         }
     }
 
-    /// The bits of a register that a `bits[…]` is about; any other type takes them all.
-    pub(crate) fn of_register(self, register: u64) -> u64 {
+    /// Whether it is a number, so that it can be scaled.
+    pub(crate) fn is_number(self) -> bool {
+        !matches!(self, Self::Bool | Self::Text { .. } | Self::Time(_) | Self::Name)
+    }
+
+    /// Whether it is text.
+    pub(crate) fn is_text(self) -> bool {
+        matches!(self, Self::Text { .. } | Self::Name)
+    }
+
+    /// Whether its registers hold something else as well.
+    pub(crate) fn is_part(self) -> bool {
+        matches!(self, Self::Bits { .. } | Self::Half { .. })
+    }
+
+    /// The part of its registers that it is about, moved down; any other type takes all of them.
+    pub(crate) fn part(self, registers: u64) -> u64 {
+        match self.ends() {
+            Some((first, last)) => (registers >> first) & (u64::MAX >> (63 - (last - first))),
+            None => registers,
+        }
+    }
+
+    /// Its first and its last bit, where it is a part.
+    pub(crate) fn ends(self) -> Option<(u8, u8)> {
         match self {
-            Self::Bits { first, last } => (register >> first) & (u64::MAX >> (63 - (last - first))),
-            _ => register,
+            Self::Bits { first, last, .. } => Some((first, last)),
+            Self::Half { high: true, .. } => Some((8, 15)),
+            Self::Half { high: false, .. } => Some((0, 7)),
+            _ => None,
         }
     }
 }
@@ -88,39 +172,158 @@ impl Kind {
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Bits { first, last } if first == last => write!(f, "bits[{first}]"),
-            Self::Bits { first, last } => write!(f, "bits[{first}..{last}]"),
+            Self::Bits { first, last, registers } => {
+                match first == last {
+                    true => write!(f, "bits[{first}]")?,
+                    false => write!(f, "bits[{first}..{last}]")?,
+                }
+                if *registers > 1 { write!(f, " of u{}", registers * 16) } else { Ok(()) }
+            }
+            Self::Text { bytes } => write!(f, "string[{bytes}]"),
+            Self::Time(layout) => write!(f, "time[{layout}]"),
+            Self::Name => f.write_str("string"),
             one => f.write_str(Self::WORDS.iter().find(|(_, kind)| kind == one).map_or("", |(word, _)| word)),
         }
     }
 }
 
-/// `bits[3]` or `bits[4..6]`: a type, or why it is none and what to write instead. `None` for a word
-/// that is not about bits at all.
-pub(crate) fn parse_bits(word: &str) -> Option<Result<Kind, (String, String)>> {
-    let (name, inside) = word.split_once('[').unwrap_or((word, ""));
-    if !matches!(name.trim(), "bits" | "bit") {
-        return None;
+impl fmt::Display for Type {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.count {
+            Some(count) => write!(f, "{}[{count}]", self.kind),
+            None => self.kind.fmt(f),
+        }
     }
-    let ends = inside.strip_suffix(']').map(|inside| inside.split_once("..").unwrap_or((inside, inside)));
-    let number = |text: &str| text.trim().parse::<u8>().ok();
-    let (Some(first), Some(last)) =
-        (ends.and_then(|(first, _)| number(first)), ends.and_then(|(_, last)| number(last)))
-    else {
-        let hint = "\"bits[3]\" is one bit, \"bits[4..6]\" is three, counted from the lowest one, 0";
-        return Some(Err((format!("{word:?} names no bits"), hint.to_owned())));
+}
+
+/// What is wrong with a word, and what to write instead.
+type Wrong = (String, String);
+
+impl Type {
+    /// One of a kind.
+    pub(crate) fn one(kind: Kind) -> Self {
+        Self { kind, count: None }
+    }
+
+    /// `u16`, `bits[4..6]`, `bits[12..19] of u32`, `u8.high`, `string[16]`, `time[cp56]`, `f32[10]`.
+    pub(crate) fn parse(word: &str) -> Result<Self, Wrong> {
+        let word = word.trim();
+        let find = |word: &str| Kind::WORDS.iter().find(|(known, _)| *known == word).map(|(_, kind)| *kind);
+        if let Some(kind) = find(word) {
+            return Ok(Self::one(kind));
+        }
+        let (name, inside) = match word.split_once('[') {
+            Some((name, inside)) => (name.trim(), Some(inside)),
+            None => (word, None),
+        };
+        match name {
+            "bits" | "bit" => return parse_bits(word, name, inside.unwrap_or("")).map(Self::one),
+            "string" => {
+                let bytes = inside.and_then(in_brackets).filter(|bytes| *bytes <= MOST_TEXT_BYTES);
+                let hint = format!("string[16] is 16 bytes, two a register; 1 to {MOST_TEXT_BYTES}");
+                return match bytes {
+                    Some(bytes) => Ok(Self::one(Kind::Text { bytes })),
+                    None => Err((format!("{word:?} has no length"), hint)),
+                };
+            }
+            "time" => {
+                let layout = inside.and_then(|inside| inside.strip_suffix(']'));
+                return match layout.and_then(|word| Layout::parse(word.trim())) {
+                    Some(layout) => Ok(Self::one(Kind::Time(layout))),
+                    None => {
+                        let words = Layout::WORDS.map(|(word, _)| format!("time[{word}]")).join(", ");
+                        Err((format!("{word:?} is no layout of a time"), format!("one of {words}")))
+                    }
+                };
+            }
+            "u8" | "i8" => {
+                let hint = format!(
+                    "type = \"{name}.high\" or \"{name}.low\", the lower one is the less significant"
+                );
+                return Err((format!("{word:?} does not say which half of the register"), hint));
+            }
+            _ => {}
+        }
+        match (find(name), inside) {
+            (Some(kind), Some(inside)) => list(word, kind, inside),
+            _ => Err((format!("unknown type {word:?}"), near(name))),
+        }
+    }
+}
+
+fn near(name: &str) -> String {
+    // Words of other programs for the same.
+    match name.to_lowercase().as_str() {
+        "float" | "float32" | "real" => return "did you mean \"f32\"?".to_owned(),
+        "double" | "float64" | "lreal" => return "did you mean \"f64\"?".to_owned(),
+        "word" | "uint16" => return "did you mean \"u16\"?".to_owned(),
+        "int16" => return "did you mean \"i16\"?".to_owned(),
+        "dword" | "uint32" => return "did you mean \"u32\"?".to_owned(),
+        "int32" => return "did you mean \"i32\"?".to_owned(),
+        "uint64" => return "did you mean \"u64\"?".to_owned(),
+        "int64" => return "did you mean \"i64\"?".to_owned(),
+        "bcd" => return "bcd4, bcd8 or bcd16: so many digits".to_owned(),
+        "text" => return "string[16] is 16 bytes, two a register".to_owned(),
+        "datetime" | "date" => return "like time[unix32] or time[cp56]".to_owned(),
+        _ => {}
+    }
+    let mut words = Kind::words();
+    words.extend(["bits", "string", "time"]);
+    suggest(name, &words)
+}
+
+fn in_brackets(inside: &str) -> Option<u16> {
+    inside.strip_suffix(']')?.trim().parse().ok().filter(|number| *number > 0)
+}
+
+fn list(word: &str, kind: Kind, inside: &str) -> Result<Type, Wrong> {
+    if kind.is_part() {
+        let hint = "u16[10] is a list of registers";
+        return Err((format!("{word:?}: there are no lists of halves"), hint.to_owned()));
+    }
+    match in_brackets(inside).filter(|count| *count <= MOST_ELEMENTS) {
+        Some(count) => Ok(Type { kind, count: Some(count) }),
+        None => Err((
+            format!("{word:?} does not say how many"),
+            format!("{kind}[10] is a list of ten, 1 to {MOST_ELEMENTS}"),
+        )),
+    }
+}
+
+/// `bits[3]`, `bits[4..6]` or, counted through more registers, `bits[12..19] of u32`.
+fn parse_bits(word: &str, name: &str, inside: &str) -> Result<Kind, Wrong> {
+    let (ends, of) = inside.rsplit_once(']').unwrap_or(("", "?"));
+    let registers = match of.trim() {
+        "" | "of u16" => 1,
+        "of u32" => 2,
+        "of u64" => 4,
+        _ => 0,
     };
-    let kind = Kind::Bits { first, last };
-    Some(if first > last {
-        Err((format!("{word:?} ends before it begins"), format!("type = \"bits[{last}..{first}]\"")))
-    } else if last > HIGHEST_BIT {
-        let hint = format!("0 to {HIGHEST_BIT}; higher ones are in the registers beside it");
-        Err((format!("{word:?} goes past the end of the register"), hint))
+    let (first, last) = ends.split_once("..").unwrap_or((ends, ends));
+    let number = |text: &str| text.trim().parse::<u8>().ok();
+    let (Some(first), Some(last), 1..) = (number(first), number(last), registers) else {
+        let hint = "\"bits[3]\" is one bit, \"bits[4..6]\" is three, counted from the lowest one, 0; \
+                    \"bits[12..19] of u32\" is in two registers";
+        return Err((format!("{word:?} names no bits"), hint.to_owned()));
+    };
+    let kind = Kind::Bits { first, last, registers };
+    let highest = registers * 16 - 1;
+    if first > last {
+        let swapped = Kind::Bits { first: last, last: first, registers };
+        Err((format!("{word:?} ends before it begins"), format!("type = \"{swapped}\"")))
+    } else if last > highest {
+        let what = if registers == 1 { "the register" } else { "the registers" };
+        let more = match last {
+            _ if registers == 4 => String::new(),
+            ..32 => format!("; over two registers it is \"{}\"", Kind::Bits { first, last, registers: 2 }),
+            _ => "; over four registers it is \"bits[…] of u64\"".to_owned(),
+        };
+        Err((format!("{word:?} goes past the end of {what}"), format!("0 to {highest}{more}")))
     } else if name != "bits" {
         Err((format!("unknown type {word:?}"), format!("did you mean \"{kind}\"?")))
     } else {
         Ok(kind)
-    })
+    }
 }
 
 #[cfg(test)]
@@ -129,20 +332,33 @@ mod tests {
 
     use super::*;
 
-    fn bits(first: u8, last: u8) -> Kind {
-        Kind::Bits { first, last }
+    fn bits(first: u8, last: u8, registers: u8) -> Type {
+        Type::one(Kind::Bits { first, last, registers })
     }
 
     #[test]
-    fn bits_are_named_by_both_of_their_ends() {
+    fn every_type_is_read_from_its_word() {
         for (word, kind) in [
-            ("bits[4..6]", bits(4, 6)),
-            ("bits[3]", bits(3, 3)),
-            ("bits[0..15]", bits(0, 15)),
-            ("bits[ 7 .. 7 ]", bits(7, 7)),
+            ("bits[4..6]", bits(4, 6, 1)),
+            ("bits[3]", bits(3, 3, 1)),
+            ("bits[0..15]", bits(0, 15, 1)),
+            ("bits[ 7 .. 7 ]", bits(7, 7, 1)),
+            ("bits[12..19] of u32", bits(12, 19, 2)),
+            ("bits[63]of u64", bits(63, 63, 4)),
+            ("u8.high", Type::one(Kind::Half { high: true, signed: false })),
+            ("bcd8", Type::one(Kind::Bcd { registers: 2 })),
+            ("string[16]", Type::one(Kind::Text { bytes: 16 })),
+            ("time[cp56]", Type::one(Kind::Time(Layout::Cp56))),
+            ("f32[ 10 ]", Type { kind: Kind::F32, count: Some(10) }),
+            ("bool[2000]", Type { kind: Kind::Bool, count: Some(2_000) }),
         ] {
-            assert_eq!(parse_bits(word), Some(Ok(kind)), "{word}");
+            assert_eq!(Type::parse(word), Ok(kind), "{word}");
         }
+        assert_eq!(Kind::Text { bytes: 7 }.cells(), 4);
+    }
+
+    #[test]
+    fn a_type_that_is_none_says_what_to_write_instead() {
         for (word, hint) in [
             ("bits", "\"bits[3]\" is one bit"),
             ("bits[]", "\"bits[3]\" is one bit"),
@@ -150,36 +366,60 @@ mod tests {
             ("bits[4..=6]", "\"bits[3]\" is one bit"),
             ("bits[-1]", "\"bits[3]\" is one bit"),
             ("bits[a]", "\"bits[3]\" is one bit"),
+            ("bits[1] of u8", "\"bits[3]\" is one bit"),
             ("bits[6..4]", "type = \"bits[4..6]\""),
-            ("bits[8..16]", "0 to 15"),
-            ("bits[255]", "0 to 15"),
+            ("bits[6..4] of u32", "type = \"bits[4..6] of u32\""),
+            ("bits[8..16]", "0 to 15; over two registers it is \"bits[8..16] of u32\""),
+            ("bits[255]", "0 to 15; over four registers"),
+            ("bits[64] of u64", "0 to 63"),
             ("bit[3]", "did you mean \"bits[3]\"?"),
+            ("u8", "type = \"u8.high\" or \"u8.low\""),
+            ("u8.hihg", "did you mean \"u8.high\"?"),
+            ("string", "string[16] is 16 bytes"),
+            ("string[251]", "string[16] is 16 bytes"),
+            ("string[0]", "string[16] is 16 bytes"),
+            ("time", "one of time[unix32]"),
+            ("time[cp65]", "one of time[unix32]"),
+            ("f32[]", "f32[10] is a list of ten"),
+            ("f32[0]", "f32[10] is a list of ten"),
+            ("u8.low[4]", "u16[10] is a list of registers"),
+            ("float", "did you mean \"f32\"?"),
+            ("u61", "did you mean \"u16\"?"),
         ] {
-            let (_, told) = parse_bits(word).unwrap().unwrap_err();
-            assert!(told.starts_with(hint), "{word}: {told}");
-        }
-        for word in ["u16", "", "bitset[3]", "[3]"] {
-            assert_eq!(parse_bits(word), None, "{word}");
+            let (message, told) = Type::parse(word).unwrap_err();
+            assert!(!message.is_empty() && told.starts_with(hint), "{word}: {told}");
         }
     }
 
     #[test]
     fn the_range_is_what_the_bits_can_hold() {
-        assert_eq!(bits(4, 6).range(), Some((0, 7)));
-        assert_eq!(bits(15, 15).range(), Some((0, 1)));
-        assert_eq!(bits(0, 15).range(), Some((0, 65_535)));
+        assert_eq!(bits(4, 6, 1).kind.range(), Some((0, 7)));
+        assert_eq!(bits(15, 15, 1).kind.range(), Some((0, 1)));
+        assert_eq!(bits(0, 63, 4).kind.range(), Some((0, u64::MAX.into())));
+        assert_eq!(Kind::Bcd { registers: 4 }.range(), Some((0, 9_999_999_999_999_999)));
     }
 
     proptest! {
         #[test]
-        fn a_type_reads_back_from_its_own_name(first in 0..=15u8, more in 0..=15u8) {
-            let kind = bits(first, (first + more).min(15));
-            prop_assert_eq!(parse_bits(&kind.to_string()), Some(Ok(kind)));
+        fn a_type_reads_back_from_its_own_name(
+            pick in 0..Kind::WORDS.len() + 3, first in 0..64u8, more in 0..64u8, count in proptest::option::of(1..2_000u16),
+        ) {
+            let registers = [1, 2, 4][usize::from(more % 3)];
+            let first = first % (registers * 16);
+            let kind = match pick.checked_sub(Kind::WORDS.len()) {
+                None => Kind::WORDS[pick].1,
+                Some(0) => Kind::Bits { first, last: (first + more).min(registers * 16 - 1), registers },
+                Some(1) => Kind::Text { bytes: 1 + u16::from(more) },
+                Some(_) => Kind::Time(Layout::WORDS[usize::from(more) % Layout::WORDS.len()].1),
+            };
+            let is_listed = pick < Kind::WORDS.len() && !kind.is_part();
+            let this = Type { kind, count: count.filter(|_| is_listed) };
+            prop_assert_eq!(Type::parse(&this.to_string()), Ok(this));
         }
 
         #[test]
-        fn any_text_is_bits_or_a_hint_or_another_type(text in "(bits?)?\\[?\\PC{0,8}\\]?") {
-            if let Some(Err((message, hint))) = parse_bits(&text) {
+        fn any_text_is_a_type_or_a_hint(text in "(bits?|u16|string|time|u8)?\\[?\\PC{0,8}\\]?( of u32)?") {
+            if let Err((message, hint)) = Type::parse(&text) {
                 prop_assert!(!message.is_empty() && !hint.is_empty());
             }
         }

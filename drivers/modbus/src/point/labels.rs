@@ -142,7 +142,7 @@ mod tests {
         read.flatten().ok_or(problems)
     }
 
-    const PHASE: Kind = Kind::Bits { first: 4, last: 6 };
+    const PHASE: Kind = Kind::Bits { first: 4, last: 6, registers: 1 };
 
     #[test]
     fn a_number_reads_as_its_label_and_a_label_is_written_as_its_number() {

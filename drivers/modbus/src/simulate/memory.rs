@@ -13,7 +13,6 @@ use crate::plan::Limits;
 use crate::point::Point;
 use crate::point::address::Table;
 use crate::point::kind::Kind;
-use crate::point::value::Codec;
 use crate::wire::Exception;
 
 /// What is between the points.
@@ -44,7 +43,7 @@ impl Memory {
     pub(crate) fn new(name: String, device: &Device, gaps: Gaps) -> Self {
         let mut of: BTreeMap<_, Vec<usize>> = BTreeMap::new();
         for (number, point) in device.points.iter().enumerate() {
-            for cell in 0..point.codec.kind.cells() {
+            for cell in 0..point.codec.cells() {
                 of.entry((point.table, point.address + cell)).or_default().push(number);
             }
         }
@@ -119,7 +118,7 @@ impl Memory {
         for (point, motion) in &mut self.points {
             if let Motion::Counts(reads) = motion
                 && (point.table, point.address >= address) == (table, true)
-                && point.address + (point.codec.kind.cells() - 1) <= last
+                && point.address + (point.codec.cells() - 1) <= last
             {
                 *reads += 1;
             }
@@ -141,14 +140,17 @@ impl Memory {
         let mut cell = [0, 0];
         for number in of {
             let (point, motion) = &self.points[*number];
-            match motion.at(point, moment) {
-                Held::Bits { number, kind } => cell = with_bits(&point.codec, cell, number, kind),
-                Held::Cells(bytes) if table.is_bits() => return Some([0, bytes.first().copied()?]),
-                Held::Cells(bytes) => {
-                    let first = usize::from(address - point.address) * 2;
-                    return bytes.get(first..first + 2)?.try_into().ok();
-                }
+            let Held(bytes) = motion.at(point, moment);
+            let place = usize::from(address - point.address);
+            if table.is_bits() {
+                return Some([0, bytes.get(place).copied()?]);
             }
+            let own: [u8; 2] = bytes.get(place * 2..place * 2 + 2)?.try_into().ok()?;
+            if point.codec.mask().is_none() {
+                return Some(own);
+            }
+            // Several points have a part of it each.
+            cell = [cell[0] | own[0], cell[1] | own[1]];
         }
         Some(cell)
     }
@@ -180,7 +182,7 @@ impl Memory {
         touched.dedup();
         for number in touched {
             let point = &self.points[number].0;
-            let own = point.address..=point.address + (point.codec.kind.cells() - 1);
+            let own = point.address..=point.address + (point.codec.cells() - 1);
             // A part of a point may be written on its own; only the whole has limits.
             let whole: Option<Vec<[u8; 2]>> = own.map(|address| after.get(&address).copied()).collect();
             if let (Some(whole), Some(_)) = (whole, point.write)
@@ -201,24 +203,12 @@ impl Memory {
 
 fn is_allowed(point: &Point, cells: &[[u8; 2]]) -> bool {
     let bytes = match point.codec.kind {
-        Kind::Bool => vec![cells[0][1]],
+        Kind::Bool => cells.iter().map(|cell| cell[1]).collect(),
         _ => cells.concat(),
     };
-    point.codec.decode(&bytes).and_then(|value| point.bytes_to_write(&value)).is_ok()
+    point.codec.decode(&bytes).and_then(|value| point.to_write(&value)).is_ok()
 }
 
 fn in_twos(values: &[u8]) -> Vec<[u8; 2]> {
     values.chunks_exact(2).map(|two| [two[0], two[1]]).collect()
-}
-
-/// A register with some of its bits set; its byte order is the point's.
-fn with_bits(codec: &Codec, cell: [u8; 2], number: u64, kind: Kind) -> [u8; 2] {
-    let Kind::Bits { first, .. } = kind else { return cell };
-    let whole = Codec { kind: Kind::U16, order: codec.order, scale: None, labels: None };
-    let now = match whole.decode(&cell) {
-        Ok(sagoo_driver_sdk::Value::Uint(now)) => now,
-        _ => 0,
-    };
-    let with = sagoo_driver_sdk::Value::Uint(now | number << first);
-    whole.encode(&with).ok().and_then(|bytes| bytes.try_into().ok()).unwrap_or(cell)
 }

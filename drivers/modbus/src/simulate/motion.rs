@@ -14,6 +14,7 @@ use serde_json::Value as Json;
 
 use crate::point::Point;
 use crate::point::kind::Kind;
+use crate::point::meaning::Meaning;
 use crate::point::value::Codec;
 
 /// How far a number walks where nothing is said.
@@ -49,18 +50,16 @@ pub(crate) enum Motion {
 
 /// What is in the cells of a point.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Held {
-    /// All of them: two bytes a register, one byte a bit.
-    Cells(Vec<u8>),
-    /// Some bits of a register, and which.
-    Bits { number: u64, kind: Kind },
-}
+pub(crate) struct Held(
+    /// All of them: two bytes a register, one byte a bit; zeros where they are not the point's.
+    pub(crate) Vec<u8>,
+);
 
 impl Motion {
     /// As the point itself has it.
     pub(crate) fn of(point: &Point) -> Self {
         let codec = &point.codec;
-        let numbers = match (&codec.labels, codec.kind) {
+        let numbers = match (codec.meaning.labels(), codec.kind) {
             (Some(labels), _) => Some(labels.numbers().collect()),
             (None, kind @ (Kind::Bool | Kind::Bits { .. })) => {
                 kind.range().map(|(least, most)| (least..=most).collect::<Vec<i128>>())
@@ -86,9 +85,7 @@ impl Motion {
             let is_whole =
                 point.codec.kind.range().is_some() && !matches!(point.codec.kind, Kind::Bits { .. });
             return match word.as_str() {
-                Some("reads") if is_whole && point.codec.labels.is_none() && point.codec.scale.is_none() => {
-                    Ok(Self::Counts(0))
-                }
+                Some("reads") if is_whole && point.codec.meaning.is_plain() => Ok(Self::Counts(0)),
                 Some("reads") => Err("only a whole number without scale and enum counts".to_owned()),
                 _ => Err("counts what? { counts = \"reads\" }".to_owned()),
             };
@@ -103,19 +100,7 @@ impl Motion {
             },
             _ => return Err("neither a value nor { counts = \"reads\" }".to_owned()),
         };
-        let Kind::Bits { .. } = point.codec.kind else {
-            return Ok(Self::Rests(Held::Cells(point.codec.encode(&value)?)));
-        };
-        let number = match (&point.codec.labels, &value) {
-            (Some(labels), _) => labels.raw(&value)?,
-            (None, Value::Int(number)) => (*number).into(),
-            (None, _) => return Err(format!("{value} is not a whole number")),
-        };
-        let (least, most) = point.codec.kind.range().unwrap_or_default();
-        if !(least..=most).contains(&number) {
-            return Err(format!("{value} does not fit {}, {least} to {most}", point.codec.kind));
-        }
-        Ok(Self::Rests(raw(&point.codec, number)))
+        Ok(Self::Rests(Held(point.codec.encode(&value)?)))
     }
 
     /// What the point holds.
@@ -141,9 +126,9 @@ impl Motion {
                 let there = step % (2 * STEPS);
                 let way = there.min(2 * STEPS - there) as f64 / STEPS as f64;
                 let value = low + (high - low) * way;
-                let is_whole = codec.scale.is_none() && codec.kind.range().is_some();
+                let is_whole = codec.meaning.is_plain() && codec.kind.range().is_some();
                 let value = if is_whole { value.round() } else { value };
-                Held::Cells(codec.encode(&Value::Float(value)).unwrap_or_else(|_| zeros(point)))
+                Held(codec.encode(&Value::Float(value)).unwrap_or_else(|_| zeros(point)))
             }
             Self::Counts(reads) => {
                 let most = codec.kind.range().map_or(0, |(_, most)| most);
@@ -155,21 +140,18 @@ impl Motion {
 
 /// A number without its label or scale.
 fn raw(codec: &Codec, number: i128) -> Held {
-    if let kind @ Kind::Bits { .. } = codec.kind {
-        return Held::Bits { number: number as u64, kind };
-    }
-    let plain = Codec { scale: None, labels: None, ..codec.clone() };
+    let plain = Codec { meaning: Meaning::Plain, ..codec.clone() };
     let value = match u64::try_from(number) {
         _ if codec.kind == Kind::Bool => Value::Bool(number != 0),
         Ok(number) => Value::Uint(number),
         Err(_) => Value::Int(number as i64),
     };
     // The number is in the type's range.
-    Held::Cells(plain.encode(&value).unwrap_or_default())
+    Held(plain.encode(&value).unwrap_or_default())
 }
 
 fn zeros(point: &Point) -> Vec<u8> {
-    vec![0; usize::from(point.codec.kind.cells()) * 2]
+    vec![0; usize::from(point.codec.cells()) * if point.table.is_bits() { 1 } else { 2 }]
 }
 
 fn first_bit(point: &Point) -> u64 {
@@ -182,9 +164,9 @@ fn first_bit(point: &Point) -> u64 {
 /// Between which values a number walks or rests: its limits for writing, and what its type can hold.
 fn ends(point: &Point) -> (f64, f64) {
     let codec = &point.codec;
-    let of_type = codec.kind.range().map(|(least, most)| match &codec.scale {
-        Some(scale) => (scale.of_integer(least), scale.of_integer(most)),
-        None => (least as f64, most as f64),
+    let of_type = codec.kind.range().map(|(least, most)| match &codec.meaning {
+        Meaning::Scaled(scale) => (scale.of_integer(least), scale.of_integer(most)),
+        _ => (least as f64, most as f64),
     });
     let (one, other) = of_type.unwrap_or((f64::MIN, f64::MAX));
     let (mut least, mut most) = (one.min(other), one.max(other));
@@ -210,9 +192,7 @@ mod tests {
     /// What a point reads after some seconds, as unit 0.
     fn reads(text: &str, seconds: u64) -> Value {
         let point = point(text);
-        let Held::Cells(bytes) = Motion::of(&point).at(&point, Moment { seconds, unit: 0 }) else {
-            panic!("{text} is a part of a register")
-        };
+        let Held(bytes) = Motion::of(&point).at(&point, Moment { seconds, unit: 0 });
         point.codec.decode(&bytes).unwrap()
     }
 
@@ -238,7 +218,7 @@ mod tests {
         assert_eq!([at(0), at(10), at(29)], ["off", "on", "fault"].map(|word| Value::Text(word.to_owned())));
         let bits = point("at = \"input:0\", type = \"bits[4..6]\"");
         let held = Motion::of(&bits).at(&bits, Moment { seconds: 10, unit: 0 });
-        assert_eq!(held, Held::Bits { number: 5, kind: bits.codec.kind });
+        assert_eq!(held, Held(vec![0, 5 << 4]));
     }
 
     #[test]
@@ -253,13 +233,13 @@ mod tests {
     fn a_person_chooses_what_is_held() {
         let whole = point("at = \"input:0\", type = \"u16\"");
         let chosen = |wanted: Json| Motion::chosen(&whole, &wanted);
-        assert_eq!(chosen(Json::from(258)), Ok(Motion::Rests(Held::Cells(vec![1, 2]))));
+        assert_eq!(chosen(Json::from(258)), Ok(Motion::Rests(Held(vec![1, 2]))));
         assert_eq!(chosen(serde_json::json!({ "counts": "reads" })), Ok(Motion::Counts(0)));
         for wrong in [Json::from(70_000), Json::from("x"), Json::Null, serde_json::json!({ "counts": 1 })] {
             assert!(chosen(wrong.clone()).is_err(), "{wrong}");
         }
         let bits = point("at = \"input:0\", type = \"bits[4..6]\", enum = { 5 = \"five\" }");
-        let held = Held::Bits { number: 5, kind: bits.codec.kind };
+        let held = Held(vec![0, 5 << 4]);
         assert_eq!(Motion::chosen(&bits, &Json::from("five")), Ok(Motion::Rests(held)));
         assert!(Motion::chosen(&bits, &Json::from("six")).is_err());
     }

@@ -133,9 +133,10 @@ async fn serve(
     }
 }
 
-/// Cells of a device by table and address; what is not there is an illegal address.
+/// Cells of a device by table and address; what is not there is an illegal address. A table is the function
+/// that reads it, a file 1000 and its number; texts of an identification stand beside them.
 #[derive(Debug, Default, Clone)]
-pub(super) struct Cells(BTreeMap<(u8, u16), u16>);
+pub(super) struct Cells(BTreeMap<(u32, u16), u16>, BTreeMap<u8, String>);
 
 impl Cells {
     /// `{"holding": {"0x0010": [1, 2]}}`
@@ -147,11 +148,16 @@ impl Cells {
                 "discrete" => 2,
                 "holding" => 3,
                 "input" => 4,
-                other => panic!("{other} is not a table"),
+                "id" => 43,
+                file => 1_000 + file.strip_prefix("file ").expect("a table").parse::<u32>().unwrap(),
             };
             for (address, values) in runs.as_object().unwrap() {
                 let digits = address.strip_prefix("0x").expect("addresses of an image are hexadecimal");
                 let first = u16::from_str_radix(digits, 16).unwrap();
+                if let Json::String(text) = values {
+                    cells.1.insert(first as u8, text.clone());
+                    continue;
+                }
                 for (place, value) in values.as_array().unwrap().iter().enumerate() {
                     let value = u16::try_from(value.as_u64().unwrap()).unwrap();
                     cells.0.insert((function, first + place as u16), value);
@@ -165,11 +171,14 @@ impl Cells {
     pub(super) fn answer(&mut self, asked: &Asked) -> Vec<u8> {
         let function = asked.pdu[0];
         let refused = |code: u8| asked.answer(&[function | 0x80, code]);
+        if matches!(function, 20 | 21 | 43) {
+            return self.rarer(asked).unwrap_or_else(|| refused(2));
+        }
         let (first, second) = asked.numbers();
         match function {
             1..=4 => {
-                let read =
-                    (0..second).map(|place| self.0.get(&(function, first.wrapping_add(place))).copied());
+                let read = (0..second)
+                    .map(|place| self.0.get(&(function.into(), first.wrapping_add(place))).copied());
                 let Some(values) = read.collect::<Option<Vec<u16>>>() else { return refused(2) };
                 let limit = if function <= 2 { 2_000 } else { 125 };
                 if second == 0 || second > limit {
@@ -213,7 +222,52 @@ impl Cells {
                 }
                 asked.answer(&asked.pdu[..5])
             }
+            22 => {
+                let or = u16::from_be_bytes([asked.pdu[5], asked.pdu[6]]);
+                match self.0.get_mut(&(3, first)) {
+                    Some(cell) => *cell = *cell & second | or & !second,
+                    None => return refused(2),
+                }
+                asked.answer(&asked.pdu.clone())
+            }
+            23 => {
+                let write = u16::from_be_bytes([asked.pdu[5], asked.pdu[6]]);
+                for (place, pair) in asked.pdu[10..].chunks(2).enumerate() {
+                    match self.0.get_mut(&(3, write + place as u16)) {
+                        Some(cell) => *cell = u16::from_be_bytes([pair[0], pair[1]]),
+                        None => return refused(2),
+                    }
+                }
+                let read = (0..second).map(|place| self.0.get(&(3, first + place)).copied());
+                let Some(values) = read.collect::<Option<Vec<u16>>>() else { return refused(2) };
+                let data: Vec<u8> = values.iter().flat_map(|value| value.to_be_bytes()).collect();
+                asked.answer(&[&[23, data.len() as u8], data.as_slice()].concat())
+            }
             _ => refused(1),
         }
+    }
+
+    /// Files with one part, and single objects of the identification; `None`: there is no such thing.
+    fn rarer(&mut self, asked: &Asked) -> Option<Vec<u8>> {
+        let pdu = &asked.pdu;
+        if pdu[0] == 43 {
+            assert_eq!(pdu[1..3], [14, 4], "only single objects are asked for");
+            let text = self.1.get(&pdu[3])?;
+            let head = [43, 14, 4, 0x83, 0, 0, 1, pdu[3], text.len() as u8];
+            return Some(asked.answer(&[&head, text.as_bytes()].concat()));
+        }
+        let word = |at: usize| u16::from_be_bytes([pdu[at], pdu[at + 1]]);
+        let (file, record, count) = (1_000 + u32::from(word(3)), word(5), word(7));
+        if pdu[0] == 20 {
+            let read = (0..count).map(|place| self.0.get(&(file, record + place)).copied());
+            let values = read.collect::<Option<Vec<u16>>>()?;
+            let data: Vec<u8> = values.iter().flat_map(|value| value.to_be_bytes()).collect();
+            let bytes = data.len() as u8;
+            return Some(asked.answer(&[&[20, bytes + 2, bytes + 1, 6], data.as_slice()].concat()));
+        }
+        for (place, pair) in pdu[9..].chunks(2).enumerate() {
+            *self.0.get_mut(&(file, record + place as u16))? = u16::from_be_bytes([pair[0], pair[1]]);
+        }
+        Some(asked.answer(pdu))
     }
 }

@@ -94,6 +94,7 @@ pub(crate) fn told(device: &Device, out: &Readings) -> Json {
         Ok(Value::Uint(value)) => json!(value),
         Ok(Value::Float(value)) => json!(value),
         Ok(Value::Text(label)) => json!(label),
+        Ok(Value::Json(list)) => serde_json::from_str(list).unwrap(),
         Ok(other) => panic!("a modbus point reads {other:?}"),
         Err(reason) => json!({ "bad": reason }),
     };

@@ -26,7 +26,6 @@ pub(crate) const MOST_PDU_BYTES: usize = 253;
 pub(crate) const REFUSAL: u8 = 0x80;
 /// Bytes behind the byte count of function 20, in the request and in the answer: seven of a part in the
 /// one, two and its data in the other.
-#[allow(dead_code, reason = "points that need it follow")]
 pub(crate) const MOST_FILE_BYTES: usize = 0xF5;
 /// The only kind of reference of functions 20 and 21.
 const FILE_REFERENCE: u8 = 6;
@@ -99,7 +98,8 @@ impl Request {
         match self {
             Self::Read { table: Table::Coil, .. } => 1,
             Self::Read { table: Table::Discrete, .. } => 2,
-            Self::Read { table: Table::Holding, .. } => 3,
+            // What is no table is never asked for so: it has functions of its own.
+            Self::Read { table: Table::Holding | Table::File(_) | Table::Identity, .. } => 3,
             Self::Read { table: Table::Input, .. } => 4,
             Self::WriteCoil { .. } => 5,
             Self::WriteRegister { .. } => 6,
