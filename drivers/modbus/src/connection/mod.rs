@@ -16,7 +16,7 @@ use serde_json::Value as Json;
 
 use self::ends::{Endpoint, Listen, Tls};
 use self::serial::Serial;
-use crate::settings::{NotYet, Path, Report, Settings, path};
+use crate::settings::{Path, Report, Settings, path};
 
 /// Keys of a connection.
 pub(crate) const CONNECTION_KEYS: &[&str] =
@@ -115,15 +115,6 @@ impl Connection {
     }
 }
 
-/// What is not there yet.
-const NOT_YET: &[NotYet] = &[
-    NotYet { key: "udp", what: "UDP connections", hint: TCP_HINT },
-    NotYet { key: "tls", what: "TLS connections", hint: TCP_HINT },
-    NotYet { key: "listen", what: "devices that dial in", hint: TCP_HINT },
-];
-const TCP_HINT: &str =
-    "tcp = { host = \"…\", port = 502 }, perhaps through a serial server that speaks Modbus TCP";
-
 /// Reads a connection and the pauses of its silent devices; `None` when a mistake was reported.
 pub(crate) fn read_connection(table: &ConnectionTable, report: &mut Report) -> Option<(Connection, Offline)> {
     let before = report.errors();
@@ -144,10 +135,6 @@ pub(crate) fn read_connection(table: &ConnectionTable, report: &mut Report) -> O
         Transport::Serial(_) | Transport::Listen(_) => Framing::Rtu,
         Transport::Tcp { .. } | Transport::Tls(_) | Transport::Udp(_) => Framing::Tcp,
     });
-    for word in NOT_YET.iter().filter(|word| settings.get(word.key).is_some()) {
-        let message = format!("{} are not supported by this driver version yet", word.what);
-        settings.error(word.key, report, message, word.hint);
-    }
     check_framing(&settings, &transport, framing, report);
     (report.errors() == before).then_some((Connection { transport, framing, timeout, turnaround }, offline))
 }

@@ -4,6 +4,9 @@
 mod bus;
 mod cases;
 pub(crate) mod device;
+mod dialling;
+mod lends;
+mod network;
 mod reading;
 mod serial;
 mod socket;

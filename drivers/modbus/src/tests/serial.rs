@@ -123,11 +123,11 @@ async fn after_a_timeout_the_line_is_silent_again_before_the_next_frame() {
         }
         let mut says: Says =
             well(heard).iter().map(|byte| (Duration::from_millis(11), vec![*byte])).collect();
-        says[0].0 = Duration::from_millis(90);
+        says[0].0 = Duration::from_millis(310);
         says
     });
-    // Eight characters take 73 ms, and the silence 32 ms.
-    let mut line = plugged.wire("1200-8E1");
+    // Eight characters take 293 ms, and the silence 128 ms.
+    let mut line = plugged.wire("300-8E1");
     line.timeout = SHORT;
     let told = silence(line.exchange(7, &read(1, 8)).await);
     assert!(told.ends_with("did not answer within 40ms"), "{told}");
@@ -135,7 +135,7 @@ async fn after_a_timeout_the_line_is_silent_again_before_the_next_frame() {
     assert_eq!(line.exchange(7, &read(2, 8)).await, pattern(2, 8));
     let heard = plugged.bus.heard();
     assert_eq!(heard.len(), 2, "the late answer was seen, nothing is left to settle");
-    assert!(heard[1].at - heard[0].at >= Duration::from_millis(90 + 20 * 11 + 32), "{heard:?}");
+    assert!(heard[1].at - heard[0].at >= Duration::from_millis(310 + 20 * 11 + 128), "{heard:?}");
 }
 
 #[tokio::test]

@@ -135,6 +135,33 @@ async fn a_late_answer_that_was_seen_needs_no_settling() {
 }
 
 #[tokio::test]
+async fn a_refusal_settles_only_when_no_late_answer_follows_it() {
+    // The last register: two of them are always refused.
+    let mut answers = vec![vec![], now(rtu(7, &[0x83, 2]))];
+    let mut bus =
+        Bus::tcp(move |heard| if answers.is_empty() { now(well(heard)) } else { answers.remove(0) }).await;
+    let mut line = wire(Framing::Rtu, bus.port, SHORT);
+    silence(line.exchange(7, &read(9, 1)).await);
+    assert_eq!(line.exchange(7, &read(9, 1)).await, pattern(9, 1));
+    assert_eq!(bus.heard().len(), 3);
+
+    // The late answer is a refusal, and what is asked then gets its own.
+    let mut owed = None;
+    let bus = Bus::tcp(move |heard| match (heard.numbers().0, owed.take()) {
+        (1, None) => {
+            owed = Some(rtu(7, &[0x83, 2]));
+            vec![]
+        }
+        (_, late) => late.into_iter().chain([well(heard)]).map(|it| (Duration::from_millis(3), it)).collect(),
+    })
+    .await;
+    let mut line = wire(Framing::Rtu, bus.port, SHORT);
+    silence(line.exchange(7, &read(1, 1)).await);
+    line.timeout = PATIENT;
+    assert_eq!(line.exchange(7, &read(2, 1)).await, pattern(2, 1));
+}
+
+#[tokio::test]
 async fn a_late_confirmation_confirms_no_later_write() {
     let mut owed = None;
     let bus = Bus::tcp(move |heard| match (heard.pdu[0], owed.take()) {

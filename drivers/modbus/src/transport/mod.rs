@@ -5,17 +5,20 @@
 //! - `numbered`, `turns`: who may speak and whose answer it is, with transactions and without; `debts`
 //!   remembers answers that may still come, `turnarounds` how long units take;
 //! - `open`: opens the way; `way`: bytes out and in, whatever carries them; `port` is a serial port,
-//!   `rs485` the kernel's help with turning its line around;
+//!   `rs485` the kernel's help with turning its line around, `tls` Modbus/TCP Security, `door` where
+//!   devices dial in;
 //! - `alarm`: waits that are shorter than a millisecond.
 //!
 //! Always true: only the own answer of a request comes back; every wait ends.
 
 mod alarm;
 mod debts;
+mod door;
 mod numbered;
 mod open;
 mod port;
 mod rs485;
+mod tls;
 mod turnarounds;
 mod turns;
 mod way;

@@ -5,7 +5,8 @@
 //! - every request has a transaction of its own, so an answer after its timeout meets no later request;
 //! - a timeout of one request does not lose the answers of those sent with it, and lets nothing more
 //!   be sent;
-//! - bytes that are no Modbus TCP break the line.
+//! - bytes that are no Modbus TCP break a stream; a datagram of them is thrown away, and what a device
+//!   that dialled in says in between is skipped.
 
 use std::time::Duration;
 
@@ -54,11 +55,36 @@ impl Numbered {
     /// Throws away what waits: answers that came too late. A part of one stays, so that the stream keeps
     /// its step.
     pub(super) fn drain(&mut self, way: &mut Way) -> Result<(), LineError> {
+        let is_datagrams = way.is_datagrams();
         while let Some(bytes) = way.waiting()? {
-            self.frames.push(bytes);
-            while self.frames.next().map_err(|garbage| wrong(way, garbage))?.is_some() {}
+            self.push(bytes, is_datagrams);
+            while self.next(way, 0, &[])?.is_some() {}
         }
         Ok(())
+    }
+
+    fn push(&mut self, bytes: &[u8], is_datagram: bool) {
+        // A datagram is a frame of its own: what is left of the one before is none.
+        if is_datagram {
+            self.frames.clear();
+        }
+        self.frames.push(bytes);
+    }
+
+    /// The next frame. What is none breaks a stream, and spoils a datagram; where a device has things of
+    /// its own to say, only what is waited for is a frame.
+    fn next(&mut self, way: &Way, unit: u8, pending: &[Pending]) -> Result<Option<Frame>, LineError> {
+        if way.chatters() {
+            let ours = |number: u16| pending.iter().any(|pending| pending.transaction == number);
+            return Ok(self.frames.seek(|transaction, of| ours(transaction) && of == unit));
+        }
+        loop {
+            match self.frames.next() {
+                Ok(frame) => return Ok(frame),
+                Err(_) if way.is_datagrams() => self.frames.clear(),
+                Err(garbage) => return Err(wrong(way, garbage)),
+            }
+        }
     }
 
     /// Makes the requests and tells `heard` what became of each; the error of a line that broke goes to
@@ -72,13 +98,14 @@ impl Numbered {
     ) {
         let mut pending: Vec<Pending> = Vec::with_capacity(asked.window);
         let mut next = 0;
+        let is_datagrams = way.is_datagrams();
         let error = loop {
             if let Err(error) = self.fill(way, &asked, &mut pending, &mut next).await {
                 break error;
             }
             let Some(deadline) = pending.first().map(|pending| pending.deadline) else { return };
             match way.receive(deadline).await {
-                Ok(Some(bytes)) => self.frames.push(bytes),
+                Ok(Some(bytes)) => self.push(bytes, is_datagrams),
                 Ok(None) => {
                     let silence = give_up(way, &asked, &mut pending, heard);
                     for place in next..asked.requests.len() {
@@ -128,7 +155,7 @@ impl Numbered {
         measured: &mut Turnarounds,
         heard: &mut (dyn FnMut(usize, Result<Said, LineError>) + Send),
     ) -> Result<(), LineError> {
-        while let Some(frame) = self.frames.next().map_err(|garbage| wrong(way, garbage))? {
+        while let Some(frame) = self.next(way, asked.unit, pending)? {
             let place = pending.iter().position(|pending| pending.transaction == frame.transaction);
             let said = match place {
                 Some(place) => judge(&frame, asked.unit, &asked.requests[pending[place].place]),

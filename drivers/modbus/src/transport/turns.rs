@@ -64,6 +64,10 @@ struct Asked<'a> {
     echoed: bool,
     /// Another master asks the same unit for something that looks alike.
     tainted: bool,
+    /// It only settles what is owed.
+    settles: bool,
+    /// A refusal that may be an older request's: it counts when nothing follows it.
+    refused: Option<(Answer, usize)>,
     /// Its own unit and function, but nothing that can be used.
     nonsense: Option<String>,
     /// What else came.
@@ -134,7 +138,7 @@ impl Turns {
     ) -> Result<(), Failure> {
         let read = self.debts.settling(asked.unit, &asked.pdu);
         debug!(way = way.name(), unit = asked.unit, "a read settles what is owed");
-        let mut settling = Asked::new(asked.unit, &read);
+        let mut settling = Asked { settles: true, ..Asked::new(asked.unit, &read) };
         match self.ask(way, &mut settling, patience).await.map_err(Failure::NotSent)? {
             Said::Answer(_) if asked.mirrors && self.echoes.is_none() => {
                 let told = format!("noise on {} hides whether it echoes, nothing was written", way.name());
@@ -228,7 +232,7 @@ impl Turns {
                     self.cutter.push(bytes);
                     self.busy = self.busy.max(Instant::now());
                 }
-                Ok(None) => break None,
+                Ok(None) => break asked.refused.take(),
                 Err(error) => {
                     self.debts.owe(asked.unit, &asked.pdu);
                     return Err(error);
@@ -266,6 +270,11 @@ impl Turns {
                 }
             }
             match self.judge(&frame, asked) {
+                Ok(refusal @ Answer::Refused(_))
+                    if asked.settles && self.debts.blur(asked.unit, &asked.pdu) =>
+                {
+                    asked.refused = Some((refusal, self.cutter.frame(frame.unit, &frame.pdu).len()));
+                }
                 Ok(answer) => {
                     // An echo that noise made unreadable is no silence: only a clean answer shows that.
                     if self.echoes.is_none() && (asked.echoed || frame.clean) {
@@ -323,7 +332,18 @@ impl<'a> Asked<'a> {
     fn new(unit: u8, request: &'a Request) -> Self {
         let pdu = request.pdu();
         let mirrors = request.answer(&pdu).is_ok();
-        Self { unit, request, pdu, mirrors, echoed: false, tainted: false, nonsense: None, instead: None }
+        Self {
+            unit,
+            request,
+            pdu,
+            mirrors,
+            echoed: false,
+            tainted: false,
+            settles: false,
+            refused: None,
+            nonsense: None,
+            instead: None,
+        }
     }
 }
 

@@ -3,12 +3,15 @@
 //! Always true: every wait has an end; what passes is told to the tap; an error names the way.
 
 use std::io::{self, ErrorKind};
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use sagoo_driver_sdk::{LineError, Tap};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
+use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::{Instant, timeout, timeout_at};
+use tokio_rustls::client::TlsStream;
 
 use super::port::Port;
 
@@ -22,7 +25,11 @@ const EIO: i32 = 5;
 #[derive(Debug)]
 pub(super) enum Link {
     Tcp(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+    Udp(UdpSocket),
     Serial(Box<Port>),
+    /// The device came to us, and says things of its own in between.
+    Dialled(TcpStream),
 }
 
 /// An open link.
@@ -44,11 +51,31 @@ impl Way {
         &self.name
     }
 
+    /// Whether bytes come in datagrams, each a frame of its own.
+    pub(super) fn is_datagrams(&self) -> bool {
+        matches!(self.link, Link::Udp(_))
+    }
+
+    /// Whether bytes come between the frames that are nobody's answer.
+    pub(super) fn chatters(&self) -> bool {
+        matches!(self.link, Link::Dialled(_))
+    }
+
+    /// Whether the far end may forget the way without a word, so that opening it anew helps.
+    pub(super) fn forgets(&self) -> bool {
+        matches!(self.link, Link::Tcp(_) | Link::Tls(_))
+    }
+
     /// Gives these bytes away; the moment from which on the device can have them all.
     pub(super) async fn send(&mut self, bytes: &[u8], within: Duration) -> Result<Instant, LineError> {
         let sending = async {
             match &mut self.link {
-                Link::Tcp(stream) => stream.write_all(bytes).await.map(|()| Instant::now()),
+                Link::Tcp(stream) | Link::Dialled(stream) => stream.write_all(bytes).await.map(now),
+                Link::Tls(stream) => match stream.write_all(bytes).await {
+                    Ok(()) => stream.flush().await.map(now),
+                    Err(error) => Err(error),
+                },
+                Link::Udp(socket) => socket.send(bytes).await.map(now),
                 Link::Serial(port) => port.send(bytes).await,
             }
         };
@@ -65,7 +92,9 @@ impl Way {
         let bytes = &mut self.bytes[..];
         let receiving = async {
             match &mut self.link {
-                Link::Tcp(stream) => stream.read(bytes).await,
+                Link::Tcp(stream) | Link::Dialled(stream) => stream.read(bytes).await,
+                Link::Tls(stream) => stream.read(bytes).await,
+                Link::Udp(socket) => socket.recv(bytes).await,
                 Link::Serial(port) => port.read(bytes).await,
             }
         };
@@ -77,7 +106,9 @@ impl Way {
     pub(super) fn waiting(&mut self) -> Result<Option<&[u8]>, LineError> {
         let bytes = &mut self.bytes[..];
         let received = match &mut self.link {
-            Link::Tcp(stream) => stream.try_read(bytes),
+            Link::Tcp(stream) | Link::Dialled(stream) => stream.try_read(bytes),
+            Link::Tls(stream) => read_now(stream, bytes),
+            Link::Udp(socket) => socket.try_recv(bytes),
             Link::Serial(port) => port.try_read(bytes),
         };
         let waits = !matches!(&received, Err(error) if error.kind() == ErrorKind::WouldBlock);
@@ -87,7 +118,8 @@ impl Way {
     fn received(&mut self, received: Option<io::Result<usize>>) -> Result<Option<&[u8]>, LineError> {
         match received {
             None => Ok(None),
-            Some(Ok(0)) => Err(LineError::Broken(self.ended())),
+            // An empty datagram is no end.
+            Some(Ok(0)) if !self.is_datagrams() => Err(LineError::Broken(self.ended())),
             Some(Ok(count)) => {
                 self.tap.received(&self.bytes[..count]);
                 Ok(Some(&self.bytes[..count]))
@@ -100,8 +132,9 @@ impl Way {
     pub(super) async fn close(mut self, within: Duration) {
         match &mut self.link {
             // Nothing is outstanding that could be lost; a peer that is gone already is no news.
-            Link::Tcp(stream) => drop(timeout(within, stream.shutdown()).await),
-            Link::Serial(_) => {}
+            Link::Tcp(stream) | Link::Dialled(stream) => drop(timeout(within, stream.shutdown()).await),
+            Link::Tls(stream) => drop(timeout(within, stream.shutdown()).await),
+            Link::Udp(_) | Link::Serial(_) => {}
         }
     }
 
@@ -109,15 +142,20 @@ impl Way {
     #[cfg(test)]
     pub(super) async fn something_waits(&self) {
         match &self.link {
-            Link::Tcp(stream) => stream.readable().await.expect("a living runtime"),
+            Link::Tcp(stream) | Link::Dialled(stream) => {
+                stream.readable().await.expect("a living runtime");
+            }
+            Link::Tls(stream) => stream.get_ref().0.readable().await.expect("a living runtime"),
+            Link::Udp(socket) => socket.readable().await.expect("a living runtime"),
             Link::Serial(port) => port.something_waits().await,
         }
     }
 
     fn ended(&self) -> String {
         match &self.link {
-            Link::Tcp(_) => format!("{} closed the connection", self.name),
             Link::Serial(_) => self.unplugged(),
+            Link::Dialled(_) => format!("{} has hung up; it has to dial in again", self.name),
+            Link::Tcp(_) | Link::Tls(_) | Link::Udp(_) => format!("{} closed the connection", self.name),
         }
     }
 
@@ -132,4 +170,18 @@ impl Way {
     fn unplugged(&self) -> String {
         format!("{} has gone; it is opened again when its adapter is plugged in", self.name)
     }
+}
+
+/// What has come by now; a stream that has nothing would block. Whoever reads next waits anew.
+fn read_now(stream: &mut (impl AsyncRead + Unpin), bytes: &mut [u8]) -> io::Result<usize> {
+    let mut buffer = ReadBuf::new(bytes);
+    match Pin::new(stream).poll_read(&mut Context::from_waker(Waker::noop()), &mut buffer) {
+        Poll::Ready(read) => read.map(|()| buffer.filled().len()),
+        Poll::Pending => Err(ErrorKind::WouldBlock.into()),
+    }
+}
+
+/// The moment something was done.
+fn now<T>(_: T) -> Instant {
+    Instant::now()
 }

@@ -20,7 +20,7 @@ use super::turnarounds::Turnarounds;
 use super::turns::{Patience, Turns};
 use super::way::Way;
 use super::{Failure, Said};
-use crate::connection::{Connection, Framing, Transport};
+use crate::connection::{Connection, Framing};
 use crate::wire::Request;
 
 /// Unanswered requests in a row after which a network connection is opened anew: the far end may have
@@ -38,7 +38,8 @@ pub(crate) struct Wire {
     pub(crate) timeout: Duration,
     turnaround: Duration,
     in_flight: usize,
-    is_port: bool,
+    /// The last exchange broke the line.
+    broke: bool,
     way: Option<Way>,
     talk: Talk,
     silent_in_a_row: u32,
@@ -69,7 +70,7 @@ impl Wire {
             timeout: connection.timeout,
             turnaround: connection.turnaround,
             in_flight: connection.in_flight(),
-            is_port: matches!(connection.transport, Transport::Serial(_)),
+            broke: false,
             way: None,
             talk,
             silent_in_a_row: 0,
@@ -164,18 +165,29 @@ impl Wire {
         self.measured.of(unit)
     }
 
-    /// Closes the line at a frame boundary.
+    /// Closes the line at a frame boundary. One that has just broken is only given back to be opened
+    /// anew: a device that dials in meanwhile is still let in.
     pub(crate) async fn close(&mut self) {
         if let Some(way) = self.way.take() {
             way.close(self.timeout).await;
         }
-        self.opener.close();
+        if !std::mem::take(&mut self.broke) {
+            self.opener.close().await;
+        }
     }
 
     /// Waits until bytes, or the end of the stream, wait in the socket.
     #[cfg(test)]
     pub(crate) async fn something_waits(&self) {
         self.way.as_ref().expect("the test opened it").something_waits().await;
+    }
+
+    /// Waits until a device has dialled in anew.
+    #[cfg(test)]
+    pub(crate) async fn news(&self) {
+        while !self.opener.has_news() {
+            tokio::task::yield_now().await;
+        }
     }
 
     async fn exchange_until(
@@ -243,15 +255,17 @@ impl Wire {
             }
             Some(LineError::Silent(_)) => {
                 self.silent_in_a_row += 1;
-                // A port of this machine forgets nobody.
-                if self.silent_in_a_row < SILENT_LIMIT || self.is_port {
+                if self.silent_in_a_row < SILENT_LIMIT || !way.forgets() {
                     self.way = Some(way);
                 } else {
                     self.silent_in_a_row = 0;
                     debug!(way = way.name(), "a connection is opened anew after a long silence");
                 }
             }
-            Some(LineError::Broken(_)) => self.silent_in_a_row = 0,
+            Some(LineError::Broken(_)) => {
+                self.silent_in_a_row = 0;
+                self.broke = true;
+            }
         }
     }
 
@@ -259,12 +273,16 @@ impl Wire {
     async fn ready(&mut self) -> Result<Way, LineError> {
         self.alarm.wait(self.free_at).await;
         // Closed at the other end meanwhile: the request goes out on a new connection.
+        // So is it when the device has dialled in anew.
         if let Some(mut way) = self.way.take()
+            && !self.opener.has_news()
             && self.talk.drain(&mut way).is_ok()
         {
             return Ok(way);
         }
-        let link = self.opener.open(self.timeout).await?;
+        let opened = self.opener.open(self.timeout).await;
+        self.broke = opened.is_err();
+        let link = opened?;
         self.talk.start();
         Ok(Way::new(link, self.opener.name(), &self.tap))
     }

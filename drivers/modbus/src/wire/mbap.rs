@@ -81,6 +81,20 @@ impl Frames {
         Ok(Some(frame))
     }
 
+    /// The next whole frame of a transaction and a unit that are wanted, in a stream that carries other
+    /// things as well; all else is skipped.
+    pub(crate) fn seek(&mut self, wanted: impl Fn(u16, u8) -> bool) -> Option<Frame> {
+        while let [t0, t1, p0, p1, l0, l1, unit, ..] = *self.waiting {
+            let is_one = [p0, p1] == [0, 0] && wanted(u16::from_be_bytes([t0, t1]), unit);
+            let length = usize::from(u16::from_be_bytes([l0, l1]));
+            if is_one && (2..=MOST_PDU_BYTES + 1).contains(&length) {
+                return self.next().ok().flatten();
+            }
+            self.waiting.remove(0);
+        }
+        None
+    }
+
     /// Forgets everything: the stream is a new one.
     pub(crate) fn clear(&mut self) {
         self.waiting.clear();
@@ -112,6 +126,20 @@ mod tests {
         frames.clear();
         frames.push(&[0, 1, 0, 0, 0, 1, 7]);
         assert_eq!(frames.next(), Err(Garbage::Length(1)));
+    }
+
+    #[test]
+    fn a_wanted_frame_is_found_among_chatter() {
+        let wanted = frame(2, 7, &[3, 2, 0, 9]);
+        let mut frames = Frames::default();
+        for byte in [b"ping\0\x01\0\0".as_slice(), &frame(1, 7, &[3, 2, 0, 8]), &wanted, b"pong"].concat() {
+            frames.push(&[byte]);
+            if let Some(found) = frames.seek(|transaction, unit| (transaction, unit) == (2, 7)) {
+                assert_eq!(frame(found.transaction, found.unit, &found.pdu), wanted);
+                return;
+            }
+        }
+        panic!("it was not found");
     }
 
     fn frames() -> impl Strategy<Value = Frame> {
