@@ -3,8 +3,8 @@
 use sagoo_edge_proto::clock;
 use sagoo_edge_proto::driver::driver_client::DriverClient;
 use sagoo_edge_proto::driver::{
-    self as wire, CheckRequest, Command, DescribeRequest, PointValue, ScanRequest, command::Action,
-    driver_message::Message, host_message,
+    self as wire, CaptureRequest, CheckRequest, Command, DescribeRequest, PointValue, ScanRequest,
+    command::Action, driver_message::Message, host_message,
 };
 use sagoo_edge_proto::handshake::{Address, COOKIE_KEY, Handshake};
 use sagoo_edge_proto::plugin::grpc_broker_client::GrpcBrokerClient;
@@ -13,6 +13,7 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::Code;
 
 use crate::rig::{Driver, Session, WAIT, command, healthy, one_device, shut_down};
 
@@ -50,8 +51,10 @@ async fn a_host_can_use_every_service() {
     let checked = client.check(check).await.unwrap().into_inner();
     assert_eq!(checked.problems[0].path, ["device", "wave", "period_ms"]);
     assert_eq!(checked.rights, None, "a driver that does not say");
-    let scan = client.scan(ScanRequest::default()).await.unwrap_err();
-    assert_eq!(scan.code(), tonic::Code::Unimplemented);
+    let demo = || Some(wire::Connection { name: "demo".into(), settings: String::new() });
+    let scan = ScanRequest { connection: demo(), ..Default::default() };
+    let refused = client.scan(scan.clone()).await.unwrap_err();
+    assert_eq!((refused.code(), refused.message()), (Code::NotFound, "no connection \"demo\""));
 
     let stdio = GrpcStdioClient::new(channel.clone()).stream_stdio(()).await.unwrap();
     let (offers, broker) = mpsc::channel(1);
@@ -68,6 +71,12 @@ async fn a_host_can_use_every_service() {
     assert_eq!((configured.generation, configured.problems.len()), (9, 0));
     assert_eq!(configured.devices[0].points, ["wave", "amplitude"]);
     assert_eq!(configured.devices[0].writable, [false, true]);
+    let refused = client.scan(scan).await.unwrap_err();
+    assert_eq!(refused.message(), "driver sine cannot look for devices");
+    let capture = CaptureRequest { connection: "demo".into(), duration_ms: 0 };
+    let mut capture = client.capture(capture).await.unwrap().into_inner();
+    let first = capture.message().await.unwrap().unwrap();
+    assert_eq!(first.lines, ["# sagoo-edge capture 1 sine"]);
     let write = wire::Write {
         values: vec![PointValue {
             point: "amplitude".into(),
@@ -95,7 +104,7 @@ async fn a_host_can_use_every_service() {
     assert_eq!(session.wait_for(batch).await.seq, seq + 1);
     // Every stream is still open: ending must not wait for them.
     shut_down(driver, channel).await;
-    drop((stdio, second, session));
+    drop((stdio, second, session, capture));
 }
 
 #[tokio::test]
