@@ -74,6 +74,11 @@ impl Table {
         }
     }
 
+    /// Where it ends.
+    pub(crate) fn last_cell(self) -> u16 {
+        if let Self::File(_) = self { LAST_RECORD } else { u16::MAX }
+    }
+
     /// A cell of it as `at` has it, counted from zero.
     pub(crate) fn at(self, cell: u16) -> String {
         match self {

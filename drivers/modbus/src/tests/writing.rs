@@ -271,3 +271,56 @@ async fn a_late_write_does_not_even_open_the_line() {
     assert_eq!(outcomes, [Outcome::Expired]);
     assert_eq!(peer.connections(), 0);
 }
+
+const PARTS: &str = r#"
+bit = { at = "holding:0x10", type = "bits[3]", write = true }
+half = { at = "holding:0x10", type = "u8.low", write = { via = "read-modify-write" } }
+whole = { at = "holding:0x11", type = "u16", write = { function = 6 } }
+both = { at = "holding:0x12", type = "u16", write = { function = 23 } }
+"#;
+
+#[tokio::test]
+async fn bits_of_a_device_that_cannot_change_them_itself_are_refused_with_the_way_out() {
+    let device = device("", PARTS);
+    let mut peer = Peer::start(|asked| Does::Send(vec![asked.answer(&[asked.pdu[0] | 0x80, 1])])).await;
+    let outcomes = write(&peer, &device, &[("bit", Value::Int(1))]).await;
+    let told = reason(&outcomes[0]);
+    assert!(matches!(outcomes[0], Outcome::Refused(_)), "{outcomes:?}");
+    assert!(told.starts_with("illegal function (exception 1)"), "{told}");
+    assert!(told.contains("write = { via = \"read-modify-write\" }"), "{told}");
+    assert_eq!(peer.pdus(), [vec![22, 0, 0x10, 0xFF, 0xF7, 0, 8]], "never the whole register");
+}
+
+#[tokio::test]
+async fn a_function_that_was_chosen_is_the_only_one_that_is_tried() {
+    let device = device("", PARTS);
+    let mut peer = Peer::start(|asked| Does::Send(vec![asked.answer(&[asked.pdu[0] | 0x80, 1])])).await;
+    let outcomes = write(&peer, &device, &[("whole", Value::Int(1)), ("both", Value::Int(2))]).await;
+    assert_eq!(reason(&outcomes[0]), "illegal function (exception 1)");
+    assert!(reason(&outcomes[1]).contains("write = { verify = true }"), "{outcomes:?}");
+    assert_eq!(peer.pdus(), [vec![6, 0, 0x11, 0, 1], vec![23, 0, 0x12, 0, 1, 0, 0x12, 0, 1, 2, 0, 2]]);
+}
+
+#[tokio::test]
+async fn a_register_that_cannot_be_read_before_is_not_written() {
+    let device = device("", PARTS);
+    let mut peer = Peer::start(|_| Does::Send(vec![])).await;
+    let mut line = Modbus::default().line(&connection(peer.port, SHORT), Tap::default());
+    let values = [(number(&device, "half"), Value::Int(1)), (number(&device, "whole"), Value::Int(1))];
+    let outcomes = line.write(&device, &values, Deadline::after(PATIENT)).await;
+    assert!(matches!(outcomes[0], Outcome::Refused(_)), "nothing was written: {outcomes:?}");
+    assert!(reason(&outcomes[0]).contains("cannot be read before it is written"), "{outcomes:?}");
+    assert!(reason(&outcomes[1]).contains("not sent"), "{outcomes:?}");
+    assert_eq!(peer.pdus(), [vec![3, 0, 0x10, 0, 1]]);
+}
+
+#[tokio::test]
+async fn what_came_back_with_the_write_says_what_became_of_it() {
+    let device = device("", PARTS);
+    for (back, outcome) in
+        [(5, Outcome::Applied(Some(Value::Uint(5)))), (4, Outcome::Differs(Value::Uint(4)))]
+    {
+        let peer = Peer::start(move |asked| Does::Send(vec![asked.answer(&[23, 2, 0, back])])).await;
+        assert_eq!(write(&peer, &device, &[("both", Value::Int(5))]).await, [outcome]);
+    }
+}

@@ -205,7 +205,11 @@ impl Parser<'_> {
             let mut words: Vec<&str> = FUNCTIONS.iter().map(|function| function.name).collect();
             words.extend(["if", "x", "pi", "e"]);
             self.place = start;
-            return Err(self.wrong(format!("{word:?} is not known"), crate::settings::suggest(&word, &words)));
+            let hint = match word.len() {
+                1 => "x is the raw value".to_owned(),
+                _ => crate::settings::suggest(&word, &words),
+            };
+            return Err(self.wrong(format!("{word:?} is not known"), hint));
         }
         self.close("(")?;
         let mut arguments = vec![self.or()?];

@@ -177,3 +177,51 @@ fn masked(address: u16, bytes: &[u8], mask: &[u8]) -> Request {
         found.map_or((address, u16::MAX, 0), |(at, (bits, mask))| (at, !word(mask), word(bits)));
     Request::MaskWrite { address, and, or }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::tests::device;
+
+    fn point(text: &str) -> Point {
+        device("", &format!("p = {{ {text} }}")).points[0].clone()
+    }
+
+    #[test]
+    fn only_what_needs_no_answer_is_broadcast() {
+        let write = |text: &str| point(text).to_write(&Value::Int(1)).unwrap();
+        assert!(write("at = \"holding:1\", type = \"u16\", write = { verify = true }").broadcast().is_ok());
+        assert!(write("at = \"holding:1\", type = \"bits[1]\", write = true").broadcast().is_ok());
+        for text in [
+            "at = \"holding:1\", type = \"u16\", write = { function = 23 }",
+            "at = \"holding:1\", type = \"bits[1]\", write = { via = \"read-modify-write\" }",
+        ] {
+            assert_eq!(write(text).broadcast(), Err("cannot be broadcast: it takes an answer".to_owned()));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn bits_that_are_not_its_own_stay(
+            now in any::<u32>(), first in 0..32u8, more in 0..32u8, order in 0..4usize, value in any::<u32>(),
+        ) {
+            let last = (first + more).min(31);
+            let order = ["ABCD", "CDAB", "BADC", "DCBA"][order];
+            let text = format!(
+                "at = \"holding:7\", type = \"bits[{first}..{last}] of u32\", order = \"{order}\", \
+                 write = {{ via = \"read-modify-write\" }}"
+            );
+            let point = point(&text);
+            let mask = (u32::MAX >> (31 - (last - first))) << first;
+            let value = (value & mask) >> first;
+            let Sending::AfterReading(merge) = point.to_write(&Value::Uint(value.into())).unwrap().sending else {
+                panic!("it has to be read before");
+            };
+            let wire = point.codec.order.spread(now.into());
+            let Request::WriteRegisters { address: 7, values } = merge.with(&wire) else { panic!("two registers") };
+            prop_assert_eq!(point.codec.order.gather(&values), u64::from(now & !mask | value << first));
+        }
+    }
+}

@@ -3,23 +3,25 @@
 //! Always true: all mistakes are reported, each at the key that has to change; what contradicts itself is
 //! blamed on what a device wrote over its model, which is the likelier mistake.
 
+mod place;
+
 use std::sync::Arc;
 
 use serde_json::Value as Json;
 
-use super::Point;
-use super::address::{self, Notation, Table};
-use super::expression::Expression;
-use super::kind::{Kind, Type};
-use super::labels::Labels;
-use super::meaning::Meaning;
-use super::order::Order;
-use super::scale::Scale;
-use super::text::Writing;
-use super::time::Zone;
-use super::value::{self, Codec};
-use super::write::rule::read_write;
+use self::place::{check_cells, read_place, read_type};
 use crate::model::{DEFAULT_RATE, Model};
+use crate::point::Point;
+use crate::point::expression::Expression;
+use crate::point::kind::{Kind, Type};
+use crate::point::labels::Labels;
+use crate::point::meaning::Meaning;
+use crate::point::order::Order;
+use crate::point::scale::Scale;
+use crate::point::text::Writing;
+use crate::point::time::Zone;
+use crate::point::value::{self, Codec};
+use crate::point::write::rule::read_write;
 use crate::settings::{Path, Report, Settings, step, suggest};
 
 /// Keys of a point.
@@ -72,113 +74,6 @@ impl Point {
         };
         let write = read_write(settings, (table, this.kind), codec.as_ref(), report);
         Some(Self { name: name.to_owned(), table, address, codec: codec?, rate: rate?, write: write? })
-    }
-}
-
-fn read_place(settings: &Settings<'_>, model: &Model, report: &mut Report) -> Option<(Table, u16)> {
-    let Some(at) = settings.get("at") else {
-        if settings.misspelt("at") {
-            return None;
-        }
-        let hint = match model.notation {
-            Notation::Modicon => "like at = \"40001\"",
-            Notation::ZeroBased | Notation::Unstated => "like at = \"holding:0x10\"",
-        };
-        report.error(settings.path().to_vec(), "at is missing: where is this point?", hint);
-        return None;
-    };
-    match address::parse(at, model.notation) {
-        Ok(address::Address { table: Some(table), number }) => Some((table, number)),
-        Ok(address::Address { table: None, number }) => {
-            let hint = format!("at = \"holding:{number}\", or input, coil, discrete");
-            settings.error("at", report, format!("{number} names no table"), hint);
-            None
-        }
-        Err(wrong) => {
-            settings.error("at", report, wrong.message, wrong.hint);
-            None
-        }
-    }
-}
-
-fn read_type(settings: &Settings<'_>, table: Option<Table>, report: &mut Report) -> Option<Type> {
-    if settings.get("type").is_none() {
-        if table.is_some_and(Table::is_bits) {
-            return Some(Type::one(Kind::Bool));
-        }
-        if table == Some(Table::Identity) {
-            return Some(Type::one(Kind::Name));
-        }
-        if table.is_some() && !settings.misspelt("type") {
-            let words = Kind::words()[1..].join(", ");
-            let hint =
-                format!("one of {words}, bits[4..6], string[16], time[unix32], or a list such as u16[10]");
-            report.error(settings.path().to_vec(), "type is missing: what do the registers hold?", hint);
-        }
-        return None;
-    }
-    let word = settings.text("type", report)?;
-    if table == Some(Table::Identity) {
-        if word != "string" {
-            let message = format!("what a device says it is is text, not {word:?}");
-            report.error(settings.blame(&["type", "at"]), message, "leave type out");
-            return None;
-        }
-        return Some(Type::one(Kind::Name));
-    }
-    let this = match Type::parse(word) {
-        Ok(this) => this,
-        Err((message, hint)) => {
-            settings.error("type", report, message, hint);
-            return None;
-        }
-    };
-    match table {
-        Some(table) if table.is_bits() && this.kind != Kind::Bool => {
-            let message = format!("a {table} is one bit, not {word:?}");
-            report.error(settings.blame(&["type", "at"]), message, "type = \"bool\", or another table in at");
-            None
-        }
-        Some(table) if !table.is_bits() && this.kind == Kind::Bool => {
-            let message = format!("a register of {table} is not a bool");
-            let hint = "type = \"bits[0]\" is its lowest bit, \"u16\" the whole register; \
-                        bools are in coil and discrete";
-            report.error(settings.blame(&["type", "at"]), message, hint);
-            None
-        }
-        _ => Some(this),
-    }
-}
-
-/// Whether its cells exist, fit into one read and are not in a hole.
-fn check_cells(
-    settings: &Settings<'_>,
-    model: &Model,
-    (table, address): (Table, u16),
-    (this, cells): (Type, u16),
-    report: &mut Report,
-) {
-    if table == Table::Identity {
-        return;
-    }
-    let Some(last) = address.checked_add(cells - 1) else {
-        let message = format!("a {this} at {table} {address:#06x} goes past the end of the table");
-        report.error(settings.blame(&["at", "type"]), message, "the last register is 0xffff");
-        return;
-    };
-    if cells > model.limits.cells(table) {
-        let message = format!("a {this} needs {cells} registers, max_read is {}", model.limits.max_read);
-        report.error(settings.blame(&["type"]), message, format!("max_read = {cells} or more"));
-    }
-    if let Some(hole) = model.limits.hole(table, address, last) {
-        // The line that a learned hole is told with may be pasted over the point that showed it.
-        let message =
-            format!("is in the hole {:#06x} to {:#06x}, which is never read", hole.first, hole.last);
-        let hint = match hole.table {
-            Some(_) => "shorten the hole or move the point".to_owned(),
-            None => format!("shorten the hole, or name its table: [\"{}\", …]", table.at(hole.first)),
-        };
-        report.warning(settings.path_of("at"), message, hint);
     }
 }
 
