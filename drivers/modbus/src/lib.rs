@@ -12,8 +12,8 @@
 //! - `line`: polls, reads and writes;
 //! - [`wire`]: requests and answers as bytes, in each framing;
 //! - `transport`: the only files at a socket or a port;
-//! - `cli`: what the program does when a person starts it, which is `simulate` (a model served as
-//!   devices);
+//! - `cli`: what the program does when a person starts it, which is `simulate` (a model or a capture
+//!   served as devices);
 //! - [`fuzzing`]: the decoders of frames, for `fuzz/`.
 
 mod cli;

@@ -77,7 +77,8 @@ pub(crate) enum Framing {
 }
 
 impl Framing {
-    const WORDS: [(&'static str, Self); 3] = [("tcp", Self::Tcp), ("rtu", Self::Rtu), ("ascii", Self::Ascii)];
+    pub(crate) const WORDS: [(&'static str, Self); 3] =
+        [("tcp", Self::Tcp), ("rtu", Self::Rtu), ("ascii", Self::Ascii)];
 }
 
 impl fmt::Display for Framing {

@@ -22,6 +22,11 @@ pub(crate) struct Field {
 }
 
 impl Field {
+    /// Units that are served.
+    pub(crate) fn units(&self) -> Vec<u8> {
+        self.devices.iter().map(Memory::unit).collect()
+    }
+
     /// The PDU of the answer; `None`: nobody says anything. `since` the simulator serves.
     pub(crate) fn hear(&mut self, request: &Incoming, since: Duration) -> Option<Vec<u8>> {
         let asked = Asked::parse(&request.pdu);

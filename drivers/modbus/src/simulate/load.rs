@@ -8,11 +8,15 @@ use std::path::Path;
 use sagoo_driver_sdk::{CheckedDevice, Configuration, ConnectionTable, DeviceTable, Driver, did_you_mean};
 use serde_json::{Value as Json, json};
 
+use super::capture::{self, Capture};
 use super::field::Field;
 use super::memory::Memory;
 use super::motion::Motion;
 use super::options::Options;
+use super::replay::Replay;
+use super::serve::Source;
 use super::site::Site;
+use crate::connection::Framing;
 use crate::driver::Modbus;
 
 /// Of a model that no device of the file uses.
@@ -20,8 +24,22 @@ const DEFAULT_UNIT: u8 = 1;
 /// The connection of such devices.
 const NO_CONNECTION: &str = "simulated";
 
-/// What is to be served.
-pub(crate) fn field(options: &Options) -> Result<Field, Vec<String>> {
+/// What is to be served, and in which framing.
+pub(crate) fn source(options: &Options) -> Result<(Source, Framing), Vec<String>> {
+    if let [path] = options.files.as_slice()
+        && let Ok(text) = fs::read_to_string(path)
+        && text.starts_with(capture::BEGINS)
+    {
+        let capture = Capture::parse(&path.display().to_string(), &text)?;
+        let framing = options.framing.unwrap_or(capture.framing);
+        return Ok((Source::Replay(Replay::new(capture, options.unrecorded)), framing));
+    }
+    let framing = options.framing.unwrap_or(Framing::Tcp);
+    Ok((Source::Field(field(options, framing != Framing::Tcp)?), framing))
+}
+
+/// The devices of a model or a site. On a bus several units hear every request.
+pub(crate) fn field(options: &Options, is_a_bus: bool) -> Result<Field, Vec<String>> {
     let site = Site::read(&options.files)?;
     let mut configuration = site.configuration();
     if configuration.devices.is_empty() || options.model.is_some() {
@@ -43,7 +61,7 @@ pub(crate) fn field(options: &Options) -> Result<Field, Vec<String>> {
     if let Some(path) = &options.values {
         set_values(path, &mut devices)?;
     }
-    Ok(Field { devices, is_a_bus: options.framing.is_a_bus() })
+    Ok(Field { devices, is_a_bus })
 }
 
 /// Devices for a model alone, on a connection that is never opened.

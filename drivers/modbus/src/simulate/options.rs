@@ -4,37 +4,50 @@
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use sagoo_driver_sdk::did_you_mean;
 
-use super::framing::Framing;
 use super::memory::Gaps;
+use super::replay::Unrecorded;
+use super::timing::Timing;
 use crate::cli::{Flag, Words};
+use crate::connection::Framing;
+use crate::connection::serial::Mode;
+use crate::settings::parse_duration;
 
 pub(crate) const FLAGS: &[Flag] = &[
     Flag::one("--listen", "ADDRESS:PORT"),
-    Flag::one("--framing", "tcp"),
+    Flag::one("--framing", "tcp|rtu|ascii"),
+    Flag::switch("--line-rate"),
+    Flag::one("--mode", "9600-8E1"),
+    Flag::one("--turnaround", "5ms"),
     Flag::many("--unit", "N"),
     Flag::one("--model", "NAME"),
     Flag::one("--connection", "NAME"),
     Flag::one("--values", "FILE"),
     Flag::one("--gaps", "refused|zero"),
+    Flag::one("--unrecorded", "refused|silent"),
     Flag::switch("--json"),
 ];
 const DEFAULT_LISTEN: &str = "127.0.0.1:0";
+const DEFAULT_MODE: &str = "9600-8E1";
 
 /// What is wanted.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Options {
     pub(crate) files: Vec<PathBuf>,
     pub(crate) listen: SocketAddr,
-    pub(crate) framing: Framing,
+    /// None: that of the capture, else Modbus TCP.
+    pub(crate) framing: Option<Framing>,
+    pub(crate) timing: Timing,
     /// None: as the file has them.
     pub(crate) units: Vec<u8>,
     pub(crate) model: Option<String>,
     pub(crate) connection: Option<String>,
     pub(crate) values: Option<PathBuf>,
     pub(crate) gaps: Gaps,
+    pub(crate) unrecorded: Unrecorded,
     pub(crate) json: bool,
 }
 
@@ -43,7 +56,7 @@ impl Options {
     pub(crate) fn read(words: &Words) -> Result<Self, Vec<String>> {
         let mut wrong = Vec::new();
         if words.plain.is_empty() {
-            wrong.push("no file: which model or site is to be served?".to_owned());
+            wrong.push("no file: which model, site or capture is to be served?".to_owned());
         }
         let listen = words.value("--listen").unwrap_or(DEFAULT_LISTEN);
         let listen = resolve(listen).unwrap_or_else(|why| {
@@ -51,7 +64,10 @@ impl Options {
             SocketAddr::from(([127, 0, 0, 1], 0))
         });
         let framing = one_of(words, "--framing", &Framing::WORDS, &mut wrong);
+        let timing = read_timing(words, &mut wrong);
         let gaps = one_of(words, "--gaps", &[("refused", Gaps::Refused), ("zero", Gaps::Zero)], &mut wrong);
+        let unrecorded = [("refused", Unrecorded::Refused), ("silent", Unrecorded::Silent)];
+        let unrecorded = one_of(words, "--unrecorded", &unrecorded, &mut wrong);
         let mut units = Vec::new();
         for text in words.values("--unit") {
             match parse_units(text) {
@@ -68,15 +84,35 @@ impl Options {
         Ok(Self {
             files: words.plain.iter().map(PathBuf::from).collect(),
             listen,
-            framing: framing.unwrap_or(Framing::Tcp),
+            framing,
+            timing,
             units,
             model: text("--model"),
             connection: text("--connection"),
             values: words.value("--values").map(PathBuf::from),
             gaps: gaps.unwrap_or(Gaps::Refused),
+            unrecorded: unrecorded.unwrap_or(Unrecorded::Refused),
             json: words.has("--json"),
         })
     }
+}
+
+fn read_timing(words: &Words, wrong: &mut Vec<String>) -> Timing {
+    let text = words.value("--mode").unwrap_or(DEFAULT_MODE);
+    let mode = Mode::parse(text);
+    if mode.is_none() {
+        wrong.push(format!(
+            "--mode {text}: not a mode; like 9600-8E1: baud rate, data bits, parity, stop bits"
+        ));
+    }
+    if words.has("--mode") && !words.has("--line-rate") {
+        wrong.push("--mode without --line-rate: which line has this mode?".to_owned());
+    }
+    let turnaround = words.value("--turnaround").map_or(Some(Duration::ZERO), parse_duration);
+    if turnaround.is_none() {
+        wrong.push("--turnaround: not a duration; like 5ms, 1s".to_owned());
+    }
+    Timing { rate: mode.filter(|_| words.has("--line-rate")), turnaround: turnaround.unwrap_or_default() }
 }
 
 fn resolve(text: &str) -> Result<SocketAddr, String> {

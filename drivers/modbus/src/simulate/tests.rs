@@ -2,17 +2,20 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::time::Duration;
 
-use sagoo_driver_sdk::{CheckedDevice, Deadline, Driver, Line, Outcome, Readings, Tap, Value};
+use sagoo_driver_sdk::{CheckedDevice, Deadline, Direction, Driver, Line, Outcome, Readings, Tap, Value};
 use serde_json::{Value as Json, json};
-use tokio::net::TcpListener;
-use tokio::time::Instant;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 
+use super::framing::{Incoming, frame};
 use super::load;
 use super::options::{FLAGS, Options};
 use super::serve::{self, Shared};
 use crate::cli::Words;
+use crate::connection::Framing;
 use crate::driver::Modbus;
 use crate::tests::{PATIENT, configuration, connection, told};
 
@@ -56,10 +59,10 @@ fn options(typed: &[&str]) -> Options {
 /// Loads what was typed and serves it on a free port.
 async fn start(typed: &[&str]) -> u16 {
     let options = options(typed);
-    let field = load::field(&options).unwrap();
+    let (source, framing) = load::source(&options).unwrap();
     let listener = TcpListener::bind(options.listen).await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    let shared = Shared { field: Mutex::new(field), framing: options.framing, started: Instant::now() };
+    let shared = Shared::new(source, framing, options.timing);
     tokio::spawn(serve::listen(listener, Arc::new(shared)));
     port
 }
@@ -147,7 +150,7 @@ async fn what_a_model_does_not_allow_is_refused() {
 #[test]
 fn a_wrong_file_gives_every_mistake_with_its_place() {
     let files = Files::new();
-    let fails = |typed: &[&str]| load::field(&options(typed)).unwrap_err();
+    let fails = |typed: &[&str]| load::field(&options(typed), false).unwrap_err();
     let wrong = files.write(
         "a.toml",
         "[model.m]\nmax_read = 500\n[model.m.points]\nv = { at = \"input:x\", type = \"u61\" }\n",
@@ -181,9 +184,9 @@ fn a_line_of_a_site_is_served_and_two_lines_are_told_apart() {
         [device.two]\nconnection = \"b\"\nmodel = \"press\"\nunit = 4\nsagoo = { product_key = \"p\", device_key = \"k\" }\n";
     let site = files.write("site.toml", &format!("{MODEL}{field}"));
     let site = site.to_str().unwrap();
-    let told = load::field(&options(&[site])).unwrap_err();
+    let told = load::field(&options(&[site]), false).unwrap_err();
     assert_eq!(told, ["one and two are both unit 4, and one line has it once; --connection a|b, or --unit"]);
-    let served = load::field(&options(&[site, "--connection", "b"])).unwrap();
+    let served = load::field(&options(&[site, "--connection", "b"]), false).unwrap();
     assert_eq!(served.devices.iter().map(|device| device.name()).collect::<Vec<_>>(), ["two"]);
 }
 
@@ -196,6 +199,118 @@ fn the_site_of_the_gateways_sample_is_served() {
     let shown: Vec<&str> = field.lines().filter_map(|line| line.strip_prefix("#> ")).collect();
     let files = Files::new();
     let site = files.write("site.toml", &shown.join("\n"));
-    let served = load::field(&options(&[site.to_str().unwrap()])).unwrap();
+    let served = load::field(&options(&[site.to_str().unwrap()]), false).unwrap();
     assert!(!served.devices.is_empty());
+}
+
+/// Asks with bytes and takes as many as the answer has; how long it took.
+async fn talk(stream: &mut TcpStream, asked: &[u8], answer: usize) -> (Vec<u8>, Duration) {
+    let began = std::time::Instant::now();
+    stream.write_all(asked).await.unwrap();
+    let mut said = vec![0; answer];
+    tokio::time::timeout(PATIENT, stream.read_exact(&mut said)).await.unwrap().unwrap();
+    (said, began.elapsed())
+}
+
+#[tokio::test]
+async fn a_bus_is_served_over_a_socket_and_what_is_broadcast_is_done_by_all() {
+    let files = Files::new();
+    let model = files.write("press.toml", MODEL);
+    let model = model.to_str().unwrap();
+    let port = start(&[model, "--framing", "rtu", "--unit", "1-2"]).await;
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    // Unit 9 is not there, unit 0 is everybody: no answer of theirs comes before that of unit 1.
+    let rtu = |unit: u8, pdu: &[u8]| {
+        let request = Incoming { transaction: 0, unit, pdu: pdu.to_vec(), wire_bytes: 0 };
+        frame(Framing::Rtu, &request, pdu)
+    };
+    stream.write_all(&rtu(9, &[3, 0, 5, 0, 1])).await.unwrap();
+    stream.write_all(&rtu(0, &[6, 0, 5, 0x12, 0x34])).await.unwrap();
+    for unit in [1, 2] {
+        let (said, _) = talk(&mut stream, &rtu(unit, &[3, 0, 5, 0, 1]), 7).await;
+        assert_eq!(said, rtu(unit, &[3, 2, 0x12, 0x34]));
+    }
+    let port = start(&[model, "--framing", "ascii"]).await;
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    let (said, _) = talk(&mut stream, b":010300050001F6\r\n", 15).await;
+    assert_eq!(said, b":0103020000FA\r\n");
+}
+
+#[tokio::test]
+async fn a_line_rate_makes_a_socket_as_slow_as_its_line() {
+    let files = Files::new();
+    let model = files.write("press.toml", MODEL);
+    let port = start(&[
+        model.to_str().unwrap(),
+        "--framing",
+        "rtu",
+        "--line-rate",
+        "--mode",
+        "2400-8E1",
+        "--turnaround",
+        "10ms",
+    ])
+    .await;
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    let asked = [1, 3, 0, 5, 0, 1, 0x94, 0x0B];
+    // 8 + 7 characters of 11 bits at 2400 baud, 3.5 of silence, 10 ms.
+    let least = Duration::from_micros((15.0 + 3.5) as u64 * 11 * 1_000_000 / 2_400 + 10_000);
+    let times: Vec<Duration> = {
+        let mut times = Vec::new();
+        for _ in 0..5 {
+            times.push(talk(&mut stream, &asked, 7).await.1);
+        }
+        times
+    };
+    assert!(times.iter().all(|took| *took >= least), "{times:?} at least {least:?}");
+    // The best of them met an idle machine.
+    assert!(times.iter().min().unwrap() < &(least + Duration::from_millis(15)), "{times:?} about {least:?}");
+}
+
+#[tokio::test]
+async fn what_was_captured_is_replayed_with_its_answers_and_times() {
+    let files = Files::new();
+    let model = files.write("press.toml", MODEL);
+    let values = files.write("v.toml", "strokes = { counts = \"reads\" }\n");
+    let port = start(&[
+        model.to_str().unwrap(),
+        "--values",
+        values.to_str().unwrap(),
+        "--turnaround",
+        "30ms",
+        "--unit",
+        "7",
+    ])
+    .await;
+    let device = read_as(MODEL, 7);
+    let tap = Tap::default();
+    let mut watcher = tap.watch();
+    let mut line = Modbus.line(&connection(port, PATIENT), tap);
+    let mut seen = Vec::new();
+    for _ in 0..2 {
+        let mut out = Readings::default();
+        line.poll(&device.settings, 0, &mut out).await.unwrap();
+        seen.push(told(&device.settings, &out));
+    }
+    let mut text = "# sagoo-edge capture 1 modbus tcp tcp\n".to_owned();
+    let mut first = None;
+    while let Ok(transfer) = watcher.try_recv() {
+        let seconds = (transfer.boot_ns - *first.get_or_insert(transfer.boot_ns)) as f64 / 1e9;
+        let way = if transfer.direction == Direction::Out { '>' } else { '<' };
+        let bytes: Vec<String> = transfer.bytes.iter().map(|byte| format!("{byte:02X}")).collect();
+        text.push_str(&format!("{seconds:.6} {way} {}\n", bytes.join(" ")));
+    }
+    let capture = files.write("press.capture", &text);
+    let port = start(&[capture.to_str().unwrap()]).await;
+    // In order, and then around again.
+    for wanted in seen.iter().chain(&seen) {
+        let began = std::time::Instant::now();
+        assert_eq!(&poll(&device, port).await, wanted);
+        let requests = device.polls[0].requests.len() as u32;
+        assert!(began.elapsed() >= Duration::from_millis(30) * requests, "{:?}", began.elapsed());
+    }
+    // Nobody ever asked for this.
+    let greedy = read_as(&MODEL.replace("input:6", "input:60"), 7);
+    let reason = poll(&greedy, port).await["strokes"]["bad"].as_str().unwrap().to_owned();
+    assert!(reason.ends_with("illegal data address (exception 2)"), "{reason}");
 }
