@@ -13,7 +13,7 @@
 //! - [`wire`]: requests and answers as bytes, in each framing;
 //! - `transport`: the only files at a socket or a port;
 //! - `cli`: what the program does when a person starts it, which is `simulate` (a model or a capture
-//!   served as devices);
+//!   served as devices) and `import` (a list of points as a model);
 //! - [`fuzzing`]: the decoders of frames, for `fuzz/`.
 
 mod cli;
@@ -22,6 +22,7 @@ mod device;
 mod driver;
 #[doc(hidden)]
 pub mod fuzzing;
+mod import;
 mod learn;
 mod line;
 mod model;

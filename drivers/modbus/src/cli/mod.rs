@@ -12,7 +12,7 @@ use std::process::ExitCode;
 use sagoo_driver_sdk::did_you_mean;
 
 pub(crate) use self::words::{Flag, Words};
-use crate::simulate;
+use crate::{import, simulate};
 
 /// Status after a mistake on the command line.
 const WRONG_WORDS: u8 = 2;
@@ -42,6 +42,7 @@ pub(crate) fn run(typed: &[String]) -> ExitCode {
     };
     let done = match command.as_str() {
         "simulate" => simulate::command(rest),
+        "import" => import::command(rest),
         "--help" | "-h" | "help" => {
             print(HELP);
             Ok(())
@@ -51,8 +52,8 @@ pub(crate) fn run(typed: &[String]) -> ExitCode {
             Ok(())
         }
         _ => {
-            let hint = did_you_mean(command, ["simulate", "--help", "--version"]);
-            let hint = hint.unwrap_or_else(|| "known here: simulate".to_owned());
+            let hint = did_you_mean(command, ["simulate", "import", "--help", "--version"]);
+            let hint = hint.unwrap_or_else(|| "known here: simulate, import".to_owned());
             Err(Failure::Words(vec![format!("there is no command {command:?}; {hint}")]))
         }
     };
@@ -63,20 +64,25 @@ pub(crate) fn run(typed: &[String]) -> ExitCode {
 }
 
 fn tell(command: &str, failure: Failure) -> ExitCode {
-    let mut stderr = std::io::stderr().lock();
     let (lines, status) = match &failure {
         Failure::Words(lines) => (lines, ExitCode::from(WRONG_WORDS)),
         Failure::Told(lines) => (lines, ExitCode::FAILURE),
     };
-    // Without a stderr there is nobody to tell.
-    for line in lines {
-        let _ = writeln!(stderr, "{line}");
-    }
+    warn(lines);
     if matches!(failure, Failure::Words(_)) {
-        let of = if command == "simulate" { format!("{command} ") } else { String::new() };
-        let _ = writeln!(stderr, "driver-modbus {of}--help says more");
+        let of = if matches!(command, "simulate" | "import") { format!("{command} ") } else { String::new() };
+        warn(&[format!("driver-modbus {of}--help says more")]);
     }
     status
+}
+
+/// To stderr, beside what was asked for.
+pub(crate) fn warn(lines: &[String]) {
+    let mut stderr = std::io::stderr().lock();
+    for line in lines {
+        // Without a stderr there is nobody to tell.
+        let _ = writeln!(stderr, "{line}");
+    }
 }
 
 /// To stdout, which may be a pipe that nobody reads any more.
