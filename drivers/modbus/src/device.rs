@@ -52,7 +52,8 @@ impl Device {
             let spans = spans(&points, |_, point| point.rate == rate);
             let readable = |span: &&Span| limits.hole(span.table, span.address, span.last()).is_none();
             let blocks = plan(spans.iter().filter(readable).copied().collect(), &limits, &cost);
-            (!spans.is_empty()).then(|| PlannedPoll { rate: name.clone(), period: *period, spans, blocks })
+            // A poll that asks for nothing would call a device well that nobody asked.
+            (!blocks.is_empty()).then(|| PlannedPoll { rate: name.clone(), period: *period, spans, blocks })
         };
         let polls: Vec<PlannedPoll> = model.rates.iter().enumerate().filter_map(of_rate).collect();
         let fingerprint = fingerprint(unit, &polls, &limits);
@@ -66,6 +67,11 @@ impl Device {
             cost,
             polls,
         }
+    }
+
+    /// Whether the model says that it is never read.
+    pub(crate) fn is_in_hole(&self, span: &Span) -> bool {
+        self.limits.hole(span.table, span.address, span.last()).is_some()
     }
 
     /// The cells of just these points.

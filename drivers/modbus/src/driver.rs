@@ -9,11 +9,12 @@ use sagoo_driver_sdk::{
     Checked, CheckedConnection, CheckedDevice, Configuration, Description, DeviceTable, Driver, Host,
     Learned, Offline, PlannedRequest, Point, Poll, Rights, Tap,
 };
+use serde_json::Value as Json;
 
 use crate::connection::{self, Connection, Transport};
 use crate::device::{self, Device, PlannedPoll};
 use crate::learn::memory::Memory;
-use crate::line::{self, ModbusLine};
+use crate::line::{self, ModbusLine, Sweep};
 use crate::model::{self, ReadModel};
 use crate::plan::Cost;
 use crate::settings::{Report, path, step, suggest};
@@ -38,7 +39,7 @@ impl Driver for Modbus {
             version: env!("CARGO_PKG_VERSION"),
             title: "Modbus",
             config_schema: SCHEMA,
-            abilities: &["write"],
+            abilities: &["write", "invoke", "scan", "probe"],
         }
     }
 
@@ -70,8 +71,11 @@ impl Driver for Modbus {
             let tables = configuration.devices.iter().filter(on_it);
             let offline = read.as_ref().map_or_else(Offline::default, |(_, offline)| *offline);
             let cost = read.as_ref().map_or(Cost::SOCKET, |(connection, _)| Cost::on(connection));
-            let devices = check_devices(tables, &models, (offline, cost), &mut report);
-            if let Some((settings, _)) = read {
+            let broadcasts = read.as_ref().is_some_and(|(connection, _)| connection.broadcasts());
+            let devices = check_devices(tables, &models, (offline, cost, broadcasts), &mut report);
+            if let Some((settings, _)) = read
+                && !shares_port(&table.name, &settings, &connections, &mut report)
+            {
                 connections.push(CheckedConnection { name: table.name.clone(), settings, devices });
             }
         }
@@ -93,6 +97,10 @@ impl Driver for Modbus {
         ModbusLine::new(connection, tap, self.memory.clone())
     }
 
+    fn scan_steps(&self, connection: &Connection, options: &Json) -> Result<usize, String> {
+        Sweep::read(connection, options).map(|sweep| sweep.steps())
+    }
+
     fn line_name(&self, connection: &Connection) -> String {
         connection.words()
     }
@@ -102,12 +110,15 @@ impl Driver for Modbus {
 fn check_devices<'a>(
     tables: impl Iterator<Item = &'a DeviceTable>,
     models: &[ReadModel<'_>],
-    (offline, cost): (Offline, Cost),
+    (offline, cost, broadcasts): (Offline, Cost, bool),
     report: &mut Report,
 ) -> Vec<CheckedDevice<Modbus>> {
     let mut devices: Vec<CheckedDevice<Modbus>> = Vec::new();
     for table in tables {
-        let Some(settings) = device::read_device(table, models, cost, report) else { continue };
+        let Some(mut settings) = device::read_device(table, models, cost, report) else { continue };
+        if broadcasts && settings.unit == 0 {
+            tell_broadcast(table, &mut settings, report);
+        }
         if let Some(other) = devices.iter().find(|other| other.settings.unit == settings.unit) {
             let place = path(["device", &table.name]);
             let place = if table.settings.get("unit").is_some() { step(&place, "unit") } else { place };
@@ -139,6 +150,36 @@ fn poll(planned: &PlannedPoll, cost: &Cost) -> Poll {
         points: planned.blocks.iter().flat_map(|block| block.spans.iter().map(|span| span.point)).collect(),
         requests: planned.blocks.iter().map(|block| line::planned(block, cost)).collect(),
     }
+}
+
+/// A port is one wire, and two lines on it would talk into each other.
+fn shares_port(
+    name: &str,
+    settings: &Connection,
+    others: &[CheckedConnection<Modbus>],
+    report: &mut Report,
+) -> bool {
+    let port = |connection: &Connection| match &connection.transport {
+        Transport::Serial(serial) => Some(serial.port.clone()),
+        _ => None,
+    };
+    let Some(own) = port(settings) else { return false };
+    let Some(other) = others.iter().find(|other| port(&other.settings).as_ref() == Some(&own)) else {
+        return false;
+    };
+    let message = format!("port {own:?} is connection {:?} as well", other.name);
+    let hint = "one connection for a port, and all of its devices on it";
+    report.error(path(["connection", name, "serial", "port"]), message, hint);
+    true
+}
+
+/// Unit 0 is everybody, and nobody answers: it is written, never read.
+fn tell_broadcast(table: &DeviceTable, settings: &mut Device, report: &mut Report) {
+    settings.polls.clear();
+    let message = "unit 0 is a broadcast on this line: its points are never read, and no write to them is \
+                   confirmed";
+    let place = path(["device", &table.name, "unit"]);
+    report.warning(place, message, "unit = the device's own number, 1 to 247, to read it");
 }
 
 /// Devices whose connection is not there.

@@ -95,19 +95,21 @@ fn cell(of: &Json) -> Option<u16> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::learn::lesson::{MOST_REFUSED, MOST_SEAMS};
+    use crate::learn::lesson::{MOST_REFUSED, MOST_SEAMS, MOST_TABLES};
     use crate::plan::Span;
 
     fn full(now: Instant) -> Lesson {
         let mut lesson = Lesson::default();
         for n in 0..MOST_REFUSED as u16 + 1 {
-            let span = Span { point: 0, table: Table::Input, address: 65_000 + n, cells: 1 };
+            let span = Span { point: 0, table: Table::File(65_535), address: 65_000 + n, cells: 1 };
             assert_eq!(lesson.leave_out(&span, Exception(255), now, 0.5), n < MOST_REFUSED as u16);
         }
         for n in 0..MOST_SEAMS as u16 + 1 {
-            assert_eq!(lesson.part(Table::Input, 65_000 + n), n < MOST_SEAMS as u16);
+            assert_eq!(lesson.part(Table::File(65_535), 65_000 + n), n < MOST_SEAMS as u16);
         }
-        assert_eq!(Table::ALL.map(|table| lesson.shorten(table, 2_000)), [true; 4]);
+        for n in 0..MOST_TABLES as u16 + 1 {
+            assert_eq!(lesson.shorten(Table::File(65_000 + n), 120), n < MOST_TABLES as u16);
+        }
         lesson
     }
 

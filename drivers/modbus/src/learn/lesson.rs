@@ -1,6 +1,7 @@
 //! What was found out about one device by reading it. Pure: time is given.
 //!
-//! Always true: a lesson has at most [`MOST_REFUSED`] refused places and [`MOST_SEAMS`] seams; one more
+//! Always true: a lesson has at most [`MOST_REFUSED`] refused places, [`MOST_SEAMS`] seams
+//! and [`MOST_TABLES`] lengths; one more
 //! is not remembered, and its block is halved in every poll instead. A point that is left out is asked
 //! alone again after [`RETRY_FIRST`], then after twice that, up to [`RETRY_MOST`], jittered.
 
@@ -13,9 +14,11 @@ use crate::point::address::Table;
 use crate::wire::Exception;
 
 /// Refused places that are remembered.
-pub(crate) const MOST_REFUSED: usize = 128;
+pub(crate) const MOST_REFUSED: usize = 96;
 /// Seams that are remembered.
-pub(crate) const MOST_SEAMS: usize = 64;
+pub(crate) const MOST_SEAMS: usize = 48;
+/// Tables (each file is one) of which a length is remembered.
+pub(crate) const MOST_TABLES: usize = 16;
 /// First pause before a point that was left out is asked again: a device that had just started may
 /// have refused everything.
 pub(crate) const RETRY_FIRST: Duration = Duration::from_secs(60);
@@ -133,12 +136,14 @@ impl Lesson {
 
     /// Never reads more cells of this table at a time. True when it is less than before.
     pub(crate) fn shorten(&mut self, table: Table, cells: u16) -> bool {
+        let is_full = self.most.len() >= MOST_TABLES;
         match self.most.iter_mut().find(|(of, _)| *of == table) {
             Some((_, most)) if *most <= cells => false,
             Some((_, most)) => {
                 *most = cells;
                 true
             }
+            None if is_full => false,
             None => {
                 self.most.push((table, cells));
                 true

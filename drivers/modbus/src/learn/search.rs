@@ -160,6 +160,11 @@ impl Search {
         self.left.drain(..most.min(self.left.len())).collect()
     }
 
+    /// Takes requests back that were not made.
+    pub(crate) fn put_back(&mut self, tasks: Vec<Task>) {
+        self.left.extend(tasks);
+    }
+
     /// Whether there is nothing more to ask.
     pub(crate) fn is_over(&self) -> bool {
         self.left.is_empty()

@@ -27,6 +27,9 @@ const REFUSED_POLLS: u32 = 3;
 /// Plans are made anew when the turnaround changed by more than this, and by a quarter.
 const TURNAROUND_STEP: Duration = Duration::from_millis(2);
 
+/// What is said of a point that the model has in a hole.
+const IN_HOLE: &str = "is in a hole of its model, which is never read";
+
 /// What a line knows of a device.
 #[derive(Debug)]
 pub(crate) struct Student {
@@ -61,6 +64,8 @@ struct Trial {
 struct Plan {
     blocks: Vec<Arc<Block>>,
     left_out: Vec<Span>,
+    /// In holes of the model.
+    never: Vec<Span>,
     reminded: Option<Instant>,
 }
 
@@ -87,8 +92,15 @@ impl Student {
     /// Makes the plans of all polls.
     fn plan(&mut self, device: &Device) {
         let plan = |(place, poll): (usize, &PlannedPoll)| {
-            let (blocks, left_out) = self.blocks(device, &poll.spans);
-            Plan { blocks, left_out, reminded: self.polls.get(place).and_then(|before| before.reminded) }
+            let (never, spans): (Vec<Span>, Vec<Span>) =
+                poll.spans.iter().partition(|span| device.is_in_hole(span));
+            let (blocks, left_out) = self.blocks(device, &spans);
+            Plan {
+                blocks,
+                left_out,
+                never,
+                reminded: self.polls.get(place).and_then(|before| before.reminded),
+            }
         };
         self.polls = device.polls.iter().enumerate().map(plan).collect();
     }
@@ -126,6 +138,7 @@ impl Student {
         }
         if plan.reminded.is_none_or(|at| now.saturating_duration_since(at) >= REMIND) {
             plan.reminded = Some(now);
+            plan.never.iter().for_each(|span| bad(span, IN_HOLE.to_owned()));
             for span in plan.left_out.iter().filter(|span| Some(**span) != retry) {
                 if let Some(why) = self.lesson.refusal(span) {
                     bad(span, format!("left out, the device refused it: {why}"));
@@ -135,9 +148,17 @@ impl Student {
         Search::new(&plan.blocks, retry.as_slice(), self.longest.clone(), knock)
     }
 
-    /// Begins a read of just these points; those left out are asked alone.
-    pub(crate) fn read(&self, device: &Device, points: &[usize]) -> Search {
-        let (blocks, left_out) = self.blocks(device, &device.spans(points));
+    /// Begins a read of just these points; those left out are asked alone. `bad` as for a poll.
+    pub(crate) fn read(
+        &self,
+        device: &Device,
+        points: &[usize],
+        bad: &mut impl FnMut(&Span, String),
+    ) -> Search {
+        let (never, spans): (Vec<Span>, Vec<Span>) =
+            device.spans(points).into_iter().partition(|span| device.is_in_hole(span));
+        never.iter().for_each(|span| bad(span, IN_HOLE.to_owned()));
+        let (blocks, left_out) = self.blocks(device, &spans);
         Search::new(&blocks, &left_out, self.longest.clone(), !self.is_met)
     }
 

@@ -275,10 +275,40 @@ fn a_read_asks_a_point_again_that_was_left_out() {
     settle(&mut student, &device, &fake, 1);
     fake.readable.insert(0);
     let mut polled = Polled::default();
-    let search = go_through(student.read(&device, &[0, 3]), &fake, 1, &mut polled);
+    let search = go_through(
+        student.read(&device, &[0, 3], &mut |_, _| panic!("not in a hole")),
+        &fake,
+        1,
+        &mut polled,
+    );
     student.learn(&device, search, Instant::now());
     assert_eq!(polled.good.len(), 2);
     assert_eq!(student.lesson, Lesson::default());
+}
+
+#[test]
+fn the_line_to_paste_makes_the_same_plan_without_learning() {
+    let points: Vec<(u16, u16)> = (0..10).map(|address| (address, 1)).chain([(20, 2)]).collect();
+    let before = device("max_gap = 20", &points);
+    let fake = Fake {
+        readable: registers((0..24).filter(|cell| ![6, 14].contains(cell))),
+        most: 125,
+        ..Fake::default()
+    };
+    let mut student = Student::new(&before, Lesson::default());
+    settle(&mut student, &before, &fake, 1);
+    let paste = told::tell(&before, &student.lesson).remove(0).paste;
+    assert_eq!(paste, "holes = [[\"input:0x06\", \"input:0x06\"], [\"input:0x0a\", \"input:0x13\"]]");
+    let after = device(&format!("max_gap = 20\n{paste}"), &points);
+    let mut pasted = Student::new(&after, Lesson::default());
+    let polled = poll(&mut pasted, &after, &fake, Instant::now(), 1);
+    assert_eq!((polled.refused, polled.good.len()), (0, 10));
+    let [(point, reason)] = &polled.bad[..] else { panic!("{:?}", polled.bad) };
+    let told = (after.points[*point].name.as_str(), reason.as_str());
+    assert_eq!(told, ("p6", "is in a hole of its model, which is never read"));
+    assert_eq!(pasted.reads(0), student.reads(0));
+    let again = told::tell(&after, &Lesson::default());
+    assert_eq!(again, []);
 }
 
 fn fake() -> impl Strategy<Value = Fake> {

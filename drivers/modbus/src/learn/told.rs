@@ -19,7 +19,7 @@ pub(crate) fn tell(device: &Device, lesson: &Lesson) -> Vec<Learned> {
         let what = listed(lesson.refused.iter().map(|one| refused(device, one)));
         told.push(Learned { what: format!("refuses {what}"), paste: holes(device, lesson) });
     }
-    let registers = lesson.most.iter().filter(|(table, _)| !table.is_bits());
+    let registers = lesson.most.iter().filter(|(table, _)| matches!(table, Table::Holding | Table::Input));
     if let Some((_, most)) = registers.clone().min_by_key(|(_, most)| *most) {
         let what = listed(registers.map(|(table, most)| format!("{most} {table} registers")));
         told.push(Learned {
@@ -34,6 +34,10 @@ pub(crate) fn tell(device: &Device, lesson: &Lesson) -> Vec<Learned> {
             registers => format!("max_read = {registers}"),
         };
         told.push(Learned { what: format!("gives at most {most} bits of table {table} at a time"), paste });
+    }
+    for (table, most) in lesson.most.iter().filter(|(table, _)| matches!(table, Table::File(_))) {
+        let what = format!("gives at most {most} registers of {table} at a time");
+        told.push(Learned { what, paste: String::new() });
     }
     if !lesson.seams.is_empty() {
         let what = listed(lesson.seams.iter().map(|(table, at)| format!("{table} {at:#06x}")));
@@ -102,16 +106,21 @@ fn holes(device: &Device, lesson: &Lesson) -> String {
 }
 
 fn pair(table: Table, first: u16, last: u16, notation: Notation) -> String {
-    let one = |cell: u16| match (notation, table.modicon_digit()) {
-        (Notation::Modicon, Some(digit)) => {
-            let number = u32::from(cell) + 1;
-            if number <= 9_999 {
-                format!("\"{digit}{number:04}\"")
-            } else {
-                format!("\"{digit}{number:05}\"")
-            }
+    let one = |cell: u16| match notation {
+        Notation::Modicon if table.modicon_digit().is_some() => {
+            format!("\"{}\"", reference(table, cell, notation))
         }
         _ => format!("\"{}\"", table.at(cell)),
     };
     format!("[{}, {}]", one(first), one(last))
+}
+
+/// A cell as the model writes it, without the name of its table.
+pub(crate) fn reference(table: Table, cell: u16, notation: Notation) -> String {
+    let digit = match (notation, table.modicon_digit()) {
+        (Notation::Modicon, Some(digit)) => digit,
+        _ => return format!("{cell:#06x}"),
+    };
+    let number = u32::from(cell) + 1;
+    if number <= 9_999 { format!("{digit}{number:04}") } else { format!("{digit}{number:05}") }
 }

@@ -1,22 +1,27 @@
 //! What is done on a line: polls, single reads, writes and functions of one device after the other.
 //!
 //! - `read`: polls and reads, and what is learned by them;
-//! - `write`: writes.
+//! - `write`: writes;
+//! - `probe`, `scan`: what stands at an address, and who is there.
 //!
 //! Always true: a point gets a value only from cells of the answer to its own request; a refused
 //! block costs the points that are refused, not their neighbours; a poll that lets a command in goes
 //! on where it stopped.
 
+mod probe;
 mod read;
+mod scan;
 mod write;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use sagoo_driver_sdk::{Deadline, Line, LineError, Outcome, Readings, Tap, Value};
+use sagoo_driver_sdk::{Deadline, Line, LineError, Outcome, Readings, Scanned, Tap, Value};
+use serde_json::{Value as Json, json};
 
 pub(crate) use self::read::planned;
 use self::read::{Known, Paused};
+pub(crate) use self::scan::Sweep;
 use crate::connection::Connection;
 use crate::device::Device;
 use crate::learn::memory::Memory;
@@ -25,6 +30,8 @@ use crate::transport::Wire;
 /// A line to one or several devices; opened by the first request.
 #[derive(Debug)]
 pub(crate) struct ModbusLine {
+    connection: Connection,
+    tap: Tap,
     wire: Wire,
     /// A request to unit 0 is for everybody.
     broadcasts: bool,
@@ -39,7 +46,9 @@ impl ModbusLine {
     /// Not open yet.
     pub(crate) fn new(connection: &Connection, tap: Tap, memory: Arc<Memory>) -> Self {
         Self {
-            wire: Wire::new(connection, tap, memory.host()),
+            connection: connection.clone(),
+            wire: Wire::new(connection, tap.clone(), memory.host()),
+            tap,
             broadcasts: connection.broadcasts(),
             memory,
             known: HashMap::new(),
@@ -66,6 +75,30 @@ impl Line for ModbusLine {
         deadline: Deadline,
     ) -> Vec<Outcome> {
         self.write_points(device, values, deadline).await
+    }
+
+    async fn invoke(
+        &mut self,
+        device: &Device,
+        function: &str,
+        input: &Json,
+        deadline: Deadline,
+    ) -> Result<Json, Outcome> {
+        match function {
+            "probe" => self.probe(device, input, deadline).await,
+            "forget" => {
+                self.forget(device).await.map_err(Outcome::Refused)?;
+                Ok(json!({}))
+            }
+            _ => {
+                let told = format!("there is no function {function:?}; \"probe\" and \"forget\" there are");
+                Err(Outcome::Refused(told))
+            }
+        }
+    }
+
+    async fn scan(&mut self, step: usize, options: &Json) -> Result<Scanned, LineError> {
+        self.scan_step(step, options).await
     }
 
     async fn close(&mut self) {

@@ -78,7 +78,8 @@ impl ModbusLine {
         points: &[usize],
         out: &mut Readings,
     ) -> Result<(), LineError> {
-        let mut search = self.student(device).await.read(device, points);
+        let bad = &mut |span: &Span, reason: String| out.bad(span.point, reason);
+        let mut search = self.student(device).await.read(device, points, bad);
         let outcome = self.read_on(device, &mut search, out, false).await;
         self.learn(device, search).await;
         outcome.map(|_| ())
@@ -112,16 +113,22 @@ impl ModbusLine {
                 })
                 .await;
             let mut failure = None;
+            let mut unsent = Vec::new();
+            let mut is_silent = false;
             for (task, said) in tasks.into_iter().zip(said) {
                 let bad = &mut |block: &Block, reason: String| tell_bad(block, &reason, out);
                 match said {
+                    // Behind a silence nothing more of a window is sent.
+                    Ok(Verdict::Silent(_)) if is_silent => unsent.push(task),
                     Ok(verdict) => {
+                        is_silent |= matches!(verdict, Verdict::Silent(_));
                         let silent = search.hear(task, verdict, bad).err();
                         failure = failure.or(silent.map(LineError::Silent));
                     }
                     Err(broken) => failure = Some(broken),
                 }
             }
+            search.put_back(unsent);
             if let Some(failure) = failure {
                 return Err(failure);
             }
@@ -156,6 +163,16 @@ impl ModbusLine {
             }
         }
         &mut known.student
+    }
+
+    /// Forgets what was learned of a device, here and where it is kept: it is found out anew.
+    pub(super) async fn forget(&mut self, device: &Device) -> Result<(), String> {
+        let student = Student::new(device, Lesson::default());
+        let kept = self.memory.keep(&device.name, device.fingerprint, &student.lesson).await;
+        kept.map_err(|error| error.to_string())?;
+        self.memory.tell(&device.name, tell(device, &student));
+        self.known.insert(device.name.clone(), Known { student, is_loaded: true, ask_at: Instant::now() });
+        Ok(())
     }
 
     /// Takes in what a poll or a read showed, says what is new, and has it kept.
@@ -293,6 +310,6 @@ fn decode(device: &Device, block: &Block, span: &Span, cells: &[u8]) -> Result<V
 }
 
 /// Bits are packed from the lowest one up.
-fn bit(packed: &[u8], place: usize) -> u8 {
+pub(super) fn bit(packed: &[u8], place: usize) -> u8 {
     packed.get(place / 8).map_or(0, |byte| byte >> (place % 8) & 1)
 }
