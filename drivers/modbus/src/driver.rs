@@ -79,6 +79,8 @@ impl Driver for Modbus {
                 connections.push(CheckedConnection { name: table.name.clone(), settings, devices });
             }
         }
+        let wires = connections.iter().map(|of| (of.name.as_str(), &of.settings));
+        connection::tell_doubles(wires, &mut report);
         tell_lost_devices(configuration, &mut report);
         Checked { problems: report.problems, connections }
     }

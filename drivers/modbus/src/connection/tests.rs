@@ -38,3 +38,55 @@ fn the_schema_names_just_the_keys_that_are_read() {
         .collect();
     assert_eq!(types, crate::point::kind::Kind::WORDS.map(|(word, _)| word));
 }
+
+fn read(toml: &str) -> Connection {
+    let settings: Json = toml::from_str(toml).unwrap();
+    let mut report = Report::default();
+    let table = ConnectionTable { name: "c".to_owned(), settings };
+    let read = read_connection(&table, &mut report);
+    assert_eq!(report.problems, []);
+    read.unwrap().0
+}
+
+#[test]
+fn every_way_to_a_device_is_read_with_its_defaults() {
+    let connection = read("serial = { port = \"/dev/ttyS1\", mode = \"9600-8e1\" }");
+    assert_eq!((connection.framing, connection.words().as_str()), (Framing::Rtu, "serial rtu 9600-8E1"));
+    let connection = read("udp = { host = \"::1\" }");
+    let endpoint = ends::Endpoint { host: "::1".to_owned(), port: 502 };
+    assert_eq!((connection.framing, connection.transport), (Framing::Tcp, Transport::Udp(endpoint)));
+    let connection = read(
+        "tls = { host = \"plc\", ca = { file = \"ca\" }, certificate = { file = \"c\" }, key = { file = \"k\" } }",
+    );
+    let tls = ends::Tls {
+        endpoint: ends::Endpoint { host: "plc".to_owned(), port: 802 },
+        server_name: "plc".to_owned(),
+        ca: "connection.c.tls.ca".to_owned(),
+        identity: Some(("connection.c.tls.certificate".to_owned(), "connection.c.tls.key".to_owned())),
+    };
+    assert_eq!(connection.transport, Transport::Tls(tls));
+    let connection = read("listen = { address = \"0.0.0.0:9000\", id = \"hex:01 fF\" }");
+    let listen = ends::Listen { address: "0.0.0.0:9000".parse().unwrap(), id: vec![1, 0xFF] };
+    assert_eq!((connection.framing, connection.transport), (Framing::Rtu, Transport::Listen(listen)));
+    let connection = read("tcp = { host = \"h\", in_flight = 4 }\nframing = \"rtu\"");
+    assert_eq!((connection.in_flight(), connection.broadcasts()), (1, true), "turns are taken one by one");
+    assert_eq!(read("tcp = { host = \"h\", in_flight = 4 }").in_flight(), 4);
+}
+
+#[test]
+fn a_mode_knows_its_characters_and_its_silence() {
+    for (mode, bits, silence) in [
+        ("9600-8E1", 11, 4_010),
+        ("19200-8N1", 10, 1_822),
+        ("19201-8N2", 11, 1_750),
+        ("300-7E1", 10, 116_666),
+    ] {
+        let read = serial::Mode::parse(mode).unwrap();
+        assert_eq!((read.character_bits(), read.to_string().as_str()), (bits, mode));
+        assert_eq!(read.silence().as_micros(), silence, "{mode}");
+    }
+    assert_eq!(serial::Mode::parse("9600-8E1").unwrap().time_of(960), Duration::from_millis(1_100));
+    for wrong in ["9600", "9600-8X1", "9600-9N1", "9600-8N3", "9600-8N", "1-8N1", "-8N1", "9600-8N11"] {
+        assert_eq!(serial::Mode::parse(wrong), None, "{wrong}");
+    }
+}

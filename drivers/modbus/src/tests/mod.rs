@@ -20,7 +20,7 @@ use std::time::Duration;
 use sagoo_driver_sdk::{Configuration, ConnectionTable, DeviceTable, Driver, ModelTable, Readings, Value};
 use serde_json::{Value as Json, json};
 
-use crate::connection::ends::Endpoint;
+use crate::connection::ends::{Endpoint, Listen, Tls};
 use crate::connection::{Connection, Framing, Transport};
 use crate::device::Device;
 use crate::driver::Modbus;
@@ -38,8 +38,18 @@ pub(crate) fn connection(port: u16, timeout: Duration) -> Connection {
 
 #[test]
 fn a_connection_needs_the_port_of_its_device_and_no_other() {
-    let rights = Modbus::default().rights(&connection(1502, PATIENT)).unwrap();
-    assert_eq!((rights.connect_tcp, rights.listen_tcp), (vec![1502], Vec::new()));
+    let endpoint = || Endpoint { host: "h".to_owned(), port: 1502 };
+    let tls = Tls { endpoint: endpoint(), server_name: "h".into(), ca: "c".into(), identity: None };
+    let listen = Listen { address: "127.0.0.1:9000".parse().unwrap(), id: vec![1] };
+    for (transport, connects, listens) in [
+        (Transport::Tcp { endpoint: endpoint(), in_flight: 1 }, vec![1502], vec![]),
+        (Transport::Tls(tls), vec![1502], vec![]),
+        (Transport::Udp(endpoint()), vec![], vec![]),
+        (Transport::Listen(listen), vec![], vec![9000]),
+    ] {
+        let rights = Modbus::default().rights(&Connection { transport, ..connection(1, PATIENT) }).unwrap();
+        assert_eq!((rights.connect_tcp, rights.listen_tcp), (connects, listens));
+    }
 }
 
 /// TOML as the gateway hands it over: without what is the gateway's own.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use proptest::prelude::*;
-use sagoo_driver_sdk::{Deadline, LineError, Tap};
+use sagoo_driver_sdk::{Deadline, Direction, LineError, Tap};
 
 use super::bus::{Bus, Heard, Says, ascii, now, rtu};
 use super::{PATIENT, SHORT, connection};
@@ -230,6 +230,30 @@ async fn a_write_on_a_line_without_echo_is_confirmed_by_its_first_copy() {
     assert!(written(&line.exchange(7, &set(1, 3)).await));
     let functions: Vec<u8> = bus.heard().iter().map(|heard| heard.pdu[0]).collect();
     assert_eq!(functions, [3, 6, 6], "whether it echoes is found out once");
+}
+
+#[tokio::test]
+async fn a_device_that_knows_no_reads_can_be_written_where_nothing_echoes() {
+    let mut bus = Bus::tcp(|heard| if heard.pdu[0] == 6 { now(well(heard)) } else { vec![] }).await;
+    let mut line = wire(Framing::Rtu, bus.port, SHORT);
+    assert!(written(&line.exchange_before(Deadline::after(PATIENT), 7, &set(1, 2)).await));
+    assert!(written(&line.exchange_before(Deadline::after(PATIENT), 7, &set(1, 3)).await));
+    let functions: Vec<u8> = bus.heard().iter().map(|heard| heard.pdu[0]).collect();
+    assert_eq!(functions, [3, 6, 6]);
+}
+
+#[tokio::test]
+async fn what_passes_is_told_to_the_tap() {
+    let bus = Bus::tcp(|heard| now(well(heard))).await;
+    let tap = Tap::default();
+    let mut watcher = tap.watch();
+    let connection = Connection { framing: Framing::Rtu, ..connection(bus.port, PATIENT) };
+    let mut line = Wire::new(&connection, tap, None);
+    assert_eq!(line.exchange(7, &read(1, 1)).await, pattern(1, 1));
+    let (sent, came) = (watcher.recv().await.unwrap(), watcher.recv().await.unwrap());
+    assert_eq!((sent.direction, &sent.bytes[..]), (Direction::Out, &rtu(7, &[3, 0, 1, 0, 1])[..]));
+    assert_eq!((came.direction, &came.bytes[..]), (Direction::In, &rtu(7, &[3, 2, 0, 1])[..]));
+    assert_eq!(connection.words(), "tcp rtu");
 }
 
 #[tokio::test]

@@ -3,7 +3,8 @@
 //! In reading order:
 //! - `wire`: the one type that the rest of the driver speaks to;
 //! - `numbered`, `turns`: who may speak and whose answer it is, with transactions and without; `debts`
-//!   remembers answers that may still come, `turnarounds` how long units take;
+//!   remembers answers that may still come, `turnarounds` how long units take, `cutter` is one of the
+//!   framings of `turns`;
 //! - `open`: opens the way; `way`: bytes out and in, whatever carries them; `port` is a serial port,
 //!   `rs485` the kernel's help with turning its line around, `tls` Modbus/TCP Security, `door` where
 //!   devices dial in;
@@ -12,6 +13,7 @@
 //! Always true: only the own answer of a request comes back; every wait ends.
 
 mod alarm;
+mod cutter;
 mod debts;
 mod door;
 mod numbered;

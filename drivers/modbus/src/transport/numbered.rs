@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use tracing::debug;
 
 use super::turnarounds::Turnarounds;
-use super::way::Way;
+use super::way::{self, Way};
 use super::{Said, wire};
 use crate::wire::mbap::{self, Frame, Frames, Garbage};
 use crate::wire::{Mismatch, Request};
@@ -56,8 +56,11 @@ impl Numbered {
     /// its step.
     pub(super) fn drain(&mut self, way: &mut Way) -> Result<(), LineError> {
         let is_datagrams = way.is_datagrams();
+        let mut drained = 0;
         while let Some(bytes) = way.waiting()? {
+            drained += bytes.len();
             self.push(bytes, is_datagrams);
+            way::check_flood(drained, way.name())?;
             while self.next(way, 0, &[])?.is_some() {}
         }
         Ok(())

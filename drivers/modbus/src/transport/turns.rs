@@ -7,12 +7,14 @@
 //! - what else is on the line (noise, the echo of our own request, another master and what it is
 //!   answered) is cut away by its check; where another master asks the unit that we wait for, no answer
 //!   that could be its own is taken;
-//! - a timeout counts from the computed end of the request, and an answer ends with its last byte.
+//! - a timeout counts from the computed end of the request to the first byte of the answer, which then has
+//!   the time that its bytes take; an answer ends with its last byte.
 //!
 //! **Echo.** On a two-wire line an adapter may hear what it sends. The echo of a read is no answer, but
 //! that of a single write looks exactly like its answer. So whether the line echoes is learned from a
 //! request whose echo can be told, a settling read if need be, before the first such write; on a line
-//! that echoes the first copy is never the answer. `echo = true` or `false` says it for good.
+//! that echoes the first copy is never the answer. Where not a byte comes back, not even an echo does.
+//! `echo = true` or `false` says it for good.
 
 use std::time::Duration;
 
@@ -21,15 +23,20 @@ use tokio::time::Instant;
 use tracing::debug;
 
 use super::alarm::Alarm;
+use super::cutter::Cutter;
 use super::debts::Debts;
 use super::turnarounds::Turnarounds;
-use super::way::Way;
+use super::way::{self, Way};
 use super::{Failure, Said, wire};
-use crate::connection::{Connection, Framing, Transport};
-use crate::wire::{Answer, Frame, Mismatch, Request, ascii, is_request, rtu};
+use crate::connection::{Connection, Transport};
+use crate::wire::pdu::MOST_PDU_BYTES;
+use crate::wire::rtu::MOST_FRAME_BYTES;
+use crate::wire::{Answer, Frame, Mismatch, Request, is_request, length_of_answer};
 
-/// Longest wait for a line to become silent.
+/// Longest wait for a line to become silent, beside the time of the characters of two frames.
 const LONGEST_NOISE: Duration = Duration::from_secs(1);
+/// How much longer than its bytes take a frame may take to be sent: RTS by hand waits before and after.
+const SENDING: Duration = Duration::from_secs(1);
 
 /// One side of a conversation by turns.
 #[derive(Debug)]
@@ -47,13 +54,6 @@ pub(super) struct Turns {
     busy: Instant,
 }
 
-/// Cuts the stream into frames.
-#[derive(Debug)]
-enum Cutter {
-    Rtu(rtu::Cutter),
-    Ascii(ascii::Cutter),
-}
-
 /// What is waited for.
 struct Asked<'a> {
     unit: u8,
@@ -62,6 +62,8 @@ struct Asked<'a> {
     /// Its echo looks like its answer.
     mirrors: bool,
     echoed: bool,
+    /// Bytes that came.
+    bytes: usize,
     /// Another master asks the same unit for something that looks alike.
     tainted: bool,
     /// It only settles what is owed.
@@ -81,10 +83,7 @@ impl Turns {
             Transport::Serial(serial) => (serial.mode.time_of(1), serial.mode.silence(), serial.echo),
             _ => (Duration::ZERO, Duration::ZERO, None),
         };
-        let cutter = match connection.framing {
-            Framing::Ascii => Cutter::Ascii(ascii::Cutter::default()),
-            Framing::Rtu | Framing::Tcp => Cutter::Rtu(rtu::Cutter::default()),
-        };
+        let cutter = Cutter::of(connection.framing);
         let busy = Instant::now();
         Self { cutter, debts: Debts::default(), character, silence, told, echoes: told, busy }
     }
@@ -120,11 +119,11 @@ impl Turns {
         way: &mut Way,
         request: &Request,
         deadline: Deadline,
-        patience: &mut Patience<'_>,
+        alarm: &mut Alarm,
     ) -> Result<Instant, Failure> {
-        self.ready(way, Some(deadline), patience.alarm).await?;
+        self.ready(way, Some(deadline), alarm).await?;
         self.cutter.clear();
-        let sent = self.send(way, 0, &request.pdu(), patience.timeout).await.map_err(Failure::Unanswered)?;
+        let sent = self.send(way, 0, &request.pdu()).await.map_err(Failure::Unanswered)?;
         self.busy = sent;
         Ok(sent)
     }
@@ -139,7 +138,14 @@ impl Turns {
         let read = self.debts.settling(asked.unit, &asked.pdu);
         debug!(way = way.name(), unit = asked.unit, "a read settles what is owed");
         let mut settling = Asked { settles: true, ..Asked::new(asked.unit, &read) };
-        match self.ask(way, &mut settling, patience).await.map_err(Failure::NotSent)? {
+        let is_owed = self.debts.blur(asked.unit, &asked.pdu);
+        let said = self.ask(way, &mut settling, patience).await;
+        if !is_owed && settling.bytes == 0 && matches!(said, Err(LineError::Silent(_))) {
+            // An echo would have come, whoever is silent: perhaps the device knows no reads.
+            self.echoes = Some(false);
+            return Ok(());
+        }
+        match said.map_err(Failure::NotSent)? {
             Said::Answer(_) if asked.mirrors && self.echoes.is_none() => {
                 let told = format!("noise on {} hides whether it echoes, nothing was written", way.name());
                 Err(Failure::NotSent(LineError::Silent(told)))
@@ -173,7 +179,7 @@ impl Turns {
             if now >= free {
                 return Ok(());
             }
-            if now.duration_since(begin) > LONGEST_NOISE {
+            if now.duration_since(begin) > LONGEST_NOISE + self.character * 2 * MOST_FRAME_BYTES as u32 {
                 let told = format!("{} is never silent: noise, or another master", way.name());
                 return Err(Failure::NotSent(LineError::Silent(told)));
             }
@@ -183,9 +189,12 @@ impl Turns {
 
     /// Takes what came while nothing is waited for: late answers, and what others say.
     pub(super) fn drain(&mut self, way: &mut Way) -> Result<(), LineError> {
+        let mut drained = 0;
         while let Some(bytes) = way.waiting()? {
+            drained += bytes.len();
             self.cutter.push(bytes);
             self.busy = Instant::now();
+            way::check_flood(drained, way.name())?;
             while let Some(frame) = self.cutter.next() {
                 if is_request(&frame.pdu) {
                     self.debts.owe(frame.unit, &frame.pdu);
@@ -198,17 +207,11 @@ impl Turns {
     }
 
     /// Sends a frame; the moment its last character has left.
-    async fn send(
-        &mut self,
-        way: &mut Way,
-        unit: u8,
-        pdu: &[u8],
-        within: Duration,
-    ) -> Result<Instant, LineError> {
+    async fn send(&mut self, way: &mut Way, unit: u8, pdu: &[u8]) -> Result<Instant, LineError> {
         let frame = self.cutter.frame(unit, pdu);
         let began = Instant::now();
         let wire_time = self.character * frame.len() as u32;
-        let sent = way.send(&frame, within + wire_time).await?;
+        let sent = way.send(&frame, wire_time + SENDING).await?;
         Ok(sent.max(began + wire_time))
     }
 
@@ -219,9 +222,10 @@ impl Turns {
         patience: &mut Patience<'_>,
     ) -> Result<Said, LineError> {
         self.cutter.want(asked.unit, &asked.pdu);
-        let sent = self.send(way, asked.unit, &asked.pdu, patience.timeout).await?;
+        let sent = self.send(way, asked.unit, &asked.pdu).await?;
         self.busy = sent;
-        let deadline = sent + patience.timeout;
+        let mut deadline = sent + patience.timeout;
+        let echo = if self.echoes == Some(true) { self.cutter.characters(asked.pdu.len()) } else { 0 };
         let said = loop {
             let said = self.hear(way, asked);
             if said.is_some() {
@@ -229,6 +233,11 @@ impl Turns {
             }
             match way.receive(deadline).await {
                 Ok(Some(bytes)) => {
+                    if (asked.bytes..asked.bytes + bytes.len()).contains(&echo) {
+                        let length = length_of_answer(&asked.pdu).unwrap_or(MOST_PDU_BYTES);
+                        deadline += self.character * self.cutter.characters(length) as u32;
+                    }
+                    asked.bytes += bytes.len();
                     self.cutter.push(bytes);
                     self.busy = self.busy.max(Instant::now());
                 }
@@ -273,14 +282,14 @@ impl Turns {
                 Ok(refusal @ Answer::Refused(_))
                     if asked.settles && self.debts.blur(asked.unit, &asked.pdu) =>
                 {
-                    asked.refused = Some((refusal, self.cutter.frame(frame.unit, &frame.pdu).len()));
+                    asked.refused = Some((refusal, self.cutter.characters(frame.pdu.len())));
                 }
                 Ok(answer) => {
                     // An echo that noise made unreadable is no silence: only a clean answer shows that.
                     if self.echoes.is_none() && (asked.echoed || frame.clean) {
                         self.echoes = Some(asked.echoed);
                     }
-                    return Some((answer, self.cutter.frame(frame.unit, &frame.pdu).len()));
+                    return Some((answer, self.cutter.characters(frame.pdu.len())));
                 }
                 Err(reason) => {
                     debug!(way = way.name(), unit = asked.unit, reason, "a frame was thrown away");
@@ -338,49 +347,12 @@ impl<'a> Asked<'a> {
             pdu,
             mirrors,
             echoed: false,
+            bytes: 0,
             tainted: false,
             settles: false,
             refused: None,
             nonsense: None,
             instead: None,
-        }
-    }
-}
-
-impl Cutter {
-    fn frame(&self, unit: u8, pdu: &[u8]) -> Vec<u8> {
-        match self {
-            Self::Rtu(_) => rtu::frame(unit, pdu),
-            Self::Ascii(_) => ascii::frame(unit, pdu),
-        }
-    }
-
-    /// Forgets what waits; from now on the answer to this request is waited for.
-    fn want(&mut self, unit: u8, pdu: &[u8]) {
-        self.clear();
-        if let Self::Rtu(cutter) = self {
-            cutter.want(unit, pdu);
-        }
-    }
-
-    fn push(&mut self, bytes: &[u8]) {
-        match self {
-            Self::Rtu(cutter) => cutter.push(bytes),
-            Self::Ascii(cutter) => cutter.push(bytes),
-        }
-    }
-
-    fn next(&mut self) -> Option<Frame> {
-        match self {
-            Self::Rtu(cutter) => cutter.next(),
-            Self::Ascii(cutter) => cutter.next(),
-        }
-    }
-
-    fn clear(&mut self) {
-        match self {
-            Self::Rtu(cutter) => cutter.clear(),
-            Self::Ascii(cutter) => cutter.clear(),
         }
     }
 }

@@ -18,6 +18,8 @@ use super::port::Port;
 /// Bytes taken at a time; the longest frame is ASCII's with 513.
 const READ_BYTES: usize = 600;
 
+/// Most bytes that are thrown away at once: as much as a socket keeps.
+const MOST_DRAINED_BYTES: usize = 1 << 20;
 /// `EIO` of Linux.
 const EIO: i32 = 5;
 
@@ -170,6 +172,14 @@ impl Way {
     fn unplugged(&self) -> String {
         format!("{} has gone; it is opened again when its adapter is plugged in", self.name)
     }
+}
+
+/// Whether whoever is at the other end has been sending for so long that a drain would not end.
+pub(super) fn check_flood(drained: usize, name: &str) -> Result<(), LineError> {
+    if drained <= MOST_DRAINED_BYTES {
+        return Ok(());
+    }
+    Err(LineError::Broken(format!("{name} sends without being asked and does not stop")))
 }
 
 /// What has come by now; a stream that has nothing would block. Whoever reads next waits anew.

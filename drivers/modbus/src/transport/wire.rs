@@ -133,10 +133,8 @@ impl Wire {
             return Err(Failure::Expired);
         }
         let mut way = self.ready().await.map_err(Failure::NotSent)?;
-        let mut patience =
-            Patience { timeout: self.timeout, alarm: &mut self.alarm, measured: &mut self.measured };
         let outcome = match &mut self.talk {
-            Talk::Turns(turns) => turns.broadcast(&mut way, request, deadline, &mut patience).await,
+            Talk::Turns(turns) => turns.broadcast(&mut way, request, deadline, &mut self.alarm).await,
             Talk::Numbered(_) => {
                 let told = format!("{} has no broadcast, its framing is \"tcp\"", way.name());
                 Err(Failure::NotSent(LineError::Silent(told)))

@@ -13,7 +13,7 @@ use super::pdu::MOST_PDU_BYTES;
 /// Longest line between ':' and CR: unit, PDU and LRC.
 const MOST_DIGITS: usize = 2 * (MOST_PDU_BYTES + 2);
 /// Characters of a frame beside its digits.
-const FRAME_CHARACTERS: usize = 3;
+pub(crate) const FRAME_CHARACTERS: usize = 3;
 const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
 
 /// The whole frame of a PDU.

@@ -16,7 +16,7 @@ use super::pdu::MOST_PDU_BYTES;
 use super::{Frame, length};
 
 /// Bytes around a PDU.
-const FRAME_BYTES: usize = 3;
+pub(crate) const FRAME_BYTES: usize = 3;
 /// Longest frame.
 pub(crate) const MOST_FRAME_BYTES: usize = MOST_PDU_BYTES + FRAME_BYTES;
 
