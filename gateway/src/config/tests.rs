@@ -91,6 +91,9 @@ fn the_samples_example_is_read_key_by_key() {
     assert_eq!(config.sagoo.password.as_deref(), Some(Path::new("/etc/sagoo-edge/secrets/mqtt")));
     assert_eq!(config.connections["hall"].settings, json!({"tcp": {"host": "192.168.1.40", "port": 502}}));
     assert!(config.connections["hall"].standby);
+    let files: Vec<String> =
+        config.connections["secure"].files.iter().map(|(place, _)| place.join(".")).collect();
+    assert_eq!(files, ["tls.ca", "tls.certificate", "tls.key"], "what the gateway reads for the driver");
     assert_eq!(config.drivers.user.as_deref(), Some("sagoo-driver"));
     assert_eq!((config.drivers.memory_max, config.drivers.cpu_max), (Some(64 << 20), Some(50)));
     let model = &config.models["em24"];
@@ -178,7 +181,7 @@ fn drivers_can_check_their_part_although_the_gateways_has_mistakes() {
     let dir = write_all(&[("gateway.toml", &text)]);
     let loaded = load(dir.path());
     assert!(loaded.config.is_none());
-    assert_eq!(loaded.draft.unwrap().devices["meter-3a"].points.len(), 4);
+    assert_eq!(loaded.draft.unwrap().devices["meter-3a"].points.len(), 7);
     assert!(load(&folder().join("cases/syntax_errors")).draft.is_none());
 }
 

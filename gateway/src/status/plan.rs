@@ -167,8 +167,11 @@ fn sum(parts: impl Iterator<Item = Option<f64>>) -> Option<f64> {
     parts.flatten().fold(None, |sum, part| Some(sum.unwrap_or(0.0) + part))
 }
 
-/// `126.4 %`; a little too much is never shown as just enough.
+/// `126.4 %`; a little too much is never shown as just enough, and a little is never nothing.
 pub fn percent(share: f64) -> String {
+    if share > 0.0 && share < 0.000_5 {
+        return "< 0.1 %".to_owned();
+    }
     let tenths = share * 1_000.0;
     let tenths = if share > 1.0 { (tenths - 1e-6).ceil() } else { tenths.round() };
     format!("{:.1} %", tenths / 10.0)
@@ -222,6 +225,12 @@ mod tests {
         assert_eq!((plan.devices[0].share, plan.devices[0].cycles[0].predicted_ms), (None, None));
         assert_eq!(bus(vec![device("a", &[("p", 1, 0.0)])]).share, None);
         assert_eq!(device("a", &[("never", 0, 5.0)]).share, None);
+    }
+
+    #[test]
+    fn a_little_is_not_nothing() {
+        let shown = [0.0, 0.000_1, 0.000_5, 0.126_4, 1.0, 1.000_001].map(percent);
+        assert_eq!(shown, ["0.0 %", "< 0.1 %", "0.1 %", "12.6 %", "100.0 %", "100.1 %"]);
     }
 
     #[test]
