@@ -180,6 +180,26 @@ mod tests {
             super::rtu(&bytes);
             super::ascii(&bytes);
             super::pdu(&bytes);
+            super::expression(&bytes);
+            super::point(&bytes);
+        }
+
+        #[test]
+        fn any_registers_of_any_type_keep_them(
+            word in "(bool|[ui](16|32|64)|f(16|32|64)|bcd(4|8|16))(\\[[0-9]\\])?|[ui]8\\.(high|low)|\
+                     bits\\[[0-9]{1,2}(\\.\\.[0-9]{1,2})?\\]( of u(32|64))?|string\\[[0-9]{1,2}\\]|\
+                     time\\[(unix32|unix64|unix64ms|ymdhms|bytes|bcd|s7|cp56)\\]",
+            order in "AB|BA|A\\.|\\.A|ABCD|CDAB|BADC|DCBA|ABCDEFGH|GHEFCDAB|BCDAFGHE",
+            wire in vec(prop_oneof![any::<u8>(), 0..32u8, b' '..=b'~'], 40),
+        ) {
+            for bytes in 0..=wire.len() {
+                super::point(&[word.as_bytes(), b"\n", order.as_bytes(), b"\n", &wire[..bytes]].concat());
+            }
+        }
+
+        #[test]
+        fn any_formula_keeps_them(text in "[x0-9.+*/%^<>=!&|(), -]{0,40}|(if|min|max|bit|round|abs)\\((x|[0-9]|,| |\\)|\\(){0,20}", x in any::<f64>()) {
+            super::expression(&[&x.to_be_bytes()[..], text.as_bytes()].concat());
         }
     }
 }

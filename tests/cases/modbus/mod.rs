@@ -1,7 +1,7 @@
 //! The Modbus driver under the real gateway, against peers nobody here wrote.
 //!
 //! Reading order: `maps` is points across every border; `late` answers after their time; `masters` another
-//! master against our simulator.
+//! master against our simulator; `writes` every way of writing a point.
 //!
 //! Always true: registers hold what can be told from unit and address, so that a value under a wrong
 //! name is seen; what the platform stored is compared whole, not only its end.
@@ -9,6 +9,7 @@
 mod late;
 mod maps;
 mod masters;
+mod writes;
 
 use std::collections::BTreeMap;
 use std::fmt::Write;

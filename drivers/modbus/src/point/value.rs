@@ -105,10 +105,11 @@ impl Codec {
     pub(crate) fn encode(&self, value: &Value) -> Result<Vec<u8>, String> {
         let Some(count) = self.count else { return self.encode_one(value) };
         let list: Option<Vec<Json>> = match value {
-            Value::Json(text) => serde_json::from_str(text).ok(),
+            // A person at a command line writes a list as its text.
+            Value::Json(text) | Value::Text(text) => serde_json::from_str(text).ok(),
             _ => None,
         };
-        let list = list.ok_or_else(|| format!("{value} is not a list, {} is one of {count}", self.this()))?;
+        let list = list.ok_or_else(|| format!("{value} is not a list, write it like [1, 2]"))?;
         if list.len() != usize::from(count) {
             return Err(format!("a list of {} where {count} belong", list.len()));
         }
@@ -324,7 +325,7 @@ mod tests {
         assert_eq!(of("bool[2]", "AB").encode(&Value::Json("[1,false]".to_owned())), Ok(vec![1, 0]));
         let told = |value| list.encode(&value).unwrap_err();
         assert_eq!(told(Value::Json("[1]".to_owned())), "a list of 1 where 2 belong");
-        assert_eq!(told(Value::Int(1)), "1 is not a list, i32[2] is one of 2");
+        assert_eq!(told(Value::Int(1)), "1 is not a list, write it like [1, 2]");
         assert_eq!(told(Value::Json("[1,[2]]".to_owned())), "element 1: a list or a table is not a number");
         let bad = of("bcd4[2]", "AB").decode(&[0, 1, 0, 0x0A]);
         assert_eq!(bad, Err("element 1: 0x000A is not decimal digits, A is none".to_owned()));

@@ -49,7 +49,7 @@ impl WriteRule {
         if self.min.is_none() && self.max.is_none() {
             return Ok(());
         }
-        if let Value::Json(text) = value
+        if let Value::Json(text) | Value::Text(text) = value
             && let Ok(list) = serde_json::from_str::<Vec<f64>>(text)
         {
             return list.into_iter().try_for_each(|number| self.allows(&Value::Float(number)));
