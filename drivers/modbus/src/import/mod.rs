@@ -22,6 +22,7 @@ use std::fs;
 use self::csv::Parsed;
 use self::row::Counting;
 use crate::cli::{self, Failure, Flag, Words};
+use crate::point::text::from_gbk;
 
 const HELP: &str = include_str!("help.txt");
 const FLAGS: &[Flag] = &[
@@ -102,15 +103,15 @@ fn run(words: &Words) -> Result<(String, Told), Failure> {
     Ok((written.text, Told { lines: notes.into_iter().chain(written.left_out).collect(), left_out }))
 }
 
-/// A file as text.
+/// A file as text: UTF-8, or what spreadsheets in China write.
 fn decode(path: &str, bytes: Vec<u8>) -> Result<String, Failure> {
-    String::from_utf8(bytes).map_err(|error| {
-        let line = error.as_bytes()[..error.utf8_error().valid_up_to()]
-            .iter()
-            .filter(|byte| **byte == b'\n')
-            .count()
-            + 1;
-        Failure::of(format!("{path}:{line}: neither UTF-8 nor anything else known here; save it as UTF-8"))
+    let bytes = match String::from_utf8(bytes) {
+        Ok(text) => return Ok(text),
+        Err(error) => error.into_bytes(),
+    };
+    from_gbk(&bytes).map_err(|place| {
+        let line = bytes[..place].iter().filter(|byte| **byte == b'\n').count() + 1;
+        Failure::of(format!("{path}:{line}: neither UTF-8 nor GBK; save it as UTF-8"))
     })
 }
 

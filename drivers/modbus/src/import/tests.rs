@@ -124,5 +124,9 @@ fn what_is_typed_wrong_names_its_argument() {
         "{told:?}"
     );
     let told = import("l.csv", b"name,at\n\xFF\xFE,1\n", &[]).unwrap_err();
-    assert!(told[0].starts_with("%:2: neither UTF-8 nor"), "{told:?}");
+    assert!(told[0].starts_with("%:2: neither UTF-8 nor GBK"), "{told:?}");
+    // 名称,地址,数据类型,单位 and ℃, as a spreadsheet in China saves them.
+    let list = b"\xC3\xFB\xB3\xC6,\xB5\xD8\xD6\xB7,\xCA\xFD\xBE\xDD\xC0\xE0\xD0\xCD,\xB5\xA5\xCE\xBB\nt,40001,int16,\xA1\xE6\n";
+    let (text, ..) = import("l.csv", list, &[]).unwrap();
+    assert!(text.ends_with("t = { at = \"holding:0\", type = \"i16\", unit = \"℃\" }\n"), "{text}");
 }

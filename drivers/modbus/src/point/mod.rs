@@ -17,7 +17,7 @@ pub(crate) mod labels;
 pub(crate) mod meaning;
 pub(crate) mod order;
 pub(crate) mod scale;
-mod text;
+pub(crate) mod text;
 mod time;
 pub(crate) mod value;
 pub(crate) mod write;

@@ -31,10 +31,13 @@ pub(crate) fn source(options: &Options) -> Result<(Source, Framing), Vec<String>
         && text.starts_with(capture::BEGINS)
     {
         let capture = Capture::parse(&path.display().to_string(), &text)?;
-        let framing = options.framing.unwrap_or(capture.framing);
+        let is_no_bus = options.serial.is_some() && capture.framing == Framing::Tcp;
+        let own = if is_no_bus { Framing::Rtu } else { capture.framing };
+        let framing = options.framing.unwrap_or(own);
         return Ok((Source::Replay(Replay::new(capture, options.unrecorded)), framing));
     }
-    let framing = options.framing.unwrap_or(Framing::Tcp);
+    let own = if options.serial.is_some() { Framing::Rtu } else { Framing::Tcp };
+    let framing = options.framing.unwrap_or(own);
     Ok((Source::Field(field(options, framing != Framing::Tcp)?), framing))
 }
 

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use super::motion::{Held, Moment, Motion};
-use super::request::{Asked, Told};
+use super::request::{Asked, Records, Told};
 use crate::device::Device;
 use crate::plan::Limits;
 use crate::point::Point;
@@ -97,8 +97,25 @@ impl Memory {
                 self.write(Table::Holding, *write, &in_twos(values))?;
                 self.read(Table::Holding, *address, *cells, moment)
             }
-            Asked::ReadFile(_) | Asked::WriteFile(_) => Err(Exception::ILLEGAL_DATA_ADDRESS),
-            Asked::Identify { .. } => Ok(Told::Objects(self.objects())),
+            Asked::ReadFile(parts) => {
+                let read = |part: &Records| match self.read(
+                    Table::File(part.file),
+                    part.first,
+                    part.count,
+                    moment,
+                )? {
+                    Told::Registers(data) => Ok(data),
+                    _ => Err(Exception::ILLEGAL_DATA_ADDRESS),
+                };
+                parts.iter().map(read).collect::<Result<_, _>>().map(Told::Files)
+            }
+            Asked::WriteFile(parts) => {
+                for (part, data) in parts {
+                    self.write(Table::File(part.file), part.first, &in_twos(data))?;
+                }
+                Ok(Told::Written)
+            }
+            Asked::Identify { .. } => Ok(Told::Objects(self.objects(moment))),
         }
     }
 
@@ -195,9 +212,16 @@ impl Memory {
         Ok(Told::Written)
     }
 
-    fn objects(&self) -> BTreeMap<u8, Vec<u8>> {
+    /// What it says it is: the simulator, and over that the points that are about it.
+    fn objects(&self, moment: Moment) -> BTreeMap<u8, Vec<u8>> {
         let basic = ["Sagoo Edge simulator", &self.name, env!("CARGO_PKG_VERSION")];
-        (0..).zip(basic.map(|text| text.as_bytes().to_vec())).collect()
+        let mut objects: BTreeMap<u8, Vec<u8>> =
+            (0..).zip(basic.map(|text| text.as_bytes().to_vec())).collect();
+        for (point, motion) in self.points.iter().filter(|(point, _)| point.table == Table::Identity) {
+            let Held(text) = motion.at(point, moment);
+            objects.extend(u8::try_from(point.address).ok().map(|object| (object, text)));
+        }
+        objects
     }
 }
 

@@ -39,6 +39,7 @@ use self::options::{FLAGS, Options};
 use self::serve::{Shared, Source};
 use crate::cli::{self, Failure, Words};
 use crate::connection::Framing;
+use crate::transport::open_stream;
 
 const HELP: &str = include_str!("help.txt");
 
@@ -59,16 +60,30 @@ pub(crate) fn command(typed: &[String]) -> Result<(), Failure> {
 async fn run(options: Options, source: Source, framing: Framing) -> Result<(), Failure> {
     let cannot = |what: &str, error: std::io::Error| Failure::of(format!("cannot {what}: {error}"));
     let mut terminate = signal(SignalKind::terminate()).map_err(|error| cannot("wait for SIGTERM", error))?;
+    let shared = |source| Arc::new(Shared::new(source, framing, options.timing));
+    let ended = async {
+        tokio::select! {
+            _ = tokio::signal::ctrl_c() => {}
+            _ = terminate.recv() => {}
+        }
+    };
+    if let Some((port, mode)) = &options.serial {
+        let stream = open_stream(port, *mode).map_err(Failure::of)?;
+        announce(&source, framing, port, options.json);
+        tokio::select! {
+            () = serve::hold(stream, port, *mode, shared(source)) => {}
+            () = ended => {}
+        }
+        return Ok(());
+    }
     let listener = TcpListener::bind(options.listen)
         .await
         .map_err(|error| cannot(&format!("listen on {}", options.listen), error))?;
     let address = listener.local_addr().map_err(|error| cannot("learn the port", error))?;
     announce(&source, framing, &address.to_string(), options.json);
-    let shared = Shared::new(source, framing, options.timing);
     tokio::select! {
-        () = serve::listen(listener, Arc::new(shared)) => {}
-        _ = tokio::signal::ctrl_c() => {}
-        _ = terminate.recv() => {}
+        () = serve::listen(listener, shared(source)) => {}
+        () = ended => {}
     }
     Ok(())
 }

@@ -5,6 +5,9 @@
 //! number    walks from low to high and back, a hundredth of the way per step, 200 steps in all
 //!             low and high are 0 and 100 in the point's own unit, as far as its type can hold them
 //! bool, bits, enum   take the next of their numbers every 10 seconds
+//! text      the point's own name, as far as it fits
+//! time      2026-01-01 00:00:00 UTC and the seconds since the simulator serves, day after day the same
+//! list      each element as a point of its own at its own address
 //! ```
 //! Always true: a point that can be written does not move, it rests at its least value until it is
 //! written; what is held can be read by the point's own codec.
@@ -25,6 +28,8 @@ const STEPS: u64 = 100;
 const STEPS_PER_ADDRESS: u64 = 10;
 /// Seconds a bool, some bits or a label stay.
 const STAYS: u64 = 10;
+/// Numbers that some bits take before they begin anew.
+const MOST_TURNS: i128 = 0xFFFF;
 
 /// When and where.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +49,8 @@ pub(crate) enum Motion {
     Turns(Vec<i128>),
     /// Between these values, ends included.
     Walks { low: f64, high: f64 },
+    /// Through the seconds of a day.
+    Ticks,
     /// How often it was read.
     Counts(u64),
 }
@@ -59,22 +66,22 @@ impl Motion {
     /// As the point itself has it.
     pub(crate) fn of(point: &Point) -> Self {
         let codec = &point.codec;
-        let numbers = match (codec.meaning.labels(), codec.kind) {
-            (Some(labels), _) => Some(labels.numbers().collect()),
+        let moving = match (codec.meaning.labels(), codec.kind) {
+            (Some(labels), _) => Self::Turns(labels.numbers().collect()),
             (None, kind @ (Kind::Bool | Kind::Bits { .. })) => {
-                kind.range().map(|(least, most)| (least..=most).collect::<Vec<i128>>())
+                let (least, most) = kind.range().unwrap_or_default();
+                // More than anybody waits for: long bits would be a list of millions.
+                Self::Turns((least..=most.min(least + MOST_TURNS)).collect())
             }
-            _ => None,
-        };
-        let moving = match numbers {
-            Some(numbers) => Self::Turns(numbers),
-            None => {
+            (None, Kind::Text { .. } | Kind::Name) => return Self::Rests(own_name(point)),
+            (None, Kind::Time(_)) => Self::Ticks,
+            (None, _) => {
                 let (low, high) = ends(point);
                 Self::Walks { low, high }
             }
         };
         match point.write {
-            Some(_) => Self::Rests(moving.held(point, 0)),
+            Some(_) => Self::Rests(moving.whole(point, |_| 0)),
             None => moving,
         }
     }
@@ -93,6 +100,7 @@ impl Motion {
         let value = match wanted {
             Json::Bool(value) => Value::Bool(*value),
             Json::String(text) => Value::Text(text.clone()),
+            Json::Array(list) => Value::Json(Json::Array(list.clone()).to_string()),
             Json::Number(number) => match (number.as_i64(), number.as_f64()) {
                 (Some(whole), _) => Value::Int(whole),
                 (None, Some(number)) => Value::Float(number),
@@ -100,27 +108,44 @@ impl Motion {
             },
             _ => return Err("neither a value nor { counts = \"reads\" }".to_owned()),
         };
-        Ok(Self::Rests(Held(point.codec.encode(&value)?)))
+        match (point.codec.kind, value) {
+            (Kind::Name, Value::Text(text)) => Ok(Self::Rests(Held(text.into_bytes()))),
+            (_, value) => Ok(Self::Rests(Held(point.codec.encode(&value)?))),
+        }
     }
 
     /// What the point holds.
     pub(crate) fn at(&self, point: &Point, moment: Moment) -> Held {
-        let place = u64::from(point.address);
-        match self {
-            Self::Turns(_) => {
-                self.held(point, moment.seconds / STAYS + place + u64::from(moment.unit) + first_bit(point))
-            }
-            _ => self.held(point, moment.seconds + place * STEPS_PER_ADDRESS + u64::from(moment.unit)),
-        }
+        let unit = u64::from(moment.unit);
+        self.whole(point, |place| match self {
+            Self::Turns(_) => moment.seconds / STAYS + place + unit + first_bit(point),
+            Self::Ticks => moment.seconds,
+            _ => moment.seconds + place * STEPS_PER_ADDRESS + unit,
+        })
     }
 
-    fn held(&self, point: &Point, step: u64) -> Held {
-        let codec = &point.codec;
+    /// All elements of a list one behind the other; `step` by the address of each.
+    fn whole(&self, point: &Point, step: impl Fn(u64) -> u64) -> Held {
+        if let Self::Rests(held) = self {
+            return held.clone();
+        }
+        let count = u64::from(point.codec.count.unwrap_or(1));
+        let one = Codec { count: None, ..point.codec.clone() };
+        let apart = u64::from(one.cells());
+        let first = u64::from(point.address);
+        Held((0..count).flat_map(|place| self.element(&one, step(first + place * apart))).collect())
+    }
+
+    fn element(&self, codec: &Codec, step: u64) -> Vec<u8> {
+        let or_zeros = |encoded: Result<Vec<u8>, String>| {
+            let bytes = usize::from(codec.cells()) * if codec.kind == Kind::Bool { 1 } else { 2 };
+            encoded.unwrap_or_else(|_| vec![0; bytes])
+        };
         match self {
-            Self::Rests(held) => held.clone(),
+            Self::Rests(held) => held.0.clone(),
             Self::Turns(numbers) => {
                 let place = usize::try_from(step % numbers.len().max(1) as u64).unwrap_or_default();
-                raw(codec, numbers.get(place).copied().unwrap_or_default())
+                or_zeros(raw(codec, numbers.get(place).copied().unwrap_or_default()))
             }
             Self::Walks { low, high } => {
                 let there = step % (2 * STEPS);
@@ -128,30 +153,47 @@ impl Motion {
                 let value = low + (high - low) * way;
                 let is_whole = codec.meaning.is_plain() && codec.kind.range().is_some();
                 let value = if is_whole { value.round() } else { value };
-                Held(codec.encode(&Value::Float(value)).unwrap_or_else(|_| zeros(point)))
+                // A formula that cannot be turned around: then the raw number walks.
+                let encoded = codec.encode(&Value::Float(value));
+                or_zeros(encoded.or_else(|_| raw(codec, value as i128)))
+            }
+            Self::Ticks => {
+                let second = step % (24 * 3_600);
+                let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
+                let text = format!("2026-01-01T{hour:02}:{minute:02}:{second:02}Z");
+                or_zeros(codec.encode(&Value::Text(text)))
             }
             Self::Counts(reads) => {
                 let most = codec.kind.range().map_or(0, |(_, most)| most);
-                raw(codec, i128::from(*reads) % (most + 1))
+                or_zeros(raw(codec, i128::from(*reads) % (most + 1)))
             }
         }
     }
 }
 
-/// A number without its label or scale.
-fn raw(codec: &Codec, number: i128) -> Held {
+/// A number without its label, scale or formula.
+fn raw(codec: &Codec, number: i128) -> Result<Vec<u8>, String> {
     let plain = Codec { meaning: Meaning::Plain, ..codec.clone() };
-    let value = match u64::try_from(number) {
+    plain.encode(&match u64::try_from(number) {
         _ if codec.kind == Kind::Bool => Value::Bool(number != 0),
         Ok(number) => Value::Uint(number),
         Err(_) => Value::Int(number as i64),
-    };
-    // The number is in the type's range.
-    Held(plain.encode(&value).unwrap_or_default())
+    })
 }
 
-fn zeros(point: &Point) -> Vec<u8> {
-    vec![0; usize::from(point.codec.cells()) * if point.table.is_bits() { 1 } else { 2 }]
+/// A text that says which point it is.
+fn own_name(point: &Point) -> Held {
+    if point.codec.kind == Kind::Name {
+        return Held(point.name.clone().into_bytes());
+    }
+    let mut name: String = point.name.chars().filter(char::is_ascii).collect();
+    loop {
+        match point.codec.encode(&Value::Text(name.clone())) {
+            Ok(bytes) => return Held(bytes),
+            Err(_) if name.pop().is_some() => {}
+            Err(_) => return Held(vec![0; usize::from(point.codec.cells()) * 2]),
+        }
+    }
 }
 
 fn first_bit(point: &Point) -> u64 {

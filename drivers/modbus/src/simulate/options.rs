@@ -18,6 +18,7 @@ use crate::settings::parse_duration;
 
 pub(crate) const FLAGS: &[Flag] = &[
     Flag::one("--listen", "ADDRESS:PORT"),
+    Flag::one("--serial", "PORT"),
     Flag::one("--framing", "tcp|rtu|ascii"),
     Flag::switch("--line-rate"),
     Flag::one("--mode", "9600-8E1"),
@@ -38,7 +39,9 @@ const DEFAULT_MODE: &str = "9600-8E1";
 pub(crate) struct Options {
     pub(crate) files: Vec<PathBuf>,
     pub(crate) listen: SocketAddr,
-    /// None: that of the capture, else Modbus TCP.
+    /// A port of this machine and its mode, instead of `listen`.
+    pub(crate) serial: Option<(String, Mode)>,
+    /// None: that of the capture, else RTU on a serial port and Modbus TCP elsewhere.
     pub(crate) framing: Option<Framing>,
     pub(crate) timing: Timing,
     /// None: as the file has them.
@@ -64,7 +67,7 @@ impl Options {
             SocketAddr::from(([127, 0, 0, 1], 0))
         });
         let framing = one_of(words, "--framing", &Framing::WORDS, &mut wrong);
-        let timing = read_timing(words, &mut wrong);
+        let (serial, timing) = read_line(words, framing, &mut wrong);
         let gaps = one_of(words, "--gaps", &[("refused", Gaps::Refused), ("zero", Gaps::Zero)], &mut wrong);
         let unrecorded = [("refused", Unrecorded::Refused), ("silent", Unrecorded::Silent)];
         let unrecorded = one_of(words, "--unrecorded", &unrecorded, &mut wrong);
@@ -84,6 +87,7 @@ impl Options {
         Ok(Self {
             files: words.plain.iter().map(PathBuf::from).collect(),
             listen,
+            serial,
             framing,
             timing,
             units,
@@ -97,7 +101,12 @@ impl Options {
     }
 }
 
-fn read_timing(words: &Words, wrong: &mut Vec<String>) -> Timing {
+/// The serial port, and how long everything takes.
+fn read_line(
+    words: &Words,
+    framing: Option<Framing>,
+    wrong: &mut Vec<String>,
+) -> (Option<(String, Mode)>, Timing) {
     let text = words.value("--mode").unwrap_or(DEFAULT_MODE);
     let mode = Mode::parse(text);
     if mode.is_none() {
@@ -105,14 +114,22 @@ fn read_timing(words: &Words, wrong: &mut Vec<String>) -> Timing {
             "--mode {text}: not a mode; like 9600-8E1: baud rate, data bits, parity, stop bits"
         ));
     }
-    if words.has("--mode") && !words.has("--line-rate") {
-        wrong.push("--mode without --line-rate: which line has this mode?".to_owned());
+    let (port, has_rate) = (words.value("--serial"), words.has("--line-rate"));
+    if words.has("--mode") && port.is_none() && !has_rate {
+        wrong.push("--mode without --serial and --line-rate: which line has this mode?".to_owned());
+    }
+    if port.is_some() && words.has("--listen") {
+        wrong.push("--serial and --listen: one line is served at a time".to_owned());
+    }
+    if port.is_some() && framing == Some(Framing::Tcp) {
+        wrong.push("--framing tcp on a serial line; rtu or ascii".to_owned());
     }
     let turnaround = words.value("--turnaround").map_or(Some(Duration::ZERO), parse_duration);
     if turnaround.is_none() {
         wrong.push("--turnaround: not a duration; like 5ms, 1s".to_owned());
     }
-    Timing { rate: mode.filter(|_| words.has("--line-rate")), turnaround: turnaround.unwrap_or_default() }
+    let timing = Timing { rate: mode.filter(|_| has_rate), turnaround: turnaround.unwrap_or_default() };
+    (port.map(str::to_owned).zip(mode), timing)
 }
 
 fn resolve(text: &str) -> Result<SocketAddr, String> {

@@ -73,7 +73,6 @@ pub(crate) enum Told {
     /// Every write.
     Written,
     /// The parts of 20.
-    #[cfg_attr(not(test), expect(dead_code, reason = "no point is in a file yet"))]
     Files(Vec<Vec<u8>>),
     /// Who it is, object by object.
     Objects(BTreeMap<u8, Vec<u8>>),

@@ -1,4 +1,4 @@
-//! The one file of the simulator at the socket: requests in, answers out, until it is told to end.
+//! The one file of the simulator at a socket or a port: requests in, answers out, until it is told to end.
 //!
 //! Always true: a connection that sends no Modbus is closed and costs the others nothing; with a line
 //! rate there is one line, and whoever else asks waits until it is free; requests of one connection are
@@ -11,12 +11,15 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio_serial::SerialStream;
 
 use super::field::Field;
 use super::framing::{Cutter, Incoming, frame};
 use super::replay::Replay;
 use super::timing::{Part, Timing};
 use crate::connection::Framing;
+use crate::connection::serial::Mode;
+use crate::transport::open_stream;
 
 /// Bytes taken at a time; the longest frame has 260, in ASCII twice as many.
 const READ_BYTES: usize = 1024;
@@ -98,6 +101,20 @@ pub(crate) async fn listen(listener: TcpListener, shared: Arc<Shared>) {
             }
             Err(_) => sleep(PAUSE).await,
         }
+    }
+}
+
+/// Serves a port that was opened, and opens it again whenever it goes away.
+pub(crate) async fn hold(mut stream: SerialStream, port: &str, mode: Mode, shared: Arc<Shared>) {
+    loop {
+        // It ends with the port: an adapter that was pulled, or the other end of a pseudo terminal.
+        let _ = converse(stream, shared.clone()).await;
+        stream = loop {
+            sleep(PAUSE).await;
+            if let Ok(stream) = open_stream(port, mode) {
+                break stream;
+            }
+        };
     }
 }
 

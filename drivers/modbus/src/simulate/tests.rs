@@ -147,6 +147,81 @@ async fn what_a_model_does_not_allow_is_refused() {
     assert_eq!(poll(&device, port).await["limit"], json!(10.0));
 }
 
+/// Every other kind of point: what it reads from the simulator is what `motion` says, and what is
+/// written is read back.
+#[tokio::test]
+async fn texts_times_lists_files_and_identifications_are_served() {
+    const ALL: &str = r#"
+[model.press]
+addresses = "zero-based"
+max_gap = 0
+poll = { fast = "1s" }
+[model.press.points]
+serial_no = { at = "input:0", type = "string[8]", order = "BA" }
+clock     = { at = "input:10", type = "time[unix32]" }
+levels    = { at = "input:20", type = "u16[3]" }
+high      = { at = "input:30", type = "u8.high" }
+low       = { at = "input:30", type = "u8.low" }
+digits    = { at = "input:31", type = "bcd8" }
+title     = { at = "holding:0", type = "string[6]", write = true }
+mode      = { at = "holding:10", type = "bits[4..6]", write = { verify = true } }
+fan       = { at = "holding:10", type = "bits[0]", write = true }
+recipe    = { at = "file:3:7", type = "u32", write = { verify = true } }
+revision  = { at = "id:revision" }
+extra     = { at = "id:0x80" }
+"#;
+    let files = Files::new();
+    let model = files.write("press.toml", ALL);
+    let values = files.write(
+        "values.toml",
+        "levels = [1, 2, 3]\nhigh = 7\nlow = 9\ndigits = 12345678\nextra = \"v2\"\nclock = \"2026-01-01T00:00:05Z\"\n",
+    );
+    let port = start(&[model.to_str().unwrap(), "--values", values.to_str().unwrap()]).await;
+    let device = read_as(ALL, 1);
+    let reads = poll(&device, port).await;
+    for (point, wanted) in [
+        ("serial_no", json!("serial_n")),
+        ("clock", json!("2026-01-01T00:00:05Z")),
+        ("levels", json!([1, 2, 3])),
+        ("high", json!(7)),
+        ("low", json!(9)),
+        ("digits", json!(12_345_678)),
+        ("title", json!("title")),
+        ("mode", json!(0)),
+        ("fan", json!(0)),
+        ("recipe", json!(0)),
+        ("revision", json!("revision")),
+        ("extra", json!("v2")),
+    ] {
+        assert_eq!(reads[point], wanted, "{point} of {reads}");
+    }
+    let applied = |value: Value| Outcome::Applied(Some(value));
+    assert_eq!(write(&device, port, "fan", Value::Uint(1)).await, Outcome::Applied(None));
+    assert_eq!(write(&device, port, "mode", Value::Uint(5)).await, applied(Value::Uint(5)));
+    assert_eq!(write(&device, port, "recipe", Value::Uint(70_000)).await, applied(Value::Uint(70_000)));
+    assert_eq!(write(&device, port, "title", Value::Text("new".into())).await, Outcome::Applied(None));
+    let reads = poll(&device, port).await;
+    assert_eq!((&reads["mode"], &reads["fan"], &reads["title"]), (&json!(5), &json!(1), &json!("new")));
+}
+
+#[tokio::test]
+async fn a_serial_port_is_served() {
+    let files = Files::new();
+    let model = files.write("press.toml", MODEL);
+    let options = options(&[model.to_str().unwrap(), "--serial", "/dev/ttyX", "--turnaround", "2ms"]);
+    let (source, framing) = load::source(&options).unwrap();
+    assert_eq!(framing, Framing::Rtu);
+    let (ours, mut theirs) = tokio_serial::SerialStream::pair().unwrap();
+    tokio::spawn(serve::converse(ours, Arc::new(Shared::new(source, framing, options.timing))));
+    let asked = [1, 3, 0, 5, 0, 1, 0x94, 0x0B];
+    for _ in 0..2 {
+        theirs.write_all(&asked).await.unwrap();
+        let mut said = [0; 7];
+        tokio::time::timeout(PATIENT, theirs.read_exact(&mut said)).await.unwrap().unwrap();
+        assert_eq!(said, [1, 3, 2, 0, 0, 0xB8, 0x44]);
+    }
+}
+
 #[test]
 fn a_wrong_file_gives_every_mistake_with_its_place() {
     let files = Files::new();

@@ -28,6 +28,7 @@ mod wire;
 
 use sagoo_driver_sdk::LineError;
 
+pub(crate) use self::port::open_stream;
 pub(crate) use self::wire::Wire;
 #[cfg(test)]
 pub(crate) use self::wire::{BROADCAST_PAUSE, SILENT_LIMIT};

@@ -35,21 +35,7 @@ impl Port {
     /// Opens it in its mode.
     pub(super) fn open(settings: &Serial) -> Result<Self, String> {
         let Serial { port, mode, .. } = settings;
-        let builder = tokio_serial::new(port, mode.baud)
-            .data_bits(if mode.data_bits == 7 { DataBits::Seven } else { DataBits::Eight })
-            .stop_bits(if mode.stop_bits == 2 { StopBits::Two } else { StopBits::One })
-            .flow_control(FlowControl::None);
-        let mut stream = builder.open_native_async().map_err(|error| cannot_open(port, &error))?;
-        let parity = match mode.parity {
-            Parity::None => tokio_serial::Parity::None,
-            Parity::Even => tokio_serial::Parity::Even,
-            Parity::Odd => tokio_serial::Parity::Odd,
-        };
-        if let Err(error) = stream.set_parity(parity)
-            && !is_pseudo(port)
-        {
-            return Err(format!("cannot open {port}: it has no mode {mode}: {error}"));
-        }
+        let stream = open_stream(port, *mode)?;
         let mut rts = None;
         match settings.rs485 {
             Some(Rs485 { rts: Rts::Kernel, before, after }) => rs485::enable(&stream, before, after)
@@ -119,6 +105,26 @@ impl Port {
         let up = self.rts.is_some_and(|rs485| (rs485.rts == Rts::Up) == is_sending);
         self.stream.write_request_to_send(up).map_err(io::Error::from)
     }
+}
+
+/// A port in a mode, and ours alone.
+pub(crate) fn open_stream(port: &str, mode: Mode) -> Result<SerialStream, String> {
+    let builder = tokio_serial::new(port, mode.baud)
+        .data_bits(if mode.data_bits == 7 { DataBits::Seven } else { DataBits::Eight })
+        .stop_bits(if mode.stop_bits == 2 { StopBits::Two } else { StopBits::One })
+        .flow_control(FlowControl::None);
+    let mut stream = builder.open_native_async().map_err(|error| cannot_open(port, &error))?;
+    let parity = match mode.parity {
+        Parity::None => tokio_serial::Parity::None,
+        Parity::Even => tokio_serial::Parity::Even,
+        Parity::Odd => tokio_serial::Parity::Odd,
+    };
+    if let Err(error) = stream.set_parity(parity)
+        && !is_pseudo(port)
+    {
+        return Err(format!("cannot open {port}: it has no mode {mode}: {error}"));
+    }
+    Ok(stream)
 }
 
 /// Why a port cannot be opened, and what helps.

@@ -14,7 +14,7 @@ const FIRST_SECOND: usize = 0x40;
 const ROW: usize = 0xFE - FIRST_SECOND + 1;
 
 /// The text, or the place of the first byte that makes no sense.
-pub(super) fn decode(bytes: &[u8]) -> Result<String, usize> {
+pub(crate) fn decode(bytes: &[u8]) -> Result<String, usize> {
     let mut text = String::with_capacity(bytes.len());
     let mut place = 0;
     while let Some(first) = bytes.get(place) {

@@ -5,6 +5,7 @@
 
 mod gbk;
 
+pub(crate) use self::gbk::decode as from_gbk;
 use crate::settings::{Report, Settings, suggest};
 
 /// How characters are written as bytes.
