@@ -65,5 +65,9 @@ fn late_answers_over_tcp_are_never_filed_under_another_point() {
 
 /// Late answers are missing ones as well: that is said, and no surprise.
 fn careless(field: &Field) -> e2e::rig::Plan {
-    field.plan().may_log("slots are skipped").may_log("device is offline")
+    field
+        .plan()
+        .may_log("slots are skipped")
+        .may_log("polls are left out because the line is busy")
+        .may_log("device is offline")
 }

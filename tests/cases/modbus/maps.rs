@@ -23,7 +23,8 @@ pub(super) fn peer(
     let serving = Serving { holes: holes.to_vec(), ..Serving::over(Over::Tcp, "socket", &[unit]) };
     let device = ModbusDevice::serve(dir.path(), name, &serving).remove(0);
     fill(&device, unit, REGISTERS);
-    field.line(name, &format!("tcp = {{ host = \"127.0.0.1\", port = {} }}", device.port));
+    let offline = "offline = { after = 3, probe = \"1s\", max_probe = \"1s\" }";
+    field.line(name, &format!("tcp = {{ host = \"127.0.0.1\", port = {} }}\n{offline}", device.port));
     device
 }
 

@@ -1,14 +1,20 @@
 //! The Modbus driver under the real gateway, against peers nobody here wrote.
 //!
-//! Reading order: `maps` is points across every border; `late` answers after their time; `masters` another
-//! master against our simulator; `writes` every way of writing a point.
+//! Reading order: `carried` is every way to a device; `maps` points across every border; `learned` what
+//! devices refuse; `bus` many on one slow line, and strangers on it; `late` answers after their time;
+//! `writes` every way of writing a point; `tools` what people type; `masters` another master against our
+//! simulator.
 //!
 //! Always true: registers hold what can be told from unit and address, so that a value under a wrong
 //! name is seen; what the platform stored is compared whole, not only its end.
 
+mod bus;
+mod carried;
 mod late;
+mod learned;
 mod maps;
 mod masters;
+mod tools;
 mod writes;
 
 use std::collections::BTreeMap;

@@ -23,8 +23,10 @@ pub enum From {
     Master,
     /// A slave, by its place on the line.
     Slave(usize),
-    /// Nobody who is connected: noise, or another master's frame.
+    /// Nobody who is connected: another master.
     Stranger,
+    /// Disturbance where the master is; nobody else hears it.
+    Noise,
 }
 
 /// How the line misbehaves; [`Manners::default`] is a line that does not.
@@ -36,11 +38,11 @@ pub struct Manners {
     pub delay: Range<Duration>,
     /// The master hears its own bytes, as on a two-wire adapter.
     pub echo: bool,
-    /// Bytes directly before each frame of a slave.
+    /// Bytes directly before each frame of a slave, where the master is.
     pub noise_before: Vec<u8>,
-    /// Bytes directly after each frame of a slave, as far as it was written at once.
+    /// Bytes directly after each frame of a slave, where the master is, as far as it was written at once.
     pub noise_after: Vec<u8>,
-    /// One byte of so many is garbled, by chance; 0 for none.
+    /// One byte of so many of the slaves' is garbled, by chance; 0 for none.
     pub garble_one_in: u32,
 }
 
@@ -119,14 +121,14 @@ impl Air {
             self.answering.push(from);
             let turned = self.asked.map_or(now, |asked| asked + self.manners.turnaround);
             at = at.max(turned) + self.delay();
-            at = self.put(From::Stranger, &self.manners.noise_before.clone(), at);
+            at = self.put(From::Noise, &self.manners.noise_before.clone(), at);
         }
         if !slave {
             self.answering.clear();
         }
         at = self.put(from, bytes, at);
         if slave {
-            self.put(From::Stranger, &self.manners.noise_after.clone(), at);
+            self.put(From::Noise, &self.manners.noise_after.clone(), at);
         }
     }
 
@@ -157,7 +159,8 @@ impl Air {
                     flight.collided = true;
                 }
             }
-            if self.manners.garble_one_in > 0 && self.rng.u32(0..self.manners.garble_one_in) == 0 {
+            let garbles = self.manners.garble_one_in > 0 && matches!(from, From::Slave(_));
+            if garbles && self.rng.u32(0..self.manners.garble_one_in) == 0 {
                 flight.byte ^= 1 << self.rng.u8(0..8);
             }
             let place = self.flights.partition_point(|other| other.ends <= ends);
@@ -198,7 +201,7 @@ impl Air {
         let last = !self.flights.is_empty() && self.ends_burst(0);
         let flight = self.flights.pop_front()?;
         let byte = if flight.collided { garbled(flight.byte) } else { flight.byte };
-        if !matches!(flight.from, From::Slave(_)) {
+        if matches!(flight.from, From::Master | From::Stranger) {
             self.asked = Some(flight.ends);
         }
         self.note(&flight, byte);

@@ -281,7 +281,11 @@ impl State {
         let echo = self.air.manners.echo;
         for (end, port) in &self.ports {
             let own = end.checked_sub(1).map_or(From::Master, From::Slave);
-            let heard = arrivals.iter().filter(|one| one.from != own || (echo && own == From::Master));
+            let hears = |from: From| match from {
+                From::Noise => own == From::Master,
+                from => from != own || (echo && own == From::Master),
+            };
+            let heard = arrivals.iter().filter(|one| hears(one.from));
             let mut heard: Vec<u8> = heard.map(|one| one.byte).collect();
             if !heard.is_empty() && !self.hears_right(*end) {
                 heard.iter_mut().for_each(|byte| *byte = garbled(*byte));

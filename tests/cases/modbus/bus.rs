@@ -1,0 +1,201 @@
+//! One slow line and many on it: a dead one, late ones, strangers, noise, an echo, a cut cable.
+
+use std::time::{Duration, Instant};
+
+use e2e::rig::line::SerialLine;
+use e2e::rig::{ModbusDevice, Over, Plan, Serving, Site, eventually};
+use serde_json::json;
+use tempfile::TempDir;
+
+use super::{Expected, Field, SOON, fill};
+
+const REGISTERS: u16 = 300;
+/// Registers far enough from each other that they are asked for one by one, in answers that look alike.
+const APART: [u16; 3] = [0, 130, 260];
+
+fn place() -> TempDir {
+    TempDir::with_prefix("sagoo-e2e-").expect("a temporary directory")
+}
+
+/// Units of pymodbus at the slave's end of a line, filled with the pattern; register 299 counts reads.
+fn units(
+    dir: &TempDir,
+    name: &str,
+    line: &SerialLine,
+    framing: &'static str,
+    units: &[u8],
+) -> Vec<ModbusDevice> {
+    let over = Over::Serial { port: line.slave(0), baud: line.mode().baud };
+    let serving = Serving { counters: vec![REGISTERS - 1], ..Serving::over(over, framing, units) };
+    let devices = ModbusDevice::serve(dir.path(), name, &serving);
+    for (device, unit) in devices.iter().zip(units) {
+        fill(device, *unit, REGISTERS - 1);
+    }
+    devices
+}
+
+fn serial(line: &SerialLine, mode: &str, more: &str) -> String {
+    format!("serial = {{ port = \"{}\", mode = \"{mode}\" }}\n{more}", line.master().display())
+}
+
+/// What is missing in between is said, and no surprise.
+fn troubled(field: &Field) -> Plan {
+    let plan = field.plan().may_log("slots are skipped").may_log("device is offline");
+    plan.may_log("polls are left out because the line is busy").may_log("connection is lost")
+}
+
+/// Waits until each device has more rows than it has now, by so many.
+#[track_caller]
+fn await_rows(field: &Field, site: &Site, more: usize) {
+    let rows = |name: &String| site.platform.rows(name).len();
+    let before: Vec<usize> = field.devices.keys().map(rows).collect();
+    for (name, before) in field.devices.keys().zip(before) {
+        eventually(&format!("{name} is stored {more} times more"), SOON, || {
+            let now = rows(name);
+            (now >= before + more).then_some(()).ok_or_else(|| format!("{before}, now {now}"))
+        });
+    }
+}
+
+#[test]
+fn one_dead_unit_of_ten_costs_the_others_next_to_nothing() {
+    /// Of the polls that are due; the driver promises 95 %, and the machine is busy with other cases.
+    const SHARE: f64 = 0.95;
+    const POLL: Duration = Duration::from_millis(500);
+    const WATCHED: Duration = Duration::from_secs(12);
+    let dir = place();
+    let line = SerialLine::start("38400-8N1", 1);
+    let all: Vec<u8> = (1..=10).collect();
+    let devices = units(&dir, "bus", &line, "rtu", &all);
+    let (dead, devices) = devices.split_last().expect("ten of them");
+    let alive = &all[..9];
+    dead.set_silent(true);
+    let mut field = Field::default();
+    let offline = "timeout = \"100ms\"\noffline = { after = 3, probe = \"2s\", max_probe = \"4s\" }";
+    field.line("bus", &serial(&line, "38400-8N1", offline));
+    for unit in all.iter().copied() {
+        let mut points = Expected::registers(unit, 290..299);
+        let counter = Expected::register(unit, REGISTERS - 1);
+        points.push(Expected { value: None, ..counter });
+        field.device(&format!("unit-{unit}"), "bus", unit, POLL.as_millis() as u32, "", points);
+    }
+    let plan = troubled(&field).must_log("device is offline connection=bus device=unit-10");
+    let mut site = Site::prepare_in(dir, &plan);
+    site.gateway.start();
+    for unit in alive {
+        field.await_read(&site, &format!("unit-{unit}"));
+    }
+    eventually("the dead one is offline", SOON, || {
+        let device = site.gateway.device("unit-10");
+        (device["online"] == json!(false)).then_some(()).ok_or_else(|| format!("{device:#}"))
+    });
+    let counts = || -> Vec<u16> { devices.iter().map(|device| device.register(REGISTERS - 1)).collect() };
+    let (before, since) = (counts(), Instant::now());
+    eventually("the others are watched for a while", SOON, || since.elapsed() >= WATCHED);
+    let due = since.elapsed().as_secs_f64() / POLL.as_secs_f64();
+    for (unit, (before, after)) in alive.iter().zip(before.iter().zip(counts())) {
+        let served = f64::from(after - before);
+        assert!(served >= (SHARE * due).floor(), "unit {unit} was read {served} times, {due:.1} were due");
+    }
+    field.assert_never_wrong(&site);
+}
+
+#[test]
+fn late_answers_on_a_serial_line_are_never_filed_under_another_point() {
+    const TIMEOUT_MS: u64 = 120;
+    /// Rows that are enough to have seen something.
+    const ENOUGH: usize = 5;
+    let (dir, mut field, mut peers) = (place(), Field::default(), Vec::new());
+    for (name, framing, ids) in [("rtu", "rtu", [1, 2]), ("ascii", "ascii", [3, 4])] {
+        let line = SerialLine::start("38400-8N1", 1);
+        let devices = units(&dir, name, &line, framing, &ids);
+        line.behave(|manners| manners.delay = Duration::ZERO..Duration::from_millis(TIMEOUT_MS * 2));
+        let offline = "offline = { after = 50, probe = \"1s\", max_probe = \"1s\" }";
+        let more = format!("framing = \"{framing}\"\ntimeout = \"{TIMEOUT_MS}ms\"\n{offline}");
+        field.line(name, &serial(&line, "38400-8N1", &more));
+        for unit in ids {
+            field.device(&format!("{name}-{unit}"), name, unit, 100, "", Expected::registers(unit, APART));
+        }
+        peers.push((devices, line));
+    }
+    let mut site = Site::prepare_in(dir, &troubled(&field));
+    site.gateway.start();
+    await_rows(&field, &site, ENOUGH);
+    field.assert_never_wrong(&site);
+}
+
+#[test]
+fn noise_echo_and_a_foreign_master_are_survived() {
+    let dir = place();
+    let line = SerialLine::start("38400-8N1", 1);
+    let _devices = units(&dir, "bus", &line, "rtu", &[1, 2]);
+    let mut field = Field::default();
+    field.line("bus", &serial(&line, "38400-8N1", "timeout = \"150ms\""));
+    for unit in [1, 2] {
+        field.device(&format!("unit-{unit}"), "bus", unit, 150, "", Expected::registers(unit, APART));
+    }
+    let mut site = Site::prepare_in(dir, &troubled(&field));
+    site.gateway.start();
+    await_rows(&field, &site, 2);
+    // Somebody else asks unit 2, which answers; that is no answer to us.
+    let frame = with_crc(&[2, 3, 0, 200, 0, 1]);
+    for round in 0..20_u64 {
+        line.inject_after(Duration::from_millis(2 + round % 5), &frame);
+        std::thread::sleep(Duration::from_millis(90 + 7 * round % 40));
+    }
+    await_rows(&field, &site, 2);
+    line.behave(|manners| manners.noise_before = vec![0xFF, 0x00]);
+    await_rows(&field, &site, 2);
+    line.behave(|manners| {
+        manners.noise_before = Vec::new();
+        manners.noise_after = vec![0x55];
+    });
+    await_rows(&field, &site, 2);
+    line.behave(|manners| {
+        manners.noise_after = Vec::new();
+        manners.garble_one_in = 60;
+    });
+    await_rows(&field, &site, 2);
+    line.behave(|manners| {
+        manners.garble_one_in = 0;
+        manners.echo = true;
+    });
+    await_rows(&field, &site, 2);
+    field.assert_never_wrong(&site);
+}
+
+/// A frame of RTU, its CRC computed here and not by the driver.
+fn with_crc(bytes: &[u8]) -> Vec<u8> {
+    let turn = |crc: u16| if crc & 1 == 1 { crc >> 1 ^ 0xA001 } else { crc >> 1 };
+    let crc =
+        bytes.iter().fold(0xFFFF_u16, |crc, byte| (0..8).fold(crc ^ u16::from(*byte), |crc, _| turn(crc)));
+    [bytes, &crc.to_le_bytes()].concat()
+}
+
+#[test]
+fn a_pulled_adapter_is_found_again_by_its_path() {
+    let dir = place();
+    let line = SerialLine::start("38400-8E1", 1);
+    let _devices = units(&dir, "bus", &line, "rtu", &[1]);
+    let mut field = Field::default();
+    let offline = "offline = { after = 2, probe = \"1s\", max_probe = \"1s\" }";
+    field.line("bus", &serial(&line, "38400-8E1", offline));
+    field.device("unit-1", "bus", 1, 200, "", Expected::registers(1, APART));
+    let mut site = Site::prepare_in(dir, &troubled(&field));
+    site.gateway.start();
+    field.await_read(&site, "unit-1");
+    let driver = site.gateway.driver_pid();
+    for _ in 0..2 {
+        line.cut_master();
+        eventually("the device is gone, and status says why", SOON, || {
+            let device = site.gateway.device("unit-1");
+            let told = device["online"] == json!(false) && device["reason"].to_string().contains("master");
+            told.then_some(()).ok_or_else(|| format!("{device:#}"))
+        });
+        line.plug_master();
+        await_rows(&field, &site, 2);
+        eventually("it is back", SOON, || site.gateway.device("unit-1")["online"] == json!(true));
+    }
+    assert_eq!(site.gateway.driver_pid(), driver, "the driver found it, nobody restarted it");
+    field.assert_never_wrong(&site);
+}
