@@ -172,6 +172,8 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
+        // `fuzz/` tries millions.
+        #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
         fn any_bytes_keep_the_promises(
             bytes in vec(prop_oneof![any::<u8>(), 0..8u8, Just(b':'), Just(b'\n'), Just(b'0')], 0..900)
