@@ -88,7 +88,6 @@ impl fmt::Display for Framing {
     }
 }
 
-#[allow(dead_code, reason = "the planner and the transports that follow read it")]
 impl Connection {
     /// Whether one request to unit 0 reaches every device, and none answers.
     pub(crate) fn broadcasts(&self) -> bool {

@@ -45,7 +45,6 @@ pub(crate) enum Parity {
     Odd,
 }
 
-#[allow(dead_code, reason = "the planner and the serial transport, which follows, read it")]
 impl Mode {
     /// `9600-8E1`.
     pub(crate) fn parse(text: &str) -> Option<Self> {

@@ -25,7 +25,7 @@ const TRIALS: u32 = 2;
 /// Polls in which a device that never answered with a value refuses a point, before it is left out.
 const REFUSED_POLLS: u32 = 3;
 /// Plans are made anew when the turnaround changed by more than this, and by a quarter.
-const TURNAROUND_STEP: Duration = Duration::from_millis(2);
+const TURNAROUND_STEP: Duration = Duration::from_micros(500);
 
 /// What is said of a point that the model has in a hole.
 const IN_HOLE: &str = "is in a hole of its model, which is never read";
@@ -237,7 +237,7 @@ impl Student {
     /// Takes in how long the device takes to answer. True when the plans were made anew.
     pub(crate) fn measure(&mut self, device: &Device, turnaround: Duration) -> bool {
         let step = TURNAROUND_STEP.max(self.turnaround / 4);
-        if turnaround.abs_diff(self.turnaround) <= step {
+        if !self.turnaround.is_zero() && turnaround.abs_diff(self.turnaround) <= step {
             return false;
         }
         self.turnaround = turnaround;

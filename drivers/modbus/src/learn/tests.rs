@@ -11,7 +11,7 @@ use super::search::{Search, Verdict};
 use super::student::{REMIND, Student};
 use super::{kept, told};
 use crate::device::Device;
-use crate::plan::{Block, Span};
+use crate::plan::{Block, Cost, Span};
 use crate::wire::Exception;
 
 /// Polls after which nothing may be left to learn.
@@ -248,6 +248,23 @@ fn a_function_that_is_refused_is_one_request_and_a_clear_reason() {
         assert_eq!(polled.bad[9], (9, "illegal function (exception 1)".to_owned()));
     }
     assert_eq!(student.lesson, Lesson::default());
+}
+
+#[test]
+fn a_device_that_is_seen_to_be_slow_is_read_across_wider_gaps() {
+    let mut device = device("", &[(0, 1), (14, 1)]);
+    device.cost = Cost::rtu(9_600, 11, Duration::ZERO);
+    let fake = Fake { readable: registers(0..20), most: 125, ..Fake::default() };
+    let mut student = Student::new(&device, Lesson::default());
+    assert_eq!(poll(&mut student, &device, &fake, Instant::now(), 1).requests, 2);
+    for (turnaround, plans, requests) in [(1, true, 2), (20, true, 1), (21, false, 1), (2, true, 2)] {
+        assert_eq!(student.measure(&device, Duration::from_millis(turnaround)), plans, "{turnaround} ms");
+        assert_eq!(
+            poll(&mut student, &device, &fake, Instant::now(), 1).requests,
+            requests,
+            "{turnaround} ms"
+        );
+    }
 }
 
 #[test]

@@ -177,7 +177,9 @@ impl ModbusLine {
 
     /// Takes in what a poll or a read showed, says what is new, and has it kept.
     async fn learn(&mut self, device: &Device, search: Search) {
-        let turnaround = self.wire.turnaround_of(device.unit);
+        // Of several in flight, each takes as long as all of them.
+        let alone = self.wire.in_flight() == 1;
+        let turnaround = self.wire.turnaround_of(device.unit).filter(|_| alone);
         let Some(known) = self.known.get_mut(&device.name) else { return };
         let student = &mut known.student;
         let before = told::tell(device, &student.lesson);

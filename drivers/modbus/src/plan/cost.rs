@@ -32,7 +32,7 @@ pub(crate) struct Cost {
     byte_ns: u64,
     /// What the line keeps silent at least between a request and its answer.
     silence_ns: u64,
-    /// What the device was seen to take for that; part of `request_ns`.
+    /// What the device was seen to take for that; part of `request_ns` where that is a time.
     device_ns: u64,
     /// False: not a time, only a measure to compare plans by.
     is_time: bool,
@@ -88,10 +88,12 @@ impl Cost {
     }
 
     /// The same for a device that takes this long from the end of a request to its answer; the silence
-    /// is a part of it.
-    #[allow(dead_code, reason = "lines that measured it make their plans anew")]
+    /// is a part of it. On a socket it is all that is known of the time, and plans stay as they are.
     pub(crate) fn with_turnaround(self, measured: Duration) -> Self {
         let device_ns = nanos(measured).max(self.silence_ns);
+        if !self.is_time {
+            return Self { device_ns, ..self };
+        }
         Self { request_ns: self.request_ns - self.device_ns + device_ns, device_ns, ..self }
     }
 
@@ -103,7 +105,7 @@ impl Cost {
 
     /// How long a read of so many cells takes; zero where that is not known.
     pub(crate) fn time(&self, table: Table, cells: u16) -> Duration {
-        if self.is_time { Duration::from_nanos(self.read(table, cells)) } else { Duration::ZERO }
+        Duration::from_nanos(if self.is_time { self.read(table, cells) } else { self.device_ns })
     }
 
     /// Most unwanted registers in a row that `max_gap = "auto"` reads; `None`: the cost decides alone.
@@ -149,6 +151,9 @@ mod tests {
         assert_eq!(ms(Cost::ascii(9_600, 10, Duration::ZERO), 10), 70.8);
         assert_eq!(ms(Cost::rtu(9_600, 11, Duration::from_millis(5)), 1), 30.2);
         assert_eq!(Cost::SOCKET.time(Table::Holding, 125), Duration::ZERO);
+        let measured = Cost::SOCKET.with_turnaround(Duration::from_millis(3));
+        assert_eq!(measured.time(Table::Holding, 125), Duration::from_millis(3));
+        assert_eq!(measured.read(Table::Holding, 9), Cost::SOCKET.read(Table::Holding, 9), "plans stay");
         assert_eq!(
             Cost::rtu(9_600, 11, Duration::ZERO).time(Table::Coil, 9),
             Cost::rtu(9_600, 11, Duration::ZERO).time(Table::Input, 1)

@@ -152,3 +152,37 @@ async fn several_requests_in_flight_learn_the_same() {
         }
     }
 }
+
+/// The device takes 2 ms for each of fifty reads, and the command comes while they are made.
+#[tokio::test]
+async fn a_command_goes_between_two_requests_of_a_poll_which_then_goes_on_where_it_stopped() {
+    let points: String = (0..50)
+        .map(|n| format!("r{n} = {{ at = \"holding:{}\", type = \"u16\", write = {{}} }}\n", n * 3))
+        .collect();
+    let (begun_in, mut begun) = tokio::sync::mpsc::unbounded_channel();
+    let mut peer = Peer::start(move |asked| {
+        let _ = begun_in.send(());
+        std::thread::sleep(std::time::Duration::from_millis(2));
+        let pdu = if asked.pdu[0] == 3 { vec![3, 2, 0, 5] } else { asked.pdu.clone() };
+        Does::Send(vec![asked.answer(&pdu)])
+    })
+    .await;
+    let mut host = TestHost::new(Modbus::default()).await;
+    let toml = format!(
+        "[connection.c]\ndriver = \"modbus\"\ntcp = {{ host = \"127.0.0.1\", port = {} }}\n\
+         [model.m]\nmax_gap = 0\npoll = {{ default = \"10m\" }}\n[model.m.points]\n{points}\n\
+         [device.d]\nconnection = \"c\"\nmodel = \"m\"\nunit = 7\n",
+        peer.port
+    );
+    assert_eq!(host.configure(&configuration(&toml)).await, []);
+    begun.recv().await.unwrap();
+    host.write("d", &[("r0", sagoo_driver_sdk::Value::Uint(9))]).await;
+    for _ in 0..50 {
+        assert_eq!(host.sample().await.quality, Quality::Good);
+    }
+    host.stop().await;
+    let functions: Vec<u8> = peer.pdus().iter().map(|pdu| pdu[0]).collect();
+    let place = functions.iter().position(|function| *function == 6).expect("it was written");
+    assert!(place < 50, "the command waited for the whole poll");
+    assert_eq!(functions.len(), 51, "no request of the poll was made twice");
+}

@@ -56,7 +56,6 @@ enum Talk {
     Turns(Turns),
 }
 
-#[allow(dead_code, reason = "lines learn to keep several requests in flight and to broadcast")]
 impl Wire {
     /// Not open yet. `host` is asked for what the connection's settings only name.
     pub(crate) fn new(connection: &Connection, tap: Tap, host: Option<Host>) -> Self {

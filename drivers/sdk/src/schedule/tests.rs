@@ -165,6 +165,27 @@ async fn a_silent_device_costs_its_neighbours_a_bounded_share() {
     assert!(!schedule.online(4) && schedule.online(5));
 }
 
+/// A serial line that its polls fill to nine tenths: the time of a dead device cannot come from pauses.
+#[tokio::test(start_paused = true)]
+async fn a_dead_device_of_ten_costs_a_full_line_less_than_a_twentieth_whatever_its_rates() {
+    for timeout in [300, 1_000] {
+        let count = |dead: Option<Unit>| {
+            let units = (0..10).map(|_| fresh(&[1_000, 2_000, 60_000])).collect();
+            let (mut schedule, now) = schedule(units);
+            run(&mut schedule, now, Duration::from_secs(600), |unit| {
+                if Some(unit) == dead { Err(timeout * MS) } else { Ok(60 * MS) }
+            })
+        };
+        let (well, ill) = (count(None), count(Some(4)));
+        for (of, starts) in well.iter().filter(|((unit, _), _)| *unit != 4) {
+            let (before, after) = (starts.len(), ill.get(of).map_or(0, Vec::len));
+            assert!(after * 20 >= before * 19, "{of:?} was read {after} times instead of {before}");
+        }
+        let tries: usize = (0..3).filter_map(|poll| ill.get(&(4, poll))).map(Vec::len).sum();
+        assert!((6..=10).contains(&tries), "all of its rates share one breaker: {tries} tries");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_device_that_comes_back_is_read_at_once() {
     let (mut schedule, now) = schedule(vec![fresh(&[1_000, 60_000])]);
