@@ -66,16 +66,16 @@ pub(super) fn text(output: &Json, colours: bool) -> String {
     };
     let heads: Vec<String> = columns.iter().map(human::value).collect();
     let heads: Vec<&str> = heads.iter().map(String::as_str).collect();
-    let cells = |row: &Json| row.as_array().map(|row| row.iter().map(cell).collect()).unwrap_or_default();
+    let cells =
+        |row: &Json| row.as_array().map(|row| row.iter().enumerate().map(cell).collect()).unwrap_or_default();
     title + &table(&heads, rows.iter().map(cells).collect(), colours)
 }
 
-/// Numbers to the right, so that their sizes are seen.
-fn cell(value: &Json) -> Cell {
-    let text = human::value(value);
-    match text.parse::<f64>() {
-        Ok(_) => Cell::number(text),
-        Err(_) => Cell::text(text),
+/// What a row is about to the left, what is there to the right, so that sizes are seen.
+fn cell((column, value): (usize, &Json)) -> Cell {
+    match column {
+        0 => Cell::text(human::value(value)),
+        _ => Cell::number(human::value(value)),
     }
 }
 
@@ -96,7 +96,7 @@ mod tests {
 input 0x10 × 2 of meter
 
 address   hex    u16  text
-0x10     4248  16968  BH
+0x10     4248  16968    BH
 0x11     0000      0  \u{fffd}[2J
 ";
         assert_eq!(text(&output, false), expected);

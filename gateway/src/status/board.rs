@@ -70,6 +70,9 @@ impl Board {
             let driver = drivers.iter().find(|driver| driver.id == connection.driver);
             let line = driver.and_then(|driver| driver.lines.get(name).cloned());
             let reason = || match driver.map(|driver| driver.state.as_str()) {
+                Some("running") if driver.is_some_and(|driver| !driver.lines.is_empty()) => {
+                    "the driver does not run it; see sagoo-edge check".to_owned()
+                }
                 Some("running" | "updating") => "the driver has not told of it yet".to_owned(),
                 Some(state) => format!("the driver is {state}"),
                 None => String::new(),
