@@ -154,11 +154,24 @@ impl Gateway {
 
     /// Its status now.
     pub async fn look(&self) -> Result<Seen> {
+        let line = self.status().await?;
+        seen(&line, self.devices.len()).with_context(|| format!("not a status: {line}"))
+    }
+
+    /// An entry of the ledger, over all devices.
+    pub async fn ledger(&self, entry: &str) -> Result<u64> {
+        let line = self.status().await?;
+        let answer: Json = serde_json::from_str(&line).context("a status is JSON")?;
+        let devices = answer["status"]["devices"].as_array().context("a status has devices")?;
+        Ok(devices.iter().filter_map(|device| device["ledger"][entry].as_u64()).sum())
+    }
+
+    async fn status(&self) -> Result<String> {
         let mut stream = UnixStream::connect(self.path("control.sock")).await?;
         stream.write_all(b"{\"request\":\"status\"}\n").await?;
         let mut line = String::new();
         timeout(PATIENCE, BufReader::new(stream).read_line(&mut line)).await??;
-        seen(&line, self.devices.len()).with_context(|| format!("not a status: {line}"))
+        Ok(line)
     }
 
     /// The end of what it has said.

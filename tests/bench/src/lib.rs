@@ -18,7 +18,8 @@
 //! - [`field`] and [`gateway`]: simulated devices that know when they were asked, and the real gateway
 //!   beside them;
 //! - [`plant`] and [`modbus_tcp`]: many quick devices, and what passes from them to the broker, beside
-//!   what ThingsBoard's gateway makes of it.
+//!   what ThingsBoard's gateway makes of it;
+//! - [`modbus_rtu`]: the driver on lines as slow as real ones, beside what the wire could carry.
 
 pub mod boundary;
 pub mod conditions;
@@ -28,6 +29,7 @@ pub mod figures;
 pub mod gateway;
 pub mod load;
 pub mod memory;
+pub mod modbus_rtu;
 pub mod modbus_tcp;
 pub mod options;
 pub mod places;

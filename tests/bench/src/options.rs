@@ -20,14 +20,23 @@ pub enum Part {
     Update,
     /// Modbus TCP devices from the wire to the broker.
     ModbusTcp,
-    /// The same, beside ThingsBoard's gateway.
+    /// Modbus RTU on lines as slow as real ones.
+    ModbusRtu,
+    /// Modbus TCP once more, beside ThingsBoard's gateway.
     ThingsBoard,
 }
 
 impl Part {
     /// Each, in the order they run.
-    pub const ALL: [Self; 6] =
-        [Self::Boundary, Self::Start, Self::Reattach, Self::Update, Self::ModbusTcp, Self::ThingsBoard];
+    pub const ALL: [Self; 7] = [
+        Self::Boundary,
+        Self::Start,
+        Self::Reattach,
+        Self::Update,
+        Self::ModbusTcp,
+        Self::ModbusRtu,
+        Self::ThingsBoard,
+    ];
 
     /// As it is typed, and as it is called in `results.json`.
     pub fn name(self) -> &'static str {
@@ -37,6 +46,7 @@ impl Part {
             Self::Reattach => "reattach",
             Self::Update => "update",
             Self::ModbusTcp => "modbus-tcp",
+            Self::ModbusRtu => "modbus-rtu",
             Self::ThingsBoard => "thingsboard",
         }
     }

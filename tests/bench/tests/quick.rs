@@ -128,11 +128,25 @@ fn modbus_tcp_is_measured_from_the_devices_to_the_broker_and_flat_out() {
         "latency_p50",
         "latency_p99",
         "lost",
+        "merged",
     ];
     let flat_out = ["requests_per_s", "registers_per_s", "cpu_us"];
     check(
         "modbus-tcp",
         &[("devices", &columns, &["d1", "d3"], &[]), ("flat_out", &flat_out, &["f1", "f4", "f16"], &[])],
+    );
+}
+
+#[test]
+fn modbus_rtu_is_measured_against_the_wire() {
+    let added = ["driver_p50", "driver_p99", "line_p50", "line_p99", "added_p50", "added_p99"];
+    check(
+        "modbus-rtu",
+        &[
+            ("efficiency", &["apart", "gap20"], &["b115200n1", "b115200n125"], &[]),
+            ("added", &added, &["b115200n1"], &[]),
+            ("dead", &["share"], &["alive", "dead"], &[]),
+        ],
     );
 }
 

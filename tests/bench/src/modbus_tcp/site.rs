@@ -142,6 +142,14 @@ impl Site {
         self.account.wrong()
     }
 
+    /// Samples since the start that a newer one of the same device took along; ours only.
+    pub(super) async fn merged(&self) -> Result<Option<u64>> {
+        match &self.running {
+            Running::Ours(gateway) => Ok(Some(gateway.ledger("merged").await?)),
+            Running::ThingsBoards(_) => Ok(None),
+        }
+    }
+
     /// Ends the gateway in an orderly way, then the rest.
     pub(super) async fn stop(self) -> Result<()> {
         match self.running {
