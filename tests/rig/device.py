@@ -31,7 +31,7 @@ from pymodbus.server import ModbusSerialServer, ModbusTcpServer, ModbusTlsServer
 from pymodbus.simulator import DataType, SimData, SimDevice
 
 READS = (1, 2, 3, 4)
-REGISTERS = 400
+REGISTERS = 600
 
 
 class Device:

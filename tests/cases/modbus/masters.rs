@@ -4,6 +4,7 @@ use std::fs;
 use std::process::Command;
 
 use e2e::rig::Simulator;
+use e2e::rig::line::SerialLine;
 use tempfile::TempDir;
 
 /// A model with something in every table; values that stay are in [`VALUES`].
@@ -40,13 +41,30 @@ fn shown(said: &str, address: u16) -> Option<String> {
 #[test]
 fn mbpoll_reads_and_writes_what_the_simulator_serves() {
     let dir = TempDir::with_prefix("sagoo-e2e-").expect("a temporary directory");
-    let (model, values) = (dir.path().join("meter.toml"), dir.path().join("values.toml"));
-    fs::write(&model, MODEL).expect("a fresh directory");
-    fs::write(&values, VALUES).expect("a fresh directory");
-    let words = [&model.display().to_string(), "--unit", "7", "--values", &values.display().to_string()];
+    let (model, values) = files(&dir);
+    let words = [model.as_str(), "--unit", "7", "--values", &values];
     let simulator = Simulator::start(dir.path(), "simulator", &words);
     let port = simulator.port().to_string();
     assert_spoken(&["-m", "tcp", "-p", &port], "127.0.0.1");
+}
+
+#[test]
+fn mbpoll_speaks_to_the_simulator_on_a_serial_line() {
+    let dir = TempDir::with_prefix("sagoo-e2e-").expect("a temporary directory");
+    let line = SerialLine::start("38400-8N1", 1);
+    let (model, values) = files(&dir);
+    let slave = line.slave(0).display().to_string();
+    let served = ["--serial", &slave, "--mode", "38400-8N1", "--unit", "7", "--values", &values];
+    let _simulator = Simulator::start(dir.path(), "simulator", &[&[model.as_str()], &served[..]].concat());
+    assert_spoken(&["-m", "rtu", "-b", "38400", "-P", "none"], &line.master().display().to_string());
+}
+
+/// The model and its values, in files.
+fn files(dir: &TempDir) -> (String, String) {
+    let (model, values) = (dir.path().join("meter.toml"), dir.path().join("values.toml"));
+    fs::write(&model, MODEL).expect("a fresh directory");
+    fs::write(&values, VALUES).expect("a fresh directory");
+    (model.display().to_string(), values.display().to_string())
 }
 
 /// All of it, over a line that is there.

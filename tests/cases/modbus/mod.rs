@@ -2,7 +2,8 @@
 //!
 //! Reading order: `carried` is every way to a device; `maps` points across every border; `learned` what
 //! devices refuse; `bus` many on one slow line, and strangers on it; `late` answers after their time;
-//! `writes` every way of writing a point; `tools` what people type; `masters` another master against our
+//! `types` every type in every order; `writes` every way of writing a point; `commands` when they are
+//! written; `tools` what people type; `masters` another master against our
 //! simulator.
 //!
 //! Always true: registers hold what can be told from unit and address, so that a value under a wrong
@@ -10,11 +11,13 @@
 
 mod bus;
 mod carried;
+mod commands;
 mod late;
 mod learned;
 mod maps;
 mod masters;
 mod tools;
+mod types;
 mod writes;
 
 use std::collections::BTreeMap;
