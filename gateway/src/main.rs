@@ -57,7 +57,10 @@ async fn run(args: &RunArgs) -> ExitCode {
     for warning in &loaded.problems {
         tracing::warn!(problem = %warning, "configuration");
     }
-    match app::run(config, loaded.sources, signals()).await {
+    let config::Loaded { sources, draft, problems, .. } = loaded;
+    // it would live as long as the gateway, for nobody
+    drop((draft, problems));
+    match app::run(config, sources, signals()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(error = format!("{error:#}"), "gateway failed");
