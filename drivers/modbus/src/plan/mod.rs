@@ -3,6 +3,10 @@
 //! Always true: every point is in exactly one block and never split; no block of several points is
 //! longer than `max_read`, touches a hole, crosses a seam or reads across more than `max_gap`
 //! unwanted cells; and no plan under these rules has a lower [`Cost`].
+//!
+//! Each rate is planned by itself. That a fast read already holds a slow point now and then is not made
+//! use of: a request that goes out every few minutes costs next to nothing, and every point keeps the
+//! time of a read that was made for it.
 
 mod cost;
 mod merge;

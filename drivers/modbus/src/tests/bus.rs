@@ -152,6 +152,7 @@ fn request(bytes: &[u8]) -> Option<(u8, Vec<u8>, usize)> {
     }
     let length = match bytes.get(1)? {
         15 | 16 => 9 + usize::from(*bytes.get(6)?),
+        43 => 7,
         _ => 8,
     };
     let frame = bytes.get(..length)?;

@@ -1,10 +1,13 @@
 //! What people ask of a line: scans and probes.
 
-use sagoo_driver_sdk::{Deadline, Driver, Line, Outcome, Tap};
+use sagoo_driver_sdk::{Deadline, Driver, Line, Outcome, Tap, Value};
 use serde_json::{Value as Json, json};
 
+use super::bus::Bus;
 use super::device::{Cells, Device as Peer, Does};
 use super::{PATIENT, SHORT, connection, device};
+use crate::connection::{Connection, Framing};
+use crate::device::Device;
 use crate::driver::Modbus;
 
 #[tokio::test]
@@ -101,4 +104,40 @@ async fn a_probe_of_nonsense_says_what_is_wrong() {
         let Err(Outcome::Refused(told)) = probe(json!({}), POINT, input).await else { panic!("{wrong}") };
         assert!(told.starts_with(wrong), "{told}");
     }
+}
+
+#[test]
+fn a_port_of_two_connections_is_a_mistake_and_unit_0_of_a_serial_line_is_never_read() {
+    let toml = "[connection.a]\nserial = { port = \"/dev/ttyS9\", mode = \"9600-8E1\" }\n\
+                [connection.b]\nserial = { port = \"/dev/ttyS9\", mode = \"9600-8E1\" }\n\
+                [model.m.points]\np = { at = \"holding:0\", type = \"u16\", write = {} }\n\
+                [device.all]\nconnection = \"a\"\nmodel = \"m\"\nunit = 0\n";
+    let checked = Modbus::default().check(&super::configuration(toml));
+    let told: Vec<(String, bool)> =
+        checked.problems.iter().map(|problem| (problem.path.join("."), problem.warning)).collect();
+    assert_eq!(told, [("device.all.unit".to_owned(), true), ("connection.b.serial.port".to_owned(), false)]);
+    assert_eq!(checked.connections.len(), 1, "the first one runs");
+    assert!(checked.connections[0].devices[0].polls.is_empty());
+}
+
+#[tokio::test]
+async fn a_broadcast_is_sent_once_and_nobody_claims_that_it_was_done() {
+    let mut bus = Bus::tcp(|_| vec![]).await;
+    let connection = Connection { framing: Framing::Rtu, ..connection(bus.port, PATIENT) };
+    let point = "p = { at = \"holding:5\", type = \"u16\", write = { verify = true } }";
+    let everybody = Device { unit: 0, ..device("", point) };
+    let mut line = Modbus::default().line(&connection, Tap::default());
+    let outcomes = line.write(&everybody, &[(0, Value::Uint(9))], Deadline::after(PATIENT)).await;
+    let [Outcome::Unknown(told)] = &outcomes[..] else { panic!("{outcomes:?}") };
+    assert!(told.contains("a broadcast has no answer"), "{told}");
+    line.close().await;
+    let heard = loop {
+        // It was sent when the write came back, and reaches the other end when that runs.
+        let heard = bus.heard();
+        if !heard.is_empty() {
+            break heard;
+        }
+        tokio::task::yield_now().await;
+    };
+    assert_eq!((heard.len(), heard[0].unit, &heard[0].pdu[..]), (1, 0, &[6, 0, 5, 0, 9][..]));
 }

@@ -3,18 +3,23 @@
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use sagoo_driver_sdk::{LineError, Tap};
+use rustix::termios::tcgetattr;
+use sagoo_driver_sdk::{Driver, Line, LineError, Readings, Tap};
+use serde_json::json;
 use tempfile::TempDir;
 use tokio::time::Instant;
 use tokio_serial::{SerialPort, SerialStream};
 
-use super::bus::{Bus, Heard, Says, ascii, now};
+use super::bus::{Bus, Heard, Says, ascii, now, rtu};
 use super::turns::{pattern, read, set, silence, well, written};
-use super::{PATIENT, SHORT};
+use super::{PATIENT, SHORT, device};
 use crate::connection::serial::{Mode, Rs485, Rts, Serial};
 use crate::connection::{Connection, Framing, Transport};
+use crate::device::Device;
+use crate::driver::Modbus;
 use crate::transport::Wire;
 
 /// A port behind a path, and the bus at its other end.
@@ -214,4 +219,38 @@ async fn a_port_that_cannot_be_used_is_named_with_the_remedy() {
         let reason = breakage(Wire::new(&connection, Tap::default(), None).exchange(7, &read(1, 1)).await);
         assert!(reason.contains(told), "{reason}");
     }
+}
+
+/// Two devices that each know one mode, as devices do: the port of the line is asked which it is in.
+#[tokio::test]
+async fn a_scan_finds_a_device_in_another_mode_and_leaves_the_line_in_its_own() {
+    let terminal: Arc<OnceLock<File>> = Arc::default();
+    let seen = terminal.clone();
+    let plugged = Plugged::new(move |heard| {
+        // A pseudo terminal keeps the rate, but no parity.
+        match (heard.unit, tcgetattr(seen.get().unwrap()).unwrap().output_speed()) {
+            (3, 19_200) | (7, 9_600) if heard.pdu[0] == 43 => now(rtu(heard.unit, &[0xAB, 1])),
+            (3, 19_200) | (7, 9_600) => now(well(heard)),
+            _ => vec![],
+        }
+    });
+    terminal.set(plugged._open.try_clone().unwrap()).unwrap();
+    let connection = plugged.connection("19200-8N1");
+    let driver = Modbus::default();
+    let mut line = driver.line(&connection, Tap::default());
+    let device = Device { unit: 3, ..device("", "p = { at = \"holding:9\", type = \"u16\" }") };
+    let options = json!({ "units": "3,7", "modes": "9600-8E1,19200-8N1,38400-8N1" });
+    let mut found = Vec::new();
+    for step in 0..driver.scan_steps(&connection, &options).unwrap() {
+        let scanned = line.scan(step, &options).await.unwrap();
+        found.extend(scanned.found.into_iter().map(|found| (found.address, found.settings)));
+        let mut out = Readings::default();
+        line.poll(&device, 0, &mut out).await.unwrap();
+        assert!(out.readings()[0].value.is_ok(), "the poll behind step {step} was made in another mode");
+    }
+    let wanted = [
+        ("unit 7 at 9600-8E1".to_owned(), json!({ "unit": 7 })),
+        ("unit 3 at 19200-8N1".to_owned(), json!({ "unit": 3 })),
+    ];
+    assert_eq!(found, wanted);
 }
