@@ -1,4 +1,5 @@
-//! The demo's field: three simulated Modbus TCP devices with living values.
+//! The demo's field: three simulated Modbus TCP devices with living values. One of them is served by the
+//! driver's own simulator, and this file stands between it and the gateway only to count.
 //!
 //! Always true: input 0 counts how often it was read, so whoever receives its values can tell a lost
 //! one from a doubled one. A device goes away between two requests and never inside one, so that an
@@ -12,6 +13,7 @@
 use std::future::Future;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
@@ -26,6 +28,9 @@ use tokio::task::JoinHandle;
 use tokio_modbus::server::Service;
 use tokio_modbus::server::tcp::Server;
 use tokio_modbus::{ExceptionCode, Request, Response, SlaveRequest};
+
+use super::simulated::Simulated;
+use super::site::MODEL;
 
 /// Registers of the input table.
 const INPUTS: usize = 6;
@@ -46,6 +51,8 @@ pub(super) struct Character {
     pub(super) answers_after: Duration,
     /// It dies and comes back.
     pub(super) dies: bool,
+    /// `driver-modbus simulate` serves it.
+    pub(super) simulated: bool,
     /// Degrees its temperature swings around.
     pub(super) around: f32,
     /// Its setpoint at first, in tenths.
@@ -56,9 +63,10 @@ pub(super) struct Character {
 pub(super) const CHARACTERS: [Character; 3] = [
     Character {
         name: "press",
-        habit: "steady",
+        habit: "simulator's",
         answers_after: Duration::ZERO,
         dies: false,
+        simulated: true,
         around: 21.0,
         setpoint: 200,
     },
@@ -67,6 +75,7 @@ pub(super) const CHARACTERS: [Character; 3] = [
         habit: "slow, 0.4 s",
         answers_after: Duration::from_millis(400),
         dies: false,
+        simulated: false,
         around: 180.0,
         setpoint: 1_800,
     },
@@ -75,6 +84,7 @@ pub(super) const CHARACTERS: [Character; 3] = [
         habit: "dies, returns",
         answers_after: Duration::ZERO,
         dies: true,
+        simulated: false,
         around: 35.0,
         setpoint: 400,
     },
@@ -99,13 +109,18 @@ enum Wanted {
 }
 
 impl Device {
-    /// Starts it on a free port of the loopback.
-    pub(super) async fn start(character: Character) -> anyhow::Result<Self> {
+    /// Starts it on a free port of the loopback; `programs` is where the driver is.
+    pub(super) async fn start(character: Character, programs: &Path) -> anyhow::Result<Self> {
         let listener =
             TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.context("no free port on the loopback")?;
         let port = listener.local_addr().context("the port of a bound socket")?.port();
+        let simulated = match character.simulated {
+            true => Some(Simulated::start(programs, MODEL, &values(&character)).await?),
+            false => None,
+        };
         let registers = Arc::new(Registers {
             character,
+            simulated,
             started: Instant::now(),
             served: AtomicU32::new(0),
             setpoint: AtomicU16::new(character.setpoint),
@@ -220,8 +235,15 @@ impl Setpoint {
     }
 }
 
+/// What the simulator is told to hold: as its own, the other points move.
+fn values(character: &Character) -> String {
+    let setpoint = f32::from(character.setpoint) / 10.0;
+    format!("counter = {{ counts = \"reads\" }}\nsetpoint = {setpoint:.1}\n")
+}
+
 struct Registers {
     character: Character,
+    simulated: Option<Simulated>,
     started: Instant,
     served: AtomicU32,
     setpoint: AtomicU16,
@@ -240,6 +262,29 @@ impl Registers {
             .flat_map(|bits| [(bits >> 16) as u16, bits as u16])
             .collect();
         Ok(words[range].to_vec())
+    }
+
+    /// Asks the simulator and keeps count of what it says.
+    async fn relay(
+        &self,
+        simulated: &Simulated,
+        request: Request<'static>,
+    ) -> Result<Response, ExceptionCode> {
+        let said = simulated.call(request.clone()).await?;
+        match request {
+            Request::ReadInputRegisters(0, _) => {
+                self.served.fetch_add(1, Ordering::AcqRel);
+            }
+            Request::WriteSingleRegister(..) | Request::WriteMultipleRegisters(..) => {
+                // What it holds now, and not what was asked of it.
+                let held = simulated.call(Request::ReadHoldingRegisters(0, 1)).await?;
+                if let Response::ReadHoldingRegisters(words) = held {
+                    self.setpoint.store(words.first().copied().unwrap_or_default(), Ordering::Release);
+                }
+            }
+            _ => {}
+        }
+        Ok(said)
     }
 
     fn answer(&self, request: &Request<'_>) -> Result<Response, ExceptionCode> {
@@ -288,7 +333,10 @@ impl Service for Unit {
         let registers = Arc::clone(&self.registers);
         Box::pin(async move {
             tokio::time::sleep(registers.character.answers_after).await;
-            registers.answer(&request.request)
+            match &registers.simulated {
+                Some(simulated) => registers.relay(simulated, request.request).await,
+                None => registers.answer(&request.request),
+            }
         })
     }
 }

@@ -4,7 +4,7 @@
 //! said at the end is checked at both ends and not believed.
 //!
 //! Reading order: [`options`] (what was asked), `show` (start, run and stop), `field` (the devices),
-//! `broker`, `site` (the configuration), `gateway` (the process), `caller` (the commands), `account`
+//! `simulated` (the one that the driver itself simulates), `broker`, `site` (the configuration), `gateway` (the process), `caller` (the commands), `account`
 //! (what arrived, and the verdict), `view` and `screen` (what one sees).
 
 mod account;
@@ -15,6 +15,7 @@ mod gateway;
 mod options;
 mod screen;
 mod show;
+mod simulated;
 mod site;
 mod view;
 

@@ -119,7 +119,7 @@ impl Show {
         let programs = programs()?;
         let mut devices = Vec::new();
         for character in CHARACTERS {
-            devices.push(Device::start(character).await?);
+            devices.push(Device::start(character, &programs).await?);
         }
         let port = broker::start().await?;
         let platform = Arc::new(platform(port).await?);

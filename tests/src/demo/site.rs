@@ -86,7 +86,8 @@ socket = "{folder}/control.sock"
     )
 }
 
-const MODEL: &str = r#"[model.machine]
+/// What the devices have in common, as an integrator would write it.
+pub(super) const MODEL: &str = r#"[model.machine]
 version = 1
 addresses = "zero-based"
 order = "ABCD"
