@@ -44,6 +44,9 @@ impl Longest {
     }
 }
 
+/// Cells that every device was seen to answer in one read: no shorter one is worth to go before it.
+const SHORT_CELLS: u16 = 8;
+
 /// One request of a poll.
 #[derive(Debug, Clone)]
 pub(crate) struct Task {
@@ -137,7 +140,8 @@ impl Search {
         let task = |block: Arc<Block>| Task { block, role: Role::Plan { again: false } };
         let retries = retries.iter().map(|span| task(Arc::new(Block::of(&[*span]))));
         let mut left: VecDeque<Task> = plan.iter().cloned().map(task).chain(retries).collect();
-        if let Some(first) = plan.first().filter(|first| knock && first.spans.len() > 1) {
+        let is_long = |block: &Arc<Block>| block.spans.len() > 1 && block.cells > SHORT_CELLS;
+        if let Some(first) = plan.first().filter(|first| knock && is_long(first)) {
             left.push_front(Task { block: Arc::new(Block::of(&first.spans[..1])), role: Role::Knock });
         }
         Self {
