@@ -139,25 +139,22 @@ pub(crate) fn read_connection(table: &ConnectionTable, report: &mut Report) -> O
     (report.errors() == before).then_some((Connection { transport, framing, timeout, turnaround }, offline))
 }
 
-/// Connections that want the same port, or the same device that dials in, for themselves.
+/// Connections that want the same device, which dials in, for themselves.
 pub(crate) fn tell_doubles<'a>(
     connections: impl Iterator<Item = (&'a str, &'a Connection)> + Clone,
     report: &mut Report,
 ) {
     for (place, (name, connection)) in connections.clone().enumerate() {
         for (other, before) in connections.clone().take(place) {
-            match (&connection.transport, &before.transport) {
-                (Transport::Serial(one), Transport::Serial(two)) if one.port == two.port => report.error(
-                    path(["connection", name, "serial"]),
-                    format!("{} is the port of connection {other:?} as well", one.port),
-                    "one connection per port; several devices share it by their units",
-                ),
-                (Transport::Listen(one), Transport::Listen(two)) if one == two => report.error(
+            if let (Transport::Listen(one), Transport::Listen(two)) =
+                (&connection.transport, &before.transport)
+                && one == two
+            {
+                report.error(
                     path(["connection", name, "listen"]),
                     format!("connection {other:?} waits at {} for the same id", one.address),
                     "one connection per id; several devices share it by their units",
-                ),
-                _ => {}
+                );
             }
         }
     }
