@@ -20,9 +20,9 @@ mod tools;
 mod types;
 mod writes;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use e2e::platform::{KnownDevice, Tsl};
 use e2e::rig::{ModbusDevice, PRODUCT, Plan, Site, eventually};
@@ -30,6 +30,9 @@ use serde_json::{Value as Json, json};
 
 /// Longest wait for something that takes a second or two on an idle machine.
 const SOON: Duration = Duration::from_secs(30);
+
+/// Longest wait for something that chance decides.
+const PATIENT: Duration = Duration::from_secs(60);
 
 /// What register `address` of `unit` holds.
 fn pattern(unit: u8, address: u16) -> u16 {
@@ -135,6 +138,33 @@ impl Field {
             missing.is_empty().then_some(()).ok_or_else(|| {
                 format!("missing: {missing:?}; gateway: {:#}", site.gateway.device(name)["points"])
             })
+        });
+    }
+
+    /// Waits until every point that has a value to read was read well after this moment, each at some
+    /// time: what says nothing new is not stored again, so rows do not show it.
+    #[track_caller]
+    fn await_fresh(&self, site: &Site) {
+        let since = Instant::now();
+        let mut missing: BTreeSet<(String, String)> = BTreeSet::new();
+        for (device, points) in &self.devices {
+            let wanted = points.iter().filter(|point| point.value.is_some());
+            missing.extend(wanted.map(|point| (device.clone(), point.name.clone())));
+        }
+        let text = |told: &Json| told["name"].as_str().unwrap_or_default().to_owned();
+        eventually("every point is read well again", PATIENT, || {
+            let status = site.gateway.status();
+            for device in status["devices"].as_array().into_iter().flatten() {
+                for point in device["points"].as_array().into_iter().flatten() {
+                    let fresh = point["age_ms"]
+                        .as_u64()
+                        .is_some_and(|age| u128::from(age) < since.elapsed().as_millis());
+                    if fresh && point["quality"] == json!("good") {
+                        missing.remove(&(text(device), text(point)));
+                    }
+                }
+            }
+            missing.is_empty().then_some(()).ok_or_else(|| format!("not yet: {missing:?}"))
         });
     }
 
