@@ -51,7 +51,9 @@ pub fn rtu(bytes: &[u8]) {
         assert!(cutter.waits() < 2 * rtu::MOST_FRAME_BYTES, "too much waits");
     }
     let good = rtu::frame(unit.wrapping_add(1), &[0x83, 2]);
-    cutter.push(&[&[0; 2 * rtu::MOST_FRAME_BYTES][..], &good].concat());
+    let noise = [0; 2 * rtu::MOST_FRAME_BYTES];
+    // Twice, because one may be the beginning of what is waited for until more comes.
+    cutter.push(&[&noise[..], &good, &noise, &good].concat());
     let after: Vec<_> = std::iter::from_fn(|| cutter.next()).collect();
     assert!(after.iter().any(|frame| frame.unit == good[0] && frame.pdu == [0x83, 2]), "it stays lost");
 }
