@@ -34,6 +34,7 @@ fn main() -> ExitCode {
             Command::Explain(args) => cli::explain(args, southbound::check::plans).await,
             Command::Scan(args) => cli::scan(args).await,
             Command::Probe(args) => cli::probe(args).await,
+            Command::Invoke(args) => cli::invoke(args).await,
             Command::Capture(args) => cli::capture(args).await,
             Command::Status(args) => cli::status(args).await,
             Command::Read(args) => cli::read(args).await,

@@ -144,6 +144,16 @@ fn a_driver_probes_with_the_secret_of_its_connection_and_gets_no_other() {
     let told = gateway.command(&["probe", "calm", "connection.hall.tls.key", "--count", "4"]);
     assert_eq!(told.code, 0, "{}{}", told.out, told.err);
     assert_eq!(told.json["rows"], json!([["connection.hall.tls.key", 4, SECRET]]));
+    let called = gateway.command(&["invoke", "calm", "probe", r#"{ "address": "connection.hall.tls.key" }"#]);
+    assert_eq!(
+        (called.code, &called.json["rows"][0][2]),
+        (0, &json!(SECRET)),
+        "{}{}",
+        called.out,
+        called.err
+    );
+    let none = gateway.command(&["invoke", "calm", "fly"]);
+    assert!(none.code == 1 && none.out.contains("refused: this driver has no function"), "{}", none.out);
     let other = gateway.command(&["probe", "calm", "connection.hall.tls.cert"]);
     assert!(other.code == 1 && other.out.contains("no secret named"), "{}", other.out);
     assert!(!gateway.log().contains(SECRET), "a secret is in the log");

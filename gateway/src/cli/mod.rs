@@ -5,7 +5,7 @@
 //!
 //! In reading order: [`typed`] (what can be typed); [`check`](mod@check), [`explain`](mod@explain),
 //! [`status`], [`point`] (read and write), [`scan`](mod@scan), [`probe`](mod@probe),
-//! [`capture`](mod@capture), [`reload`], [`handover`], [`driver`](mod@driver); [`drivers`] is a part of
+//! [`invoke`](mod@invoke), [`capture`](mod@capture), [`reload`], [`handover`], [`driver`](mod@driver); [`drivers`] is a part of
 //! status; below them [`table`] (columns), [`human`] (ages, sizes, counts), [`progress`] (a bar),
 //! [`print`] (the terminal).
 
@@ -23,6 +23,7 @@ mod drivers;
 mod explain;
 mod handover;
 mod human;
+mod invoke;
 mod point;
 mod print;
 mod probe;
@@ -39,6 +40,7 @@ pub use capture::{CaptureArgs, capture};
 pub use check::{check, refuse};
 pub use driver::{DriverArgs, driver};
 pub use explain::{ExplainArgs, explain};
+pub use invoke::{InvokeArgs, invoke};
 pub use probe::{ProbeArgs, probe};
 pub use scan::{ScanArgs, scan};
 pub use typed::{

@@ -8,11 +8,11 @@ use clap::Args;
 use serde_json::{Map, Value as Json};
 
 use super::human;
+use super::invoke::{call, refusal};
 use super::print::{self, Tone, harmless};
 use super::table::{Cell, table};
 use super::typed::Gateway;
 use crate::commands::Verdict;
-use crate::control::message::{Reply, Request};
 
 /// The function of a driver that can do it.
 const PROBE: &str = "probe";
@@ -36,10 +36,8 @@ pub async fn probe(args: &ProbeArgs) -> ExitCode {
     let as_json = args.gateway.json;
     let mut input = Map::from_iter([("address".to_owned(), Json::from(args.address.as_str()))]);
     input.extend(args.count.map(|count| ("count".to_owned(), Json::from(count))));
-    let request = Request::Invoke { device: args.device.clone(), function: PROBE.to_owned(), input };
-    let outcome = match args.gateway.ask(&request).await {
-        Ok(Reply::Outcome { outcome }) => outcome,
-        Ok(_) => return print::failure(print::ANOTHER_VERSION, as_json),
+    let outcome = match call(&args.gateway, &args.device, PROBE, input).await {
+        Ok(outcome) => outcome,
         Err(error) => return print::failure(&error, as_json),
     };
     match outcome.output {
@@ -47,10 +45,7 @@ pub async fn probe(args: &ProbeArgs) -> ExitCode {
             true => print::json(&output, true),
             false => print::out(&text(&output, print::colours()), true),
         },
-        _ => {
-            let why = format!("{}: {}: {}", args.device, outcome.verdict.word(), outcome.message);
-            print::failure(&why, as_json)
-        }
+        _ => print::failure(&refusal(&args.device, &outcome), as_json),
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use super::{CaptureArgs, DriverArgs, ExplainArgs, ProbeArgs, ScanArgs};
+use super::{CaptureArgs, DriverArgs, ExplainArgs, InvokeArgs, ProbeArgs, ScanArgs};
 
 /// Where the configuration is unless told otherwise.
 pub(super) const CONFIG_DIR: &str = "/etc/sagoo-edge";
@@ -116,6 +116,18 @@ Examples:
 
 Exit code 0 only when the device answered.")]
     Probe(ProbeArgs),
+
+    /// Call a function of a device's driver.
+    ///
+    /// What functions there are is the driver's to say: a wrong name is answered with them. What comes out
+    /// is printed as JSON.
+    #[command(after_long_help = "\
+Examples:
+  sagoo-edge invoke meter-3a forget                # what the driver has learned of the device
+  sagoo-edge invoke pump-1 rinse '{ \"seconds\": 20 }'
+
+Exit code 0 only when it was done.")]
+    Invoke(InvokeArgs),
 
     /// Write down what passes on a connection's line, byte for byte.
     ///
