@@ -76,7 +76,7 @@ class Device:
 
     def write(self, address, values):
         if touches(self.refuse_writes, address, len(values)):
-            return ExcCodes.DEVICE_FAILURE
+            return ExcCodes.ILLEGAL_VALUE
         self.writes.append({"address": address, "values": [int(value) for value in values]})
         if touches(self.forget_writes, address, len(values)):
             # Confirmed on the wire and not kept: what a read-back is there to find out. pymodbus

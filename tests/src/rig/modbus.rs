@@ -217,7 +217,7 @@ impl ModbusDevice {
         self.ask(&json!({"do": "refuse_reads", "ranges": pairs(&registers), "code": code}));
     }
 
-    /// Writes that touch these registers get exception 4; an empty range ends it.
+    /// Writes that touch these registers get exception 3; an empty range ends it.
     pub fn refuse_writes(&self, registers: Range<u16>) {
         self.ask(&json!({"do": "refuse_writes", "ranges": pairs(&registers)}));
     }
@@ -343,7 +343,7 @@ mod tests {
         assert_eq!(device.register(10), 55);
         device.set(10, &[1]);
         device.refuse_writes(10..11);
-        assert_eq!(request(&device, &WRITE_TEN).unwrap(), [0x86, 4]);
+        assert_eq!(request(&device, &WRITE_TEN).unwrap(), [0x86, 3]);
         device.refuse_writes(0..0);
         device.forget_writes(10..11);
         assert_eq!(request(&device, &WRITE_TEN).unwrap(), WRITE_TEN, "confirmed on the wire");

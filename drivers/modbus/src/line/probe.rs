@@ -20,6 +20,7 @@ use crate::device::Device;
 use crate::learn::told::reference;
 use crate::point::address::{self, Table};
 use crate::transport::{Failure, Said};
+use crate::wire::pdu::FilePart;
 use crate::wire::{Answer, Request};
 
 /// Registers in front of those that are asked for.
@@ -44,10 +45,15 @@ impl ModbusLine {
         deadline: Deadline,
     ) -> Result<Json, Outcome> {
         let (table, first, count) = asked(device, input).map_err(Outcome::Refused)?;
-        let begin = first - BEFORE.min(first);
-        let end = (u32::from(first) + u32::from(count) + u32::from(AFTER)).min(0x1_0000);
+        // Nobody asked for the neighbours: what must never be read ends them.
+        let readable = |cell: &u32| device.limits.hole(table, *cell as u16, *cell as u16).is_none();
+        let behind = u32::from(first) + u32::from(count);
+        let before = u32::from(first - BEFORE.min(first))..u32::from(first);
+        let begin = before.rev().take_while(readable).last().unwrap_or(first.into()) as u16;
+        let after = behind..(behind + u32::from(AFTER)).min(0x1_0000);
+        let end = after.take_while(readable).last().map_or(behind, |last| last + 1);
         let mut cells = Vec::new();
-        let parts = [u32::from(begin), u32::from(first), u32::from(first) + u32::from(count), end];
+        let parts = [u32::from(begin), u32::from(first), behind, end];
         for part in parts.windows(2) {
             let at = part[0] as u16;
             let many = part[1].saturating_sub(part[0]) as u16;
@@ -103,7 +109,10 @@ impl ModbusLine {
         (table, address, cells): (Table, u16, u16),
         deadline: Deadline,
     ) -> Result<Result<Vec<u16>, String>, Outcome> {
-        let request = Request::Read { table, address, cells };
+        let request = match table {
+            Table::File(file) => Request::ReadFile { parts: vec![FilePart { file, record: address, cells }] },
+            table => Request::Read { table, address, cells },
+        };
         let count = usize::from(cells);
         match self.wire.exchange_before(deadline, device.unit, &request).await {
             Ok(Said::Answer(Answer::Data(data))) if table.is_bits() => {
@@ -135,6 +144,11 @@ fn asked(device: &Device, input: &Json) -> Result<(Table, u16, u16), String> {
     let table = place.table.ok_or_else(|| {
         format!("{} names no table: \"holding:{0}\", or input, coil, discrete", place.number)
     })?;
+    if table == Table::Identity {
+        return Err(
+            "an identification has no neighbours and one decoding, text: read it as a point".to_owned()
+        );
+    }
     let count = match input.get("count") {
         None | Some(Json::Null) => COUNT,
         Some(count) => {

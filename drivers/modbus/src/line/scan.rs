@@ -56,8 +56,10 @@ impl Sweep {
         let at = text("address")?.unwrap_or("holding:0");
         let place = address::parse(&json!(at), Notation::Unstated);
         let (table, address) = match place {
-            Ok(address::Address { table: Some(table), number }) => (table, number),
-            Ok(_) => return Err(format!("address {at:?} names no table, like holding:0")),
+            Ok(address::Address { table: Some(table), number }) if Table::ALL.contains(&table) => {
+                (table, number)
+            }
+            Ok(_) => return Err(format!("address {at:?} is in none of the four tables, like holding:0")),
             Err(wrong) => return Err(format!("address {}; {}", wrong.message, wrong.hint)),
         };
         let sweep = Self { modes, units, table, address };

@@ -163,14 +163,17 @@ impl Written {
     }
 }
 
-/// A refused write, and what can be done about it. Two refusals do not say that nothing happened.
+/// A refused write, and what can be done about it. Some refusals do not say that nothing happened: 4 is an
+/// error while the device was about it (Modbus Application Protocol V1.1b3, 7).
 fn refusal(exception: Exception, remedy: Option<&str>) -> Outcome {
     let told = match remedy {
         Some(remedy) => format!("{exception}: {remedy}"),
         None => exception.to_string(),
     };
     match exception {
-        Exception::ACKNOWLEDGE | Exception::GATEWAY_TARGET_SILENT => Outcome::Unknown(told),
+        Exception::DEVICE_FAILURE | Exception::ACKNOWLEDGE | Exception::GATEWAY_TARGET_SILENT => {
+            Outcome::Unknown(told)
+        }
         _ => Outcome::Refused(told),
     }
 }

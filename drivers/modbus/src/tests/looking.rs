@@ -94,11 +94,43 @@ async fn a_refused_neighbour_hides_nothing_of_a_probe() {
 }
 
 #[tokio::test]
+async fn a_probe_reads_no_neighbour_that_must_never_be_read() {
+    let device = device(
+        "holes = [[\"input:1\", \"input:1\"], [\"input:5\", \"input:9\"]]",
+        "p = { at = \"input:0\", type = \"u16\" }",
+    );
+    let mut cells = Cells::of(&json!({ "input": { "0x0000": [0, 1, 2, 3, 4, 5, 6, 7] } }));
+    let peer = Peer::start(move |asked| Does::Send(vec![cells.answer(asked)])).await;
+    let mut line = Modbus::default().line(&connection(peer.port, PATIENT), Tap::default());
+    let input = json!({ "address": "input:3", "count": 1 });
+    let table = line.invoke(&device, "probe", &input, Deadline::after(PATIENT)).await.unwrap();
+    assert_eq!(table["columns"], json!(["", "(0x0002)", "0x0003", "(0x0004)"]));
+    assert_eq!(row(&table, "u16"), ["2", "3", "4"]);
+}
+
+#[tokio::test]
+async fn a_probe_of_a_file_asks_for_the_file() {
+    let peer = Peer::start(|asked| {
+        assert_eq!(asked.pdu[0], 20, "file records have a function of their own");
+        let registers = usize::from(asked.pdu[8]);
+        let mut pdu = vec![20, registers as u8 * 2 + 2, registers as u8 * 2 + 1, 6];
+        pdu.extend([0x12, 0x34].repeat(registers));
+        Does::Send(vec![asked.answer(&pdu)])
+    })
+    .await;
+    let mut line = Modbus::default().line(&connection(peer.port, PATIENT), Tap::default());
+    let input = json!({ "address": "file:4:1", "count": 1 });
+    let table = line.invoke(&device("", POINT), "probe", &input, Deadline::after(PATIENT)).await.unwrap();
+    assert_eq!(row(&table, "hex")[1], "1234");
+}
+
+#[tokio::test]
 async fn a_probe_of_nonsense_says_what_is_wrong() {
     for (input, wrong) in [
         (json!({}), "address is missing"),
         (json!({ "address": "input:0", "count": 99 }), "99 is not a count, 1 to 32 are"),
         (json!({ "address": "tape:0" }), "\"tape\" is not a table"),
+        (json!({ "address": "id:0" }), "an identification has no neighbours"),
         (json!({ "address": "input:65535", "count": 2 }), "2 cells from 65535 are past the end"),
     ] {
         let Err(Outcome::Refused(told)) = probe(json!({}), POINT, input).await else { panic!("{wrong}") };

@@ -176,11 +176,11 @@ async fn a_connection_closed_after_the_request_leaves_a_write_unknown() {
 }
 
 #[tokio::test]
-async fn a_refusal_carries_its_name_and_two_of_them_promise_nothing() {
+async fn a_refusal_carries_its_name_and_three_of_them_promise_nothing() {
     let device = writer();
     for (code, told, is_refused) in [
         (2, "illegal data address (exception 2)", true),
-        (4, "server device failure (exception 4)", true),
+        (4, "server device failure (exception 4)", false),
         (5, "acknowledge (exception 5)", false),
         (6, "server device busy (exception 6)", true),
         (11, "gateway target device failed to respond (exception 11)", false),

@@ -299,6 +299,7 @@ impl Exception {
     pub(crate) const ILLEGAL_FUNCTION: Self = Self(1);
     pub(crate) const ILLEGAL_DATA_ADDRESS: Self = Self(2);
     pub(crate) const ILLEGAL_DATA_VALUE: Self = Self(3);
+    pub(crate) const DEVICE_FAILURE: Self = Self(4);
     pub(crate) const ACKNOWLEDGE: Self = Self(5);
     pub(crate) const GATEWAY_TARGET_SILENT: Self = Self(11);
 }
