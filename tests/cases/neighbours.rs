@@ -42,7 +42,7 @@ fn a_slow_device_does_not_delay_the_others() {
 
 #[test]
 fn a_bad_register_loses_itself_alone() {
-    let site = Site::start(&Plan::meters(&["meter-a"]));
+    let site = Site::start(&Plan::meters(&["meter-a"]).must_log("learned of a device"));
     site.await_count("meter-a", 2, SOON);
     // Register 12 is the temperature, merged with the others into one read until now.
     site.device("meter-a").refuse_reads(12..13);

@@ -1,4 +1,4 @@
-//! What a refusal is about. Pure.
+//! What a refusal is about, and what a silence says of a device. Pure.
 
 use crate::wire::Exception;
 
@@ -25,6 +25,27 @@ impl Means {
             5 | 6 => Self::Later,
             10 | 11 => Self::Silence,
             _ => Self::No,
+        }
+    }
+}
+
+/// What is known of a device's being there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Met {
+    /// It was not asked yet.
+    Unknown,
+    /// It was asked and said nothing.
+    Silent,
+    /// It said something, now or earlier.
+    Yes,
+}
+
+impl Met {
+    /// Once it was asked.
+    pub(crate) fn after(self, was_silent: bool) -> Self {
+        match (self, was_silent) {
+            (_, false) | (Self::Yes, true) => Self::Yes,
+            (Self::Unknown | Self::Silent, true) => Self::Silent,
         }
     }
 }

@@ -17,7 +17,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::means::Means;
+use super::means::{Means, Met};
 use crate::plan::{Block, Span};
 use crate::point::address::Table;
 use crate::wire::Exception;
@@ -124,8 +124,7 @@ pub(crate) struct Search {
     splits: Vec<Split>,
     pub(crate) longest: Longest,
     pub(crate) found: Vec<Found>,
-    /// It said something, now or earlier.
-    is_met: bool,
+    met: Met,
     answers: u32,
     refusals: u32,
     silences: u32,
@@ -134,14 +133,15 @@ pub(crate) struct Search {
 }
 
 impl Search {
-    /// A poll of these blocks, and of `retries`: points that were left out. `knock`: nobody knows
-    /// whether the device is there, so a short read goes before a long one.
-    pub(crate) fn new(plan: &[Arc<Block>], retries: &[Span], longest: Longest, knock: bool) -> Self {
+    /// A poll of these blocks, and of `retries`: points that were left out. Once a device was silent, a
+    /// short read goes before a long one, to tell who is not there from who answers no long ones. Never
+    /// before the first: what it reads is not filed, and some values are gone when they were read.
+    pub(crate) fn new(plan: &[Arc<Block>], retries: &[Span], longest: Longest, met: Met) -> Self {
         let task = |block: Arc<Block>| Task { block, role: Role::Plan { again: false } };
         let retries = retries.iter().map(|span| task(Arc::new(Block::of(&[*span]))));
         let mut left: VecDeque<Task> = plan.iter().cloned().map(task).chain(retries).collect();
         let is_long = |block: &Arc<Block>| block.spans.len() > 1 && block.cells > SHORT_CELLS;
-        if let Some(first) = plan.first().filter(|first| knock && is_long(first)) {
+        if let Some(first) = plan.first().filter(|first| met == Met::Silent && is_long(first)) {
             left.push_front(Task { block: Arc::new(Block::of(&first.spans[..1])), role: Role::Knock });
         }
         Self {
@@ -149,7 +149,7 @@ impl Search {
             splits: Vec::new(),
             longest,
             found: Vec::new(),
-            is_met: !knock,
+            met,
             answers: 0,
             refusals: 0,
             silences: 0,
@@ -174,9 +174,9 @@ impl Search {
         self.left.is_empty()
     }
 
-    /// Whether the device said anything, now or earlier.
-    pub(crate) fn is_met(&self) -> bool {
-        self.is_met
+    /// What is known of the device's being there.
+    pub(crate) fn met(&self) -> Met {
+        self.met
     }
 
     /// A length that was not answered, nor were its parts: the poll ended with it.
@@ -197,7 +197,7 @@ impl Search {
         verdict: Verdict,
         bad: &mut impl FnMut(&Block, String),
     ) -> Result<(), String> {
-        self.is_met |= !matches!(verdict, Verdict::Silent(_));
+        self.met = self.met.after(matches!(verdict, Verdict::Silent(_)));
         match verdict {
             Verdict::Answered => self.answered(&task),
             Verdict::Refused(why) => match Means::of(why) {
@@ -270,8 +270,9 @@ impl Search {
         reason: String,
         bad: &mut impl FnMut(&Block, String),
     ) -> Result<(), String> {
-        let is_long =
-            task.block.spans.len() > 1 && self.is_met && task.block.cells > self.longest.of(task.block.table);
+        let is_long = task.block.spans.len() > 1
+            && self.met == Met::Yes
+            && task.block.cells > self.longest.of(task.block.table);
         if !task.is_filed() || !is_long {
             return Err(reason);
         }

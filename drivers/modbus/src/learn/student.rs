@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::lesson::Lesson;
-use super::means::Means;
+use super::means::{Means, Met};
 use super::search::{Found, Longest, Search};
 use crate::device::{Device, PlannedPoll};
 use crate::plan::{Block, Cost, Span, plan};
@@ -37,8 +37,8 @@ pub(crate) struct Student {
     pub(crate) lesson: Lesson,
     /// What was found out has not been kept yet.
     pub(crate) is_news: bool,
-    /// It has said something since this program began.
-    is_met: bool,
+    /// Since this program began.
+    met: Met,
     longest: Longest,
     mute: Vec<(Table, u32)>,
     trial: Option<Trial>,
@@ -75,7 +75,7 @@ impl Student {
             fingerprint: device.fingerprint,
             lesson,
             is_news: false,
-            is_met: false,
+            met: Met::Unknown,
             longest: Longest::default(),
             mute: Vec::new(),
             trial: None,
@@ -126,9 +126,9 @@ impl Student {
 
     /// Begins a poll. `bad` is told the points that are left out of it when it is time to say so.
     pub(crate) fn poll(&mut self, poll: usize, now: Instant, bad: &mut impl FnMut(&Span, String)) -> Search {
-        let knock = !self.is_met;
+        let met = self.met;
         let Some(plan) = self.polls.get_mut(poll) else {
-            return Search::new(&[], &[], Longest::default(), false);
+            return Search::new(&[], &[], Longest::default(), met);
         };
         let is_due = |span: &&Span| self.lesson.is_due(span, now);
         let mut retry = plan.left_out.iter().find(is_due).copied();
@@ -145,7 +145,7 @@ impl Student {
                 }
             }
         }
-        Search::new(&plan.blocks, retry.as_slice(), self.longest.clone(), knock)
+        Search::new(&plan.blocks, retry.as_slice(), self.longest.clone(), met)
     }
 
     /// Begins a read of just these points; those left out are asked alone. `bad` as for a poll.
@@ -159,7 +159,7 @@ impl Student {
             device.spans(points).into_iter().partition(|span| device.is_in_hole(span));
         never.iter().for_each(|span| bad(span, IN_HOLE.to_owned()));
         let (blocks, left_out) = self.blocks(device, &spans);
-        Search::new(&blocks, &left_out, self.longest.clone(), !self.is_met)
+        Search::new(&blocks, &left_out, self.longest.clone(), self.met)
     }
 
     /// Takes in what a poll or read found out. True when the plans were made anew.
@@ -170,7 +170,7 @@ impl Student {
         let believes = search.has_answers() || self.only_refused >= REFUSED_POLLS;
         let answered = search.has_answers();
         let mut changed = self.tries(&search);
-        self.is_met = search.is_met();
+        self.met = search.met();
         self.longest = search.longest;
         for found in search.found {
             changed |= match found {
