@@ -24,7 +24,8 @@ pub(super) struct Heard {
 impl Heard {
     /// Address and count (or value) of the request.
     pub(super) fn numbers(&self) -> (u16, u16) {
-        let number = |at: usize| u16::from_be_bytes([self.pdu[at], self.pdu[at + 1]]);
+        let byte = |at: usize| self.pdu.get(at).copied().unwrap_or_default();
+        let number = |at: usize| u16::from_be_bytes([byte(at), byte(at + 1)]);
         (number(1), number(3))
     }
 

@@ -52,6 +52,8 @@ pub(super) struct Turns {
     echoes: Option<bool>,
     /// When the line carried a byte last.
     busy: Instant,
+    /// The last request was kept back, and nothing was sent in its place.
+    pub(super) held: bool,
 }
 
 /// What is waited for.
@@ -85,7 +87,8 @@ impl Turns {
         };
         let cutter = Cutter::of(connection.framing);
         let busy = Instant::now();
-        Self { cutter, debts: Debts::default(), character, silence, told, echoes: told, busy }
+        let debts = Debts::new(connection.timeout);
+        Self { cutter, debts, character, silence, told, echoes: told, busy, held: false }
     }
 
     /// The way is a new one; what is owed is owed all the same.
@@ -93,6 +96,12 @@ impl Turns {
         self.cutter.clear();
         self.echoes = self.told;
         self.busy = Instant::now();
+    }
+
+    /// How long after its request an answer may come.
+    #[cfg(test)]
+    pub(super) fn expect_for(&mut self, lateness: Duration) {
+        self.debts.lateness = lateness;
     }
 
     /// One request and its answer. What has to be settled before is asked first.
@@ -103,6 +112,7 @@ impl Turns {
         deadline: Option<Deadline>,
         patience: &mut Patience<'_>,
     ) -> Result<Said, Failure> {
+        self.held = false;
         // A late answer that comes meanwhile settles itself.
         self.ready(way, deadline, patience.alarm).await?;
         let mut asked = Asked::new(unit, request);
@@ -135,7 +145,12 @@ impl Turns {
         asked: &Asked<'_>,
         patience: &mut Patience<'_>,
     ) -> Result<(), Failure> {
-        let read = self.debts.settling(asked.unit, &asked.pdu);
+        let Some(read) = self.debts.settling(asked.unit, &asked.pdu) else {
+            self.held = true;
+            let (unit, name) = (asked.unit, way.name());
+            let told = format!("unit {unit} at {name} owes an earlier answer and is left alone for a while");
+            return Err(Failure::NotSent(LineError::Silent(told)));
+        };
         debug!(way = way.name(), unit = asked.unit, "a read settles what is owed");
         let mut settling = Asked { settles: true, ..Asked::new(asked.unit, &read) };
         let is_owed = self.debts.blur(asked.unit, &asked.pdu);
@@ -144,6 +159,9 @@ impl Turns {
             // An echo would have come, whoever is silent: perhaps the device knows no reads.
             self.echoes = Some(false);
             return Ok(());
+        }
+        if !matches!(said, Ok(Said::Answer(_))) {
+            self.debts.stayed_silent(asked.unit);
         }
         match said.map_err(Failure::NotSent)? {
             Said::Answer(_) if asked.mirrors && self.echoes.is_none() => {
@@ -254,6 +272,9 @@ impl Turns {
                 let turnaround = took.saturating_sub(self.character * characters as u32);
                 patience.measured.measure(asked.unit, turnaround);
                 self.debts.settle(asked.unit);
+                if matches!(answer, Answer::Data(_)) {
+                    self.debts.answered(asked.unit, asked.request);
+                }
                 Ok(Said::Answer(answer))
             }
             (None, nonsense) => {

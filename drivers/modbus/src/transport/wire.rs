@@ -173,6 +173,13 @@ impl Wire {
         }
     }
 
+    /// Answers come no later than this after their requests.
+    #[cfg(test)]
+    pub(crate) fn expect_for(&mut self, lateness: Duration) {
+        let Talk::Turns(turns) = &mut self.talk else { panic!("transactions are never taken for others") };
+        turns.expect_for(lateness);
+    }
+
     /// Waits until bytes, or the end of the stream, wait in the socket.
     #[cfg(test)]
     pub(crate) async fn something_waits(&self) {
@@ -212,6 +219,11 @@ impl Wire {
         let mut patience =
             Patience { timeout: self.timeout, alarm: &mut self.alarm, measured: &mut self.measured };
         let outcome = turns.exchange(&mut way, (unit, request), deadline, &mut patience).await;
+        if turns.held {
+            // No silence of the line.
+            self.way = Some(way);
+            return outcome;
+        }
         if outcome != Err(Failure::Expired) {
             self.free_at = Instant::now() + self.turnaround;
         }

@@ -15,7 +15,7 @@ pub(crate) mod pdu;
 pub(crate) mod rtu;
 
 pub(crate) use length::{is_request, to as length_of_answer};
-pub(crate) use pdu::{Answer, Exception, Mismatch, REFUSAL, Request};
+pub(crate) use pdu::{Answer, Exception, Mismatch, REFUSAL, Request, Scope};
 
 /// A frame whose check was right: an answer, a request of somebody or an echo of ours.
 #[derive(Debug, Clone, PartialEq, Eq)]
