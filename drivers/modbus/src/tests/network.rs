@@ -19,7 +19,7 @@ use super::turns::{pattern, read, silence};
 use super::{PATIENT, SHORT, connection};
 use crate::connection::ends::{Endpoint, Tls};
 use crate::connection::{Connection, Framing, Transport};
-use crate::transport::{Said, Wire};
+use crate::transport::{SILENT_LIMIT, Said, Wire};
 use crate::wire::Request;
 
 fn local(port: u16) -> Endpoint {
@@ -148,6 +148,20 @@ async fn a_datagram_is_a_frame_and_late_doubled_and_broken_ones_are_dropped() {
     for address in 0..5 {
         assert_eq!(line.exchange(7, &read(address, 2)).await, pattern(address, 2));
     }
+}
+
+#[tokio::test]
+async fn after_a_long_silence_datagrams_go_out_of_a_new_socket_to_where_the_name_leads_by_then() {
+    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let transport = Transport::Udp(local(socket.local_addr().unwrap().port()));
+    let mut line = Wire::new(&Connection { transport, ..connection(1, SHORT) }, Tap::default(), None);
+    let (mut from, mut bytes) = (Vec::new(), [0; 300]);
+    for address in 0..=SILENT_LIMIT as u16 {
+        silence(line.exchange(7, &read(address, 1)).await);
+        from.push(socket.recv_from(&mut bytes).await.unwrap().1);
+    }
+    let (last, before) = from.split_last().unwrap();
+    assert!(before.iter().all(|one| *one == before[0] && one != last), "{from:?}");
 }
 
 #[tokio::test]

@@ -63,9 +63,10 @@ impl Way {
         matches!(self.link, Link::Dialled(_))
     }
 
-    /// Whether the far end may forget the way without a word, so that opening it anew helps.
+    /// Whether the far end may forget the way without a word, or its name lead elsewhere by now, so that
+    /// opening it anew helps.
     pub(super) fn forgets(&self) -> bool {
-        matches!(self.link, Link::Tcp(_) | Link::Tls(_))
+        matches!(self.link, Link::Tcp(_) | Link::Tls(_) | Link::Udp(_))
     }
 
     /// Gives these bytes away; the moment from which on the device can have them all.
