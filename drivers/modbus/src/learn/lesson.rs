@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::plan::{Hole, Limits, Span};
+use super::doubts::About;
+use crate::plan::{Block, Hole, Limits, Span};
 use crate::point::address::Table;
 use crate::wire::Exception;
 
@@ -91,11 +92,45 @@ impl Lesson {
         self.refuse((span.table, span.address, span.last()), why, true, now + jittered(RETRY_FIRST, jitter))
     }
 
-    /// Takes a point in again. True when it was left out.
-    pub(crate) fn take_in(&mut self, span: &Span) -> bool {
+    /// Takes a point in again. True when it was left out: then the others are due as well, what ailed
+    /// the device may be over.
+    pub(crate) fn take_in(&mut self, span: &Span, now: Instant) -> bool {
         let before = self.refused.len();
         self.refused.retain(|one| !one.is(span));
-        self.refused.len() < before
+        let is_news = self.refused.len() < before;
+        for one in self.refused.iter_mut().filter(|_| is_news) {
+            one.retry.at = one.retry.at.min(now);
+        }
+        is_news
+    }
+
+    /// What is tried again now and then by reading without it; points are asked alone instead.
+    pub(crate) fn trials(&self) -> Vec<About> {
+        let gaps = self.refused.iter().filter(|one| !one.is_point);
+        let gaps = gaps.map(|one| About::Cells(one.table, one.first, one.last));
+        let seams = self.seams.iter().map(|(table, at)| About::Seam(*table, *at));
+        let most = self.most.iter().map(|(table, cells)| About::Most(*table, *cells));
+        gaps.chain(seams).chain(most).collect()
+    }
+
+    /// Drops what one of these reads showed to be wrong. True when there was such a thing.
+    pub(crate) fn refute(&mut self, read: &[impl AsRef<Block>]) -> bool {
+        let wrong = |about: &About| read.iter().any(|read| about.is_refuted_by(read.as_ref()));
+        let wrong: Vec<About> = self.trials().into_iter().filter(wrong).collect();
+        wrong.iter().for_each(|about| self.drop(*about));
+        !wrong.is_empty()
+    }
+
+    /// Drops a gap, a seam or a length.
+    pub(crate) fn drop(&mut self, about: About) {
+        match about {
+            About::Cells(table, first, last) => {
+                let is_it = |one: &Refused| (one.table, one.first, one.last) == (table, first, last);
+                self.refused.retain(|one| one.is_point || !is_it(one));
+            }
+            About::Seam(table, at) => self.seams.retain(|one| *one != (table, at)),
+            About::Most(table, cells) => self.most.retain(|one| *one != (table, cells)),
+        }
     }
 
     /// Never reads these cells again, which no point of their block wants. True when it is news and was
@@ -151,7 +186,7 @@ impl Lesson {
         }
     }
 
-    /// One kept from before: its points are asked again within the longest pause, not all at once.
+    /// One kept from before: its points are asked again after the first pause, as when they were learned.
     pub(crate) fn remember(
         &mut self,
         place: (Table, u16, u16),
@@ -160,14 +195,11 @@ impl Lesson {
         now: Instant,
         jitter: f64,
     ) {
-        self.refuse(place, why, is_point, now + RETRY_MOST.mul_f64(jitter));
-        if let Some(kept) = self.refused.last_mut() {
-            kept.retry.pause = RETRY_MOST;
-        }
+        self.refuse(place, why, is_point, now + jittered(RETRY_FIRST, jitter));
     }
 }
 
 /// 0.9 to 1.1 of a pause.
-fn jittered(pause: Duration, jitter: f64) -> Duration {
+pub(crate) fn jittered(pause: Duration, jitter: f64) -> Duration {
     pause.mul_f64(0.9 + 0.2 * jitter)
 }

@@ -17,6 +17,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+pub(crate) use super::found::{Found, Longest, Verdict};
 use super::means::{Means, Met};
 use crate::plan::{Block, Span};
 use crate::point::address::Table;
@@ -26,23 +27,6 @@ use crate::wire::Exception;
 const FAILURES: u32 = 12;
 /// Silent blocks in one poll that are halved, because they are longer than any that was answered.
 const SILENCES: u32 = 3;
-
-/// The longest reads that a device answered, by table.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct Longest(Vec<(Table, u16)>);
-
-impl Longest {
-    pub(crate) fn of(&self, table: Table) -> u16 {
-        self.0.iter().find(|(of, _)| *of == table).map_or(0, |(_, cells)| *cells)
-    }
-
-    fn note(&mut self, table: Table, cells: u16) {
-        match self.0.iter_mut().find(|(of, _)| *of == table) {
-            Some((_, longest)) => *longest = cells.max(*longest),
-            None => self.0.push((table, cells)),
-        }
-    }
-}
 
 /// Cells that every device was seen to answer in one read: no shorter one is worth to go before it.
 const SHORT_CELLS: u16 = 8;
@@ -77,16 +61,6 @@ enum Role {
     Border { split: usize, fine: usize },
 }
 
-/// What was said to a request.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    Answered,
-    Refused(Exception),
-    /// Nothing that could be used, and why.
-    Nonsense(String),
-    Silent(String),
-}
-
 /// A block that was refused and asked again in halves.
 #[derive(Debug)]
 struct Split {
@@ -100,23 +74,6 @@ struct Split {
     why: Option<Exception>,
 }
 
-/// Something found out.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Found {
-    /// This point is refused alone.
-    Bad(Span, Exception),
-    /// This point is answered; it may have been left out until now.
-    Good(Span),
-    /// Cells that no point of their block wants.
-    Gap((Table, u16, u16), Exception),
-    /// A cell that is not read together with what is in front of it.
-    Seam(Table, u16),
-    /// No more cells than these in one read.
-    Most(Table, u16),
-    /// A block so long was not answered, and its halves were.
-    Mute(Table),
-}
-
 /// One poll.
 #[derive(Debug)]
 pub(crate) struct Search {
@@ -125,6 +82,8 @@ pub(crate) struct Search {
     pub(crate) longest: Longest,
     pub(crate) found: Vec<Found>,
     met: Met,
+    /// What was answered.
+    pub(crate) read: Vec<Arc<Block>>,
     answers: u32,
     refusals: u32,
     silences: u32,
@@ -150,6 +109,7 @@ impl Search {
             longest,
             found: Vec::new(),
             met,
+            read: Vec::new(),
             answers: 0,
             refusals: 0,
             silences: 0,
@@ -177,6 +137,11 @@ impl Search {
     /// What is known of the device's being there.
     pub(crate) fn met(&self) -> Met {
         self.met
+    }
+
+    /// Whether long reads were not answered.
+    pub(crate) fn has_silences(&self) -> bool {
+        self.silences > 0 || self.mute.is_some()
     }
 
     /// A length that was not answered, nor were its parts: the poll ended with it.
@@ -215,6 +180,7 @@ impl Search {
     fn answered(&mut self, task: &Task) {
         self.answers += 1;
         self.longest.note(task.block.table, task.block.cells);
+        self.read.push(task.block.clone());
         if let ([span], true) = (&task.block.spans[..], task.is_filed()) {
             self.found.push(Found::Good(*span));
         }

@@ -4,12 +4,14 @@
 //! is left out is said to be bad when it is left out and every [`REMIND`]; where a poll has nothing else
 //! to ask, it asks a point that was left out, so that it never calls a device well that nobody asked.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::lesson::Lesson;
+use super::doubts::{About, Doubts};
+use super::lesson::{Lesson, RETRY_MOST, jittered};
 use super::means::{Means, Met};
 use super::search::{Found, Longest, Search};
 use crate::device::{Device, PlannedPoll};
@@ -22,8 +24,8 @@ pub(crate) const REMIND: Duration = Duration::from_secs(60);
 const MUTE_POLLS: u32 = 3;
 /// Times that long reads are tried again when short ones were answered.
 const TRIALS: u32 = 2;
-/// Polls in which a device that never answered with a value refuses a point, before it is left out.
-const REFUSED_POLLS: u32 = 3;
+/// Points that were left out and are asked again in one poll.
+const RETRIES: usize = 16;
 /// Plans are made anew when the turnaround changed by more than this, and by a quarter.
 const TURNAROUND_STEP: Duration = Duration::from_micros(500);
 
@@ -44,7 +46,8 @@ pub(crate) struct Student {
     trial: Option<Trial>,
     /// Trials that went well.
     trials: u32,
-    only_refused: u32,
+    doubts: Doubts,
+    retrial: Retrial,
     turnaround: Duration,
     polls: Vec<Plan>,
     rolls: u64,
@@ -57,6 +60,19 @@ struct Trial {
     cells: u16,
     /// Polls that were answered since.
     good: u32,
+}
+
+/// Gaps, seams and lengths are tried again, one at each [`RETRY_MOST`].
+#[derive(Debug, Default)]
+struct Retrial {
+    /// When the next one is, by poll.
+    at: BTreeMap<usize, Instant>,
+    /// The table of which this poll tries longer reads.
+    longer: Option<Table>,
+    /// Where to go on in the list of them.
+    turn: usize,
+    /// Tables of which a longer read was not answered at all: that costs too much to try again.
+    silent: Vec<Table>,
 }
 
 /// The reads of one rate, and what is not in them.
@@ -80,7 +96,8 @@ impl Student {
             mute: Vec::new(),
             trial: None,
             trials: 0,
-            only_refused: 0,
+            doubts: Doubts::default(),
+            retrial: Retrial::default(),
             turnaround: Duration::ZERO,
             polls: Vec::new(),
             rolls: device.fingerprint,
@@ -94,7 +111,7 @@ impl Student {
         let plan = |(place, poll): (usize, &PlannedPoll)| {
             let (never, spans): (Vec<Span>, Vec<Span>) =
                 poll.spans.iter().partition(|span| device.is_in_hole(span));
-            let (blocks, left_out) = self.blocks(device, &spans);
+            let (blocks, left_out) = self.blocks(device, &spans, &self.lesson);
             Plan {
                 blocks,
                 left_out,
@@ -105,10 +122,10 @@ impl Student {
         self.polls = device.polls.iter().enumerate().map(plan).collect();
     }
 
-    fn blocks(&self, device: &Device, spans: &[Span]) -> (Vec<Arc<Block>>, Vec<Span>) {
+    fn blocks(&self, device: &Device, spans: &[Span], lesson: &Lesson) -> (Vec<Arc<Block>>, Vec<Span>) {
         let (left_out, read): (Vec<Span>, Vec<Span>) =
-            spans.iter().partition(|span| self.lesson.refusal(span).is_some());
-        let mut limits = self.lesson.limits(&device.limits);
+            spans.iter().partition(|span| lesson.refusal(span).is_some());
+        let mut limits = lesson.limits(&device.limits);
         limits.most.extend(self.trial.map(|trial| (trial.table, trial.cells)));
         let blocks = plan(read, &limits, &self.cost(device));
         (blocks.into_iter().map(Arc::new).collect(), left_out)
@@ -125,27 +142,68 @@ impl Student {
     }
 
     /// Begins a poll. `bad` is told the points that are left out of it when it is time to say so.
-    pub(crate) fn poll(&mut self, poll: usize, now: Instant, bad: &mut impl FnMut(&Span, String)) -> Search {
+    pub(crate) fn poll(
+        &mut self,
+        device: &Device,
+        poll: usize,
+        now: Instant,
+        bad: &mut impl FnMut(&Span, String),
+    ) -> Search {
         let met = self.met;
+        let trial = self.retrial(device, poll, now);
         let Some(plan) = self.polls.get_mut(poll) else {
             return Search::new(&[], &[], Longest::default(), met);
         };
         let is_due = |span: &&Span| self.lesson.is_due(span, now);
-        let mut retry = plan.left_out.iter().find(is_due).copied();
-        if retry.is_none() && plan.blocks.is_empty() && !plan.left_out.is_empty() {
-            retry = Some(plan.left_out[self.rolls as usize % plan.left_out.len()]);
+        let mut retries: Vec<Span> = plan.left_out.iter().filter(is_due).take(RETRIES).copied().collect();
+        if retries.is_empty() && plan.blocks.is_empty() && !plan.left_out.is_empty() {
+            retries.push(plan.left_out[self.rolls as usize % plan.left_out.len()]);
             self.rolls = self.rolls.wrapping_add(1);
         }
         if plan.reminded.is_none_or(|at| now.saturating_duration_since(at) >= REMIND) {
             plan.reminded = Some(now);
             plan.never.iter().for_each(|span| bad(span, IN_HOLE.to_owned()));
-            for span in plan.left_out.iter().filter(|span| Some(**span) != retry) {
+            for span in plan.left_out.iter().filter(|span| !retries.contains(span)) {
                 if let Some(why) = self.lesson.refusal(span) {
                     bad(span, format!("left out, the device refused it: {why}"));
                 }
             }
         }
-        Search::new(&plan.blocks, retry.as_slice(), self.longest.clone(), met)
+        Search::new(trial.as_ref().unwrap_or(&plan.blocks), &retries, self.longest.clone(), met)
+    }
+
+    /// The reads of a poll without one thing that was learned, when it is time for that.
+    fn retrial(&mut self, device: &Device, poll: usize, now: Instant) -> Option<Vec<Arc<Block>>> {
+        self.retrial.longer = None;
+        let roll = self.roll();
+        let next = now + jittered(RETRY_MOST, roll);
+        let at = self.retrial.at.entry(poll).or_insert(next);
+        let plan = self.polls.get(poll).filter(|_| *at <= now && self.met == Met::Yes)?;
+        *at = next;
+        let all = self.lesson.trials();
+        let spans: Vec<Span> = plan.blocks.iter().flat_map(|block| block.spans.clone()).collect();
+        for turn in 0..all.len() {
+            let about = all[(self.retrial.turn + turn) % all.len()];
+            let silent = |most: &About| self.retrial.silent.contains(&most.table());
+            let is_most = |one: &About| matches!(one, About::Most(..)) && !silent(one);
+            if matches!(about, About::Most(..)) && !is_most(&about) {
+                continue;
+            }
+            // A gap may make no difference but together with the length.
+            let most = all.iter().find(|one| is_most(one) && one.table() == about.table());
+            let mut without = self.lesson.clone();
+            for dropped in [Some(&about), most].into_iter().flatten() {
+                without.drop(*dropped);
+                let (blocks, _) = self.blocks(device, &spans, &without);
+                if blocks != plan.blocks {
+                    self.retrial.longer = most.filter(|most| *most == dropped).map(|most| most.table());
+                    self.retrial.turn += turn + 1;
+                    return Some(blocks);
+                }
+            }
+        }
+        // Nothing that this poll could show; another one may.
+        None
     }
 
     /// Begins a read of just these points; those left out are asked alone. `bad` as for a poll.
@@ -158,31 +216,33 @@ impl Student {
         let (never, spans): (Vec<Span>, Vec<Span>) =
             device.spans(points).into_iter().partition(|span| device.is_in_hole(span));
         never.iter().for_each(|span| bad(span, IN_HOLE.to_owned()));
-        let (blocks, left_out) = self.blocks(device, &spans);
+        let (blocks, left_out) = self.blocks(device, &spans, &self.lesson);
         Search::new(&blocks, &left_out, self.longest.clone(), self.met)
     }
 
     /// Takes in what a poll or read found out. True when the plans were made anew.
     pub(crate) fn learn(&mut self, device: &Device, search: Search, now: Instant) -> bool {
-        let only_refused = !search.has_answers() && !search.found.is_empty();
-        self.only_refused = if only_refused { self.only_refused.saturating_add(1) } else { 0 };
-        // A device that only refuses may just be starting.
-        let believes = search.has_answers() || self.only_refused >= REFUSED_POLLS;
         let answered = search.has_answers();
-        let mut changed = self.tries(&search);
+        let mut changed = self.lesson.refute(&search.read);
+        self.doubts.refute(&search.read);
+        match self.retrial.longer.take() {
+            Some(table) if search.has_silences() => self.retrial.silent.push(table),
+            _ => changed |= self.tries(&search),
+        }
         self.met = search.met();
         self.longest = search.longest;
         for found in search.found {
             changed |= match found {
-                Found::Good(span) => self.lesson.take_in(&span),
+                Found::Good(span) => self.lesson.take_in(&span, now),
                 Found::Bad(span, why) => {
-                    let is_sure = match Means::of(why) {
-                        Means::Failure => answered,
-                        _ => believes,
-                    };
+                    let only_fails = Means::of(why) == Means::Failure && !answered;
+                    let is_known = self.lesson.refusal(&span).is_some();
                     let roll = self.roll();
-                    is_sure && self.lesson.leave_out(&span, why, now, roll)
+                    !only_fails
+                        && (is_known || self.doubts.confirm(&found))
+                        && self.lesson.leave_out(&span, why, now, roll)
                 }
+                _ if !self.doubts.confirm(&found) => false,
                 Found::Gap(place, why) => self.lesson.skip(place, why, now),
                 Found::Seam(table, at) => self.lesson.part(table, at),
                 Found::Most(table, cells) => self.lesson.shorten(table, cells),

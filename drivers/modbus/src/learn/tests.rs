@@ -6,16 +6,18 @@ use std::time::Duration;
 use proptest::prelude::*;
 use tokio::time::Instant;
 
+use super::doubts::POLLS;
 use super::lesson::{Lesson, RETRY_FIRST, RETRY_MOST};
 use super::search::{Search, Verdict};
 use super::student::{REMIND, Student};
 use super::{kept, told};
 use crate::device::Device;
 use crate::plan::{Block, Cost, Span};
+use crate::point::address::Table;
 use crate::wire::Exception;
 
 /// Polls after which nothing may be left to learn.
-const SETTLED: usize = 60;
+const SETTLED: usize = 200;
 
 /// What a device in the field is like.
 #[derive(Debug, Clone, Default)]
@@ -79,7 +81,7 @@ fn go_through(mut search: Search, fake: &Fake, window: usize, polled: &mut Polle
 
 fn poll(student: &mut Student, device: &Device, fake: &Fake, now: Instant, window: usize) -> Polled {
     let mut polled = Polled::default();
-    let search = student.poll(0, now, &mut |span, reason| polled.bad.push((span.point, reason)));
+    let search = student.poll(device, 0, now, &mut |span, reason| polled.bad.push((span.point, reason)));
     let search = go_through(search, fake, window, &mut polled);
     student.learn(device, search, now);
     polled
@@ -123,6 +125,10 @@ fn one_bad_register_is_left_out_and_the_rest_is_read_at_once_from_then_on() {
     let first = poll(&mut student, &device, &fake, now, 1);
     assert_eq!(first.good.len(), 9);
     assert_eq!(first.bad, [(6, "illegal data address (exception 2)".to_owned())]);
+    for _ in 1..POLLS {
+        assert_eq!(student.lesson, Lesson::default(), "one refusal teaches nothing");
+        assert_eq!(poll(&mut student, &device, &fake, now, 1).good.len(), 9);
+    }
     let second = poll(&mut student, &device, &fake, now, 1);
     assert_eq!((second.requests, second.refused, second.good.len()), (2, 0, 9));
     let told = told::tell(&device, &student.lesson);
@@ -139,7 +145,9 @@ fn a_point_that_is_left_out_says_so_each_minute_and_returns_when_the_device_give
     let mut fake = Fake { readable: registers(1..10), most: 125, ..Fake::default() };
     let mut student = Student::new(&device, Lesson::default());
     let begin = Instant::now();
-    assert_eq!(poll(&mut student, &device, &fake, begin, 1).bad.len(), 1);
+    for _ in 0..POLLS {
+        assert_eq!(poll(&mut student, &device, &fake, begin, 1).bad.len(), 1);
+    }
     let reason = "left out, the device refused it: illegal data address (exception 2)";
     assert_eq!(poll(&mut student, &device, &fake, begin + REMIND / 2, 1).bad, []);
     fake.readable.insert(0);
@@ -182,7 +190,7 @@ fn a_refused_gap_is_not_read_across_again() {
     let device = device("", &[(0, 1), (1, 1), (8, 1), (9, 2)]);
     let fake = Fake { readable: registers([0, 1, 8, 9, 10]), most: 125, ..Fake::default() };
     let mut student = Student::new(&device, Lesson::default());
-    assert!(settle(&mut student, &device, &fake, 1) <= 2);
+    assert!(settle(&mut student, &device, &fake, 1) <= 3);
     let polled = poll(&mut student, &device, &fake, Instant::now(), 1);
     assert_eq!((polled.requests, polled.good.len()), (2, 4));
     assert_eq!(told::tell(&device, &student.lesson)[0].paste, "holes = [[\"input:0x02\", \"input:0x07\"]]");
@@ -201,7 +209,7 @@ fn a_device_that_gives_fewer_registers_at_a_time_is_learned_exactly() {
             let polled = poll(&mut student, &device, &fake, Instant::now(), 1);
             assert_eq!((polled.good.len(), polled.bad.len()), (125, 0));
             if code.is_some() {
-                assert_eq!(polls, 1, "{most} and {code:?}");
+                assert_eq!(polls, 3, "{most} and {code:?}");
                 assert_eq!(polled.requests, 125usize.div_ceil(most.into()));
                 assert_eq!(told::tell(&device, &student.lesson)[0].paste, format!("max_read = {most}"));
             }
@@ -221,6 +229,73 @@ fn a_device_that_refuses_everything_for_a_while_loses_nothing_for_it() {
         fake.all = None;
         let polled = poll(&mut student, &device, &fake, Instant::now(), 1);
         assert_eq!((polled.good.len(), &student.lesson), (10, &Lesson::default()), "{code}");
+    }
+}
+
+#[test]
+fn a_refusal_that_passes_leaves_the_plan_as_it_was() {
+    let device = device("", &[(0, 1), (1, 1), (4, 1), (5, 1)]);
+    let fake = Fake { readable: registers(0..10), most: 125, ..Fake::default() };
+    let mut student = Student::new(&device, Lesson::default());
+    for round in 0..40 {
+        for code in [2, 3, 4] {
+            let mut search = student.poll(&device, 0, Instant::now(), &mut |_, _| ());
+            for task in search.take(1) {
+                search.hear(task, Verdict::Refused(Exception(code)), &mut |_, _| ()).unwrap();
+            }
+            let search = go_through(search, &fake, 1, &mut Polled::default());
+            student.learn(&device, search, Instant::now());
+            let polled = poll(&mut student, &device, &fake, Instant::now(), 1);
+            assert_eq!((polled.requests, polled.good.len()), (1, 4), "round {round}, exception {code}");
+            assert_eq!(student.lesson, Lesson::default(), "round {round}, exception {code}");
+        }
+    }
+}
+
+#[test]
+fn what_was_learned_wrongly_is_found_out_and_what_is_true_stays() {
+    let device = device("", &(0..10).chain(14..20).map(|address| (address, 1)).collect::<Vec<_>>());
+    let mut lesson = Lesson::default();
+    lesson.part(Table::Input, 3);
+    lesson.part(Table::Input, 6);
+    lesson.skip((Table::Input, 10, 13), Exception(2), Instant::now());
+    lesson.shorten(Table::Input, 8);
+    let fake = Fake { readable: registers(0..20), most: 125, seams: vec![6], ..Fake::default() };
+    let mut student = Student::new(&device, lesson);
+    let (begin, mut refused) = (Instant::now(), 0);
+    for minute in 0..60 * 24 {
+        let now = begin + Duration::from_secs(60) * minute;
+        let polled = poll(&mut student, &device, &fake, now, 1);
+        assert_eq!(polled.good.len(), 16);
+        refused += polled.refused;
+    }
+    assert!((10..=100).contains(&refused), "the true one is tried now and then: {refused}");
+    let mut left = Lesson::default();
+    left.part(Table::Input, 6);
+    assert_eq!(student.lesson, left);
+}
+
+#[test]
+fn points_that_were_left_out_while_a_device_started_come_back_together() {
+    let device = device("max_gap = 0", &(0..60).map(|n| (n * 2, 1)).collect::<Vec<_>>());
+    let mut fake = Fake { readable: registers(0..200), most: 125, all: Some(2), ..Fake::default() };
+    let mut student = Student::new(&device, Lesson::default());
+    let begin = Instant::now();
+    for _ in 0..POLLS {
+        poll(&mut student, &device, &fake, begin, 1);
+    }
+    assert_eq!(student.lesson.refused.len(), 60);
+    fake.all = None;
+    let bytes = kept::pack(device.fingerprint, &student.lesson).unwrap();
+    let restored = kept::unpack(&bytes, device.fingerprint, begin, || 1.0);
+    for mut student in [student, Student::new(&device, restored)] {
+        for polls in 0..4 {
+            let now = begin + RETRY_FIRST * 5 / 4 + Duration::from_secs(polls * 300);
+            let polled = poll(&mut student, &device, &fake, now, 1);
+            assert_eq!(polled.refused, 0);
+            assert!(polled.requests <= 60);
+        }
+        assert_eq!(student.lesson, Lesson::default(), "all are back after four polls");
     }
 }
 

@@ -60,7 +60,7 @@ impl ModbusLine {
             Some(paused) => paused.search,
             None => {
                 let student = self.student(device).await;
-                student.poll(poll, Instant::now(), &mut |span, reason| out.bad(span.point, reason))
+                student.poll(device, poll, Instant::now(), &mut |span, reason| out.bad(span.point, reason))
             }
         };
         let outcome = self.read_on(device, &mut search, out, true).await;

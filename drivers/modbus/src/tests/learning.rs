@@ -52,7 +52,7 @@ async fn what_was_learned_is_kept_with_its_settings_and_is_known_to_the_next_dri
         bad.quality,
         Quality::Bad("holding 0x0006 × 1: illegal data address (exception 2)".to_owned())
     );
-    polled(&mut host, 3).await;
+    polled(&mut host, 5).await;
     let kept = host.kept(KEY).expect("it is kept").to_vec();
     let told: Json = serde_json::from_slice(&kept).unwrap();
     assert_eq!(told["refused"], json!([[3, 6, 6, 2, 1]]));
@@ -86,7 +86,9 @@ async fn what_was_learned_is_told_and_planned_with_and_can_be_forgotten() {
     assert_eq!((driver.learned("d"), driver.measured(connection, one)), (Vec::new(), None));
     let mut line = driver.line(connection, Tap::default());
     let device = &one.settings;
-    line.poll(device, 0, &mut Readings::default()).await.unwrap();
+    for _ in 0..3 {
+        line.poll(device, 0, &mut Readings::default()).await.unwrap();
+    }
     let learned = driver.learned("d");
     assert_eq!(learned[0].paste, "holes = [[\"holding:0x06\", \"holding:0x06\"]]");
     let requests = driver.measured(connection, one).unwrap().remove(0);
@@ -139,7 +141,7 @@ async fn several_requests_in_flight_learn_the_same() {
     assert_eq!(checked.problems, []);
     let device = &checked.connections[0].devices[0].settings;
     let mut line = driver.line(&checked.connections[0].settings, Tap::default());
-    for requests in [None, Some(3)] {
+    for requests in [None, None, None, Some(3)] {
         reads(&mut peer);
         let mut out = Readings::default();
         line.poll(device, 0, &mut out).await.unwrap();

@@ -1,0 +1,82 @@
+//! What was concluded and is not believed yet. Pure.
+//!
+//! Always true: one refusal teaches nothing; a conclusion is believed when [`POLLS`] polls came to it
+//! and no answer since the first of them showed that it is wrong.
+
+use super::search::Found;
+use crate::plan::Block;
+use crate::point::address::Table;
+
+/// Polls that have to come to the same conclusion.
+pub(crate) const POLLS: u32 = 3;
+
+/// Conclusions, and how many polls came to each.
+#[derive(Debug, Default)]
+pub(crate) struct Doubts(Vec<(About, u32)>);
+
+/// What a conclusion is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum About {
+    /// These cells are not given.
+    Cells(Table, u16, u16),
+    /// This cell is not read together with what is in front of it.
+    Seam(Table, u16),
+    /// No more cells than these in one read.
+    Most(Table, u16),
+}
+
+impl About {
+    fn of(found: &Found) -> Option<Self> {
+        match *found {
+            Found::Bad(span, _) => Some(Self::Cells(span.table, span.address, span.last())),
+            Found::Gap((table, first, last), _) => Some(Self::Cells(table, first, last)),
+            Found::Seam(table, at) => Some(Self::Seam(table, at)),
+            Found::Most(table, most) => Some(Self::Most(table, most)),
+            Found::Good(_) | Found::Mute(_) => None,
+        }
+    }
+
+    pub(crate) fn table(&self) -> Table {
+        match *self {
+            Self::Cells(table, ..) | Self::Seam(table, _) | Self::Most(table, _) => table,
+        }
+    }
+
+    /// Whether the answer to this read shows that it is not so.
+    pub(crate) fn is_refuted_by(self, read: &Block) -> bool {
+        let covers = |first: u16, last: u16| read.address <= first && last <= read.last();
+        match self {
+            Self::Cells(table, first, last) => table == read.table && covers(first, last),
+            // One point may well reach across a seam.
+            Self::Seam(table, at) => {
+                let crosses = |first: u16, last: u16| first < at && at <= last;
+                table == read.table
+                    && crosses(read.address, read.last())
+                    && !read.spans.iter().any(|span| crosses(span.address, span.last()))
+            }
+            Self::Most(table, most) => table == read.table && read.cells > most,
+        }
+    }
+}
+
+impl Doubts {
+    /// Drops what these answers show to be wrong.
+    pub(crate) fn refute(&mut self, read: &[impl AsRef<Block>]) {
+        self.0.retain(|(about, _)| !read.iter().any(|read| about.is_refuted_by(read.as_ref())));
+    }
+
+    /// Counts what one poll concluded; true when it is to be believed now.
+    pub(crate) fn confirm(&mut self, found: &Found) -> bool {
+        let Some(about) = About::of(found) else { return true };
+        let place = self.0.iter().position(|(known, _)| *known == about).unwrap_or_else(|| {
+            self.0.push((about, 0));
+            self.0.len() - 1
+        });
+        self.0[place].1 += 1;
+        let is_sure = self.0[place].1 >= POLLS;
+        if is_sure {
+            self.0.swap_remove(place);
+        }
+        is_sure
+    }
+}
