@@ -14,7 +14,7 @@ fn toml(port: u16, max_read: u16) -> String {
     let points: String =
         (0..10).map(|n| format!("r{n} = {{ at = \"holding:{n}\", type = \"u16\" }}\n")).collect();
     format!(
-        "[connection.c]\ndriver = \"modbus\"\ntimeout = \"20s\"\ntcp = {{ host = \"127.0.0.1\", port = {port} }}\n\
+        "[connection.c]\ndriver = \"modbus\"\ntimeout = \"10s\"\ntcp = {{ host = \"127.0.0.1\", port = {port} }}\n\
          [model.m]\nmax_read = {max_read}\npoll = {{ default = \"20ms\" }}\n[model.m.points]\n{points}\n\
          [device.d]\nconnection = \"c\"\nmodel = \"m\"\nunit = 7\n"
     )
