@@ -74,7 +74,9 @@ impl Line for ModbusLine {
         values: &[(usize, Value)],
         deadline: Deadline,
     ) -> Vec<Outcome> {
-        self.write_points(device, values, deadline).await
+        let outcomes = self.write_points(device, values, deadline).await;
+        self.wire.forget_break();
+        outcomes
     }
 
     async fn invoke(
@@ -85,7 +87,11 @@ impl Line for ModbusLine {
         deadline: Deadline,
     ) -> Result<Json, Outcome> {
         match function {
-            "probe" => self.probe(device, input, deadline).await,
+            "probe" => {
+                let probed = self.probe(device, input, deadline).await;
+                self.wire.forget_break();
+                probed
+            }
             "forget" => {
                 self.forget(device).await.map_err(Outcome::Refused)?;
                 Ok(json!({}))

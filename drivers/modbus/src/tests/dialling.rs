@@ -3,15 +3,16 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use sagoo_driver_sdk::{LineError, Tap};
+use sagoo_driver_sdk::{Deadline, Driver, Line, LineError, Outcome, Tap, Value};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::bus::{Bus, Heard, now, rtu};
 use super::turns::{pattern, read, well};
-use super::{PATIENT, SHORT, connection};
+use super::{PATIENT, SHORT, connection, device};
 use crate::connection::ends::Listen;
 use crate::connection::{Connection, Framing, Transport};
+use crate::driver::Modbus;
 use crate::transport::Wire;
 
 /// An address where nobody listens.
@@ -75,7 +76,7 @@ async fn a_new_call_replaces_the_old_one_and_chatter_in_between_is_skipped() {
                 count += 1;
                 let pdu = [3, 2, 0, bytes[length - if framing == Framing::Tcp { 3 } else { 5 }]];
                 let frame = match framing {
-                    Framing::Tcp => super::device::frame(u16::from_be_bytes([bytes[0], bytes[1]]), 7, &pdu),
+                    Framing::Tcp => device::frame(u16::from_be_bytes([bytes[0], bytes[1]]), 7, &pdu),
                     _ => rtu(7, &pdu),
                 };
                 let said = [&chatter[..], &frame].concat();
@@ -130,6 +131,40 @@ async fn a_line_without_a_call_says_that_nobody_has_dialled_in() {
     let other = wire(address, "dtu-1", Framing::Rtu, SHORT).exchange(7, &read(1, 1)).await;
     let Err(LineError::Broken(reason)) = other else { panic!("{other:?}") };
     assert!(reason.contains("another connection waits for \"dtu-1\" there"), "{reason}");
+    line.close().await;
+    std::net::TcpListener::bind(address).unwrap();
+}
+
+#[tokio::test]
+async fn idle_strangers_shut_no_device_out() {
+    let address = free();
+    let mut line = wire(address, "dtu-1", Framing::Rtu, PATIENT);
+    let dialling = async {
+        let mut idle = Vec::new();
+        for _ in 0..crate::transport::GREETINGS {
+            idle.push(dial(address, b"").await);
+        }
+        let modem = modem(address, b"dtu-1", well).await;
+        // The oldest gives way, and no other.
+        assert!(!matches!(idle[0].read(&mut [0; 8]).await, Ok(1..)));
+        let waits = idle[1].try_read(&mut [0; 8]).unwrap_err();
+        assert_eq!(waits.kind(), std::io::ErrorKind::WouldBlock);
+        (idle, modem)
+    };
+    let (said, _open) = tokio::join!(async { line.exchange(7, &read(1, 1)).await }, dialling);
+    assert_eq!(said, pattern(1, 1));
+}
+
+#[tokio::test]
+async fn a_line_that_a_write_found_broken_shuts_its_door_when_it_is_given_up() {
+    let address = free();
+    let device = device("", "p = { at = \"holding:1\", type = \"u16\", write = {} }");
+    let transport = Transport::Listen(Listen { address, id: b"dtu-1".to_vec() });
+    let connection = Connection { transport, framing: Framing::Rtu, ..connection(0, SHORT) };
+    let mut line = Modbus::default().line(&connection, Tap::default());
+    let told = line.write(&device, &[(0, Value::Uint(1))], Deadline::after(PATIENT)).await;
+    assert!(matches!(&told[..], [Outcome::Refused(why)] if why.contains("has dialled in")), "{told:?}");
+    assert!(TcpStream::connect(address).await.is_ok(), "a device may dial in for the next request");
     line.close().await;
     std::net::TcpListener::bind(address).unwrap();
 }

@@ -4,10 +4,10 @@
 //! comes says its id, and its stream is put where the connection of that id finds it.
 //!
 //! Always true: a stream reaches a connection only after exactly its id; a new one replaces the one
-//! before; at most [`GREETINGS`] strangers are listened to at a time, none for longer than
-//! [`GREETING_TIME`], and each address is complained about once; a door that nobody waits behind is shut.
+//! before; at most [`GREETINGS`] strangers are listened to at a time, the oldest gives way to a new one, and
+//! none for longer than [`GREETING_TIME`]; each address is complained about once; a door that nobody waits behind is shut.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
@@ -15,15 +15,17 @@ use std::time::Duration;
 
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, Semaphore};
-use tokio::task::JoinHandle;
+use tokio::sync::Notify;
+use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::{Instant, timeout, timeout_at};
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 use crate::connection::ends::Listen;
 
-/// Most connections at an address that have not said who they are; one more is closed.
-const GREETINGS: usize = 32;
+/// Most connections at an address that have not said who they are; for one more the oldest is closed.
+pub(crate) const GREETINGS: usize = 32;
+/// Pause between two complaints that they were too many.
+const CROWD_PAUSE: Duration = Duration::from_secs(300);
 /// Longest wait for an id.
 const GREETING_TIME: Duration = Duration::from_secs(10);
 /// An id ends with a silence this long, so that no longer id is taken for a shorter one.
@@ -148,7 +150,7 @@ impl Door {
 
 /// Accepts until it is shut.
 async fn keep(listener: TcpListener, address: SocketAddr, waiting: Places) {
-    let greetings = Arc::new(Semaphore::new(GREETINGS));
+    let mut crowd = Crowd::default();
     let strangers = Arc::new(Mutex::new(BTreeSet::new()));
     info!(%address, "devices may dial in");
     loop {
@@ -160,15 +162,37 @@ async fn keep(listener: TcpListener, address: SocketAddr, waiting: Places) {
                 continue;
             }
         };
-        let Ok(permit) = greetings.clone().try_acquire_owned() else {
-            debug!(%from, "closed, too many have not said who they are");
-            continue;
-        };
+        crowd.make_room(address);
         let (waiting, strangers) = (waiting.clone(), strangers.clone());
-        tokio::spawn(async move {
-            greet(stream, from, &waiting, &strangers).await;
-            drop(permit);
-        });
+        let greeting = tokio::spawn(async move { greet(stream, from, &waiting, &strangers).await });
+        crowd.greetings.push_back(greeting.abort_handle());
+    }
+}
+
+/// Who has not said who they are, the oldest first.
+#[derive(Default)]
+struct Crowd {
+    greetings: VecDeque<AbortHandle>,
+    /// How many had to give way since it was last said.
+    gone: u64,
+    said: Option<Instant>,
+}
+
+impl Crowd {
+    /// Has a place for one more: whoever fills the door with silence shuts no device out.
+    fn make_room(&mut self, address: SocketAddr) {
+        self.greetings.retain(|greeting| !greeting.is_finished());
+        while self.greetings.len() >= GREETINGS
+            && let Some(oldest) = self.greetings.pop_front()
+        {
+            oldest.abort();
+            self.gone += 1;
+        }
+        if self.gone > 0 && self.said.is_none_or(|said| said.elapsed() >= CROWD_PAUSE) {
+            let closed = std::mem::take(&mut self.gone);
+            warn!(%address, closed, "too many connections do not say who they are, the oldest are closed");
+            self.said = Some(Instant::now());
+        }
     }
 }
 

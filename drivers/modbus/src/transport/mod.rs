@@ -28,6 +28,8 @@ mod wire;
 
 use sagoo_driver_sdk::LineError;
 
+#[cfg(test)]
+pub(crate) use self::door::GREETINGS;
 pub(crate) use self::port::open_stream;
 pub(crate) use self::wire::Wire;
 #[cfg(test)]
