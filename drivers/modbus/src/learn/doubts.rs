@@ -28,11 +28,13 @@ pub(crate) enum About {
 impl About {
     fn of(found: &Found) -> Option<Self> {
         match *found {
-            Found::Bad(span, _) => Some(Self::Cells(span.table, span.address, span.last())),
+            Found::Bad(span, _) | Found::Dumb(span) => {
+                Some(Self::Cells(span.table, span.address, span.last()))
+            }
             Found::Gap((table, first, last), _) => Some(Self::Cells(table, first, last)),
             Found::Seam(table, at) => Some(Self::Seam(table, at)),
             Found::Most(table, most) => Some(Self::Most(table, most)),
-            Found::Good(_) | Found::Mute(_) => None,
+            Found::Good(_) | Found::Mute(_) | Found::Part(..) => None,
         }
     }
 

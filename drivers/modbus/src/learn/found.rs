@@ -1,10 +1,42 @@
-//! What is said to the requests of a poll, and what comes of it. Pure.
+//! The requests of a poll, what is said to them, and what comes of it. Pure.
 //!
 //! Always true: the longest read of a table only ever grows.
 
-use crate::plan::Span;
+use std::sync::Arc;
+
+use crate::plan::{Block, Span};
 use crate::point::address::Table;
 use crate::wire::Exception;
+
+/// One request of a poll.
+#[derive(Debug, Clone)]
+pub(crate) struct Task {
+    pub(crate) block: Arc<Block>,
+    pub(super) role: Role,
+}
+
+impl Task {
+    /// Whether the answer is what points are filed from; otherwise they have been already.
+    pub(crate) fn is_filed(&self) -> bool {
+        matches!(self.role, Role::Plan { .. } | Role::Half { .. })
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    /// Of the plan, or a point that was left out and is asked again.
+    Plan { again: bool },
+    /// Of a split block.
+    Half { split: usize, right: bool, again: bool },
+    /// Is anybody there? Nothing is filed from it.
+    Knock,
+    /// The gap of a split with just its neighbours.
+    Narrow { split: usize },
+    /// The first points of a split: `fine` of them are known to be well, `bad` are not.
+    Front { split: usize, fine: usize, bad: usize },
+    /// The two points at the border that was found behind the first `fine` ones.
+    Border { split: usize, fine: usize },
+}
 
 /// What was said to a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +61,10 @@ pub(crate) enum Found {
     Seam(Table, u16),
     /// No more cells than these in one read.
     Most(Table, u16),
+    /// This point alone is not answered, and others are.
+    Dumb(Span),
+    /// A block from in front of this cell on was not answered, nor was one half of it.
+    Part(Table, u16),
     /// A block so long was not answered, and its halves were.
     Mute(Table),
 }

@@ -17,7 +17,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-pub(crate) use super::found::{Found, Longest, Verdict};
+use super::found::Role;
+pub(crate) use super::found::{Found, Longest, Task, Verdict};
 use super::means::{Means, Met};
 use crate::plan::{Block, Span};
 use crate::point::address::Table;
@@ -31,35 +32,8 @@ const SILENCES: u32 = 3;
 /// Cells that every device was seen to answer in one read: no shorter one is worth to go before it.
 const SHORT_CELLS: u16 = 8;
 
-/// One request of a poll.
-#[derive(Debug, Clone)]
-pub(crate) struct Task {
-    pub(crate) block: Arc<Block>,
-    role: Role,
-}
-
-impl Task {
-    /// Whether the answer is what points are filed from; otherwise they have been already.
-    pub(crate) fn is_filed(&self) -> bool {
-        matches!(self.role, Role::Plan { .. } | Role::Half { .. })
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Role {
-    /// Of the plan, or a point that was left out and is asked again.
-    Plan { again: bool },
-    /// Of a split block.
-    Half { split: usize, right: bool, again: bool },
-    /// Is anybody there? Nothing is filed from it.
-    Knock,
-    /// The gap of a split with just its neighbours.
-    Narrow { split: usize },
-    /// The first points of a split: `fine` of them are known to be well, `bad` are not.
-    Front { split: usize, fine: usize, bad: usize },
-    /// The two points at the border that was found behind the first `fine` ones.
-    Border { split: usize, fine: usize },
-}
+/// Silences in one poll that are put down to the cells, because others were answered in it.
+const DUMB: u32 = 2;
 
 /// A block that was refused and asked again in halves.
 #[derive(Debug)]
@@ -87,6 +61,8 @@ pub(crate) struct Search {
     answers: u32,
     refusals: u32,
     silences: u32,
+    /// Of them, those that are put down to the cells.
+    dumb: u32,
     /// The last of the long blocks that were silent, when the poll ended with it.
     mute: Option<(Table, u16)>,
 }
@@ -95,13 +71,26 @@ impl Search {
     /// A poll of these blocks, and of `retries`: points that were left out. Once a device was silent, a
     /// short read goes before a long one, to tell who is not there from who answers no long ones. Never
     /// before the first: what it reads is not filed, and some values are gone when they were read.
-    pub(crate) fn new(plan: &[Arc<Block>], retries: &[Span], longest: Longest, met: Met) -> Self {
+    /// `quiet`: polls so far without an answer; after each the next begins elsewhere, as a device may be silent about
+    /// a register that it does not have.
+    pub(crate) fn new(
+        plan: &[Arc<Block>],
+        retries: &[Span],
+        longest: Longest,
+        met: Met,
+        quiet: usize,
+    ) -> Self {
         let task = |block: Arc<Block>| Task { block, role: Role::Plan { again: false } };
         let retries = retries.iter().map(|span| task(Arc::new(Block::of(&[*span]))));
         let mut left: VecDeque<Task> = plan.iter().cloned().map(task).chain(retries).collect();
-        let is_long = |block: &Arc<Block>| block.spans.len() > 1 && block.cells > SHORT_CELLS;
-        if let Some(first) = plan.first().filter(|first| met == Met::Silent && is_long(first)) {
-            left.push_front(Task { block: Arc::new(Block::of(&first.spans[..1])), role: Role::Knock });
+        let turns = quiet % plan.len().max(1);
+        left.rotate_left(turns.min(left.len()));
+        let is_long = |block: &&Arc<Block>| block.spans.len() > 1 && (block.cells > SHORT_CELLS || quiet > 1);
+        if let Some(first) = plan.get(turns).filter(|first| met == Met::Silent && is_long(first)) {
+            left.push_front(Task {
+                block: Arc::new(Block::of(&[first.spans[quiet % first.spans.len()]])),
+                role: Role::Knock,
+            });
         }
         Self {
             left,
@@ -113,6 +102,7 @@ impl Search {
             answers: 0,
             refusals: 0,
             silences: 0,
+            dumb: 0,
             mute: None,
         }
     }
@@ -141,7 +131,7 @@ impl Search {
 
     /// Whether long reads were not answered.
     pub(crate) fn has_silences(&self) -> bool {
-        self.silences > 0 || self.mute.is_some()
+        self.silences > 0 || self.dumb > 0 || self.mute.is_some()
     }
 
     /// A length that was not answered, nor were its parts: the poll ended with it.
@@ -239,6 +229,11 @@ impl Search {
         let is_long = task.block.spans.len() > 1
             && self.met == Met::Yes
             && task.block.cells > self.longest.of(task.block.table);
+        if task.is_filed() && !is_long && self.answers > 0 && self.dumb < DUMB {
+            self.dumb += 1;
+            self.put_down(&task, reason, bad);
+            return Ok(());
+        }
         if !task.is_filed() || !is_long {
             return Err(reason);
         }
@@ -249,6 +244,27 @@ impl Search {
         self.silences += 1;
         self.halve(&task.block, None, bad);
         Ok(())
+    }
+
+    /// Puts a silence down to the cells: others are answered. Each such one costs a timeout, so where a
+    /// half is silent as well, only the next polls search on.
+    fn put_down(&mut self, task: &Task, reason: String, bad: &mut impl FnMut(&Block, String)) {
+        let table = task.block.table;
+        if let [span] = task.block.spans[..] {
+            self.found.push(Found::Dumb(span));
+        }
+        let whole = match task.role {
+            Role::Half { split, .. } => self.splits.get(split).filter(|split| split.why.is_none()),
+            _ => None,
+        };
+        let halves = task.block.halves();
+        if let Some(whole) = whole {
+            self.found.push(Found::Part(table, whole.spans[whole.cut].address));
+            self.found.extend(halves.iter().map(|(_, right)| Found::Part(table, right.address)));
+        } else if halves.is_some() {
+            return self.halve(&task.block, None, bad);
+        }
+        bad(&task.block, reason);
     }
 
     /// Asks a block again in halves, or finds the one point to be bad.
@@ -283,7 +299,9 @@ impl Search {
         let Split { table, cut, why, .. } = self.splits[split];
         let cells = self.front(split, self.splits[split].spans.len()).cells;
         let Some(why) = why else {
-            self.found.push(Found::Mute(table));
+            if cells > self.longest.of(table) {
+                self.found.push(Found::Mute(table));
+            }
             return;
         };
         let explained =

@@ -11,12 +11,13 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::doubts::{About, Doubts};
-use super::lesson::{Lesson, RETRY_MOST, jittered};
+use super::lesson::{Lesson, MOST_SEAMS, RETRY_MOST, jittered};
 use super::means::{Means, Met};
 use super::search::{Found, Longest, Search};
 use crate::device::{Device, PlannedPoll};
 use crate::plan::{Block, Cost, Span, plan};
 use crate::point::address::Table;
+use crate::wire::Exception;
 
 /// A point that is left out is said to be bad again after this.
 pub(crate) const REMIND: Duration = Duration::from_secs(60);
@@ -47,6 +48,10 @@ pub(crate) struct Student {
     /// Trials that went well.
     trials: u32,
     doubts: Doubts,
+    /// Polls without any answer since this program began.
+    quiet: usize,
+    /// Where reads are parted to find a point that is not answered.
+    parts: Vec<(Table, u16)>,
     retrial: Retrial,
     turnaround: Duration,
     polls: Vec<Plan>,
@@ -97,6 +102,8 @@ impl Student {
             trial: None,
             trials: 0,
             doubts: Doubts::default(),
+            quiet: 0,
+            parts: Vec::new(),
             retrial: Retrial::default(),
             turnaround: Duration::ZERO,
             polls: Vec::new(),
@@ -126,6 +133,7 @@ impl Student {
         let (left_out, read): (Vec<Span>, Vec<Span>) =
             spans.iter().partition(|span| lesson.refusal(span).is_some());
         let mut limits = lesson.limits(&device.limits);
+        limits.seams.extend(&self.parts);
         limits.most.extend(self.trial.map(|trial| (trial.table, trial.cells)));
         let blocks = plan(read, &limits, &self.cost(device));
         (blocks.into_iter().map(Arc::new).collect(), left_out)
@@ -152,7 +160,7 @@ impl Student {
         let met = self.met;
         let trial = self.retrial(device, poll, now);
         let Some(plan) = self.polls.get_mut(poll) else {
-            return Search::new(&[], &[], Longest::default(), met);
+            return Search::new(&[], &[], Longest::default(), met, 0);
         };
         let is_due = |span: &&Span| self.lesson.is_due(span, now);
         let mut retries: Vec<Span> = plan.left_out.iter().filter(is_due).take(RETRIES).copied().collect();
@@ -169,7 +177,7 @@ impl Student {
                 }
             }
         }
-        Search::new(trial.as_ref().unwrap_or(&plan.blocks), &retries, self.longest.clone(), met)
+        Search::new(trial.as_ref().unwrap_or(&plan.blocks), &retries, self.longest.clone(), met, self.quiet)
     }
 
     /// The reads of a poll without one thing that was learned, when it is time for that.
@@ -180,6 +188,7 @@ impl Student {
         let at = self.retrial.at.entry(poll).or_insert(next);
         let plan = self.polls.get(poll).filter(|_| *at <= now && self.met == Met::Yes)?;
         *at = next;
+        self.parts.clear();
         let all = self.lesson.trials();
         let spans: Vec<Span> = plan.blocks.iter().flat_map(|block| block.spans.clone()).collect();
         for turn in 0..all.len() {
@@ -217,7 +226,7 @@ impl Student {
             device.spans(points).into_iter().partition(|span| device.is_in_hole(span));
         never.iter().for_each(|span| bad(span, IN_HOLE.to_owned()));
         let (blocks, left_out) = self.blocks(device, &spans, &self.lesson);
-        Search::new(&blocks, &left_out, self.longest.clone(), self.met)
+        Search::new(&blocks, &left_out, self.longest.clone(), self.met, self.quiet)
     }
 
     /// Takes in what a poll or read found out. True when the plans were made anew.
@@ -230,6 +239,7 @@ impl Student {
             _ => changed |= self.tries(&search),
         }
         self.met = search.met();
+        self.quiet = self.quiet.wrapping_add(usize::from(!answered));
         self.longest = search.longest;
         for found in search.found {
             changed |= match found {
@@ -241,6 +251,21 @@ impl Student {
                     !only_fails
                         && (is_known || self.doubts.confirm(&found))
                         && self.lesson.leave_out(&span, why, now, roll)
+                }
+                Found::Part(table, at) => {
+                    let is_new = self.parts.len() < MOST_SEAMS && !self.parts.contains(&(table, at));
+                    self.parts.extend(is_new.then_some((table, at)));
+                    is_new
+                }
+                Found::Dumb(span) => {
+                    let is_known = self.lesson.refusal(&span).is_some();
+                    let roll = self.roll();
+                    let is_sure = is_known || self.doubts.confirm(&found);
+                    let is_left_out = is_sure && self.lesson.leave_out(&span, Exception(0), now, roll);
+                    if is_left_out {
+                        self.parts.clear();
+                    }
+                    is_left_out
                 }
                 _ if !self.doubts.confirm(&found) => false,
                 Found::Gap(place, why) => self.lesson.skip(place, why, now),
@@ -264,7 +289,10 @@ impl Student {
             self.trial = Some(Trial { table, cells, good: 0 });
             return true;
         }
-        let Some(trial) = self.trial.as_mut().filter(|_| search.has_answers()) else { return false };
+        let Some(trial) = self.trial.as_mut().filter(|_| search.has_answers() && !search.has_silences())
+        else {
+            return false;
+        };
         trial.good += 1;
         if trial.good < MUTE_POLLS {
             return false;

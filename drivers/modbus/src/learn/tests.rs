@@ -28,6 +28,8 @@ struct Fake {
     code: Option<u8>,
     /// Cells that it does not give together with what is in front of them.
     seams: Vec<u16>,
+    /// It says nothing to a read that touches one of these.
+    dumb: BTreeSet<u16>,
     /// Everything is refused with this.
     all: Option<u8>,
 }
@@ -37,6 +39,9 @@ impl Fake {
         let refused = |code: u8| Verdict::Refused(Exception(code));
         if let Some(code) = self.all {
             return refused(code);
+        }
+        if self.dumb.range(block.address..=block.last()).next().is_some() {
+            return Verdict::Silent("nothing came".to_owned());
         }
         if block.cells > self.most {
             return self.code.map_or(Verdict::Silent("nothing came".to_owned()), refused);
@@ -300,6 +305,37 @@ fn points_that_were_left_out_while_a_device_started_come_back_together() {
 }
 
 #[test]
+fn a_register_that_is_met_with_silence_costs_itself_and_not_the_device() {
+    for (model, cells) in [("max_gap = 0", 1), ("", 1), ("max_gap = 0", 4)] {
+        for dumb in [0, 3, 9] {
+            let points: Vec<(u16, u16)> = (0..40).map(|n| (n * 4, cells)).collect();
+            let device = device(model, &points);
+            let dumb = registers([dumb * 4]);
+            let fake = Fake { readable: registers(0..200), most: 125, dumb, ..Fake::default() };
+            let mut student = Student::new(&device, Lesson::default());
+            let (begin, mut silent) = (Instant::now(), 0);
+            for _ in 0..SETTLED {
+                silent += usize::from(poll(&mut student, &device, &fake, begin, 1).silent);
+            }
+            assert!(silent <= 4, "{silent} polls failed");
+            let polled = poll(&mut student, &device, &fake, begin, 1);
+            assert_eq!((polled.good.len(), polled.refused), (39, 0), "{model} {cells}");
+            assert_eq!(student.lesson.refused.len(), 1);
+        }
+    }
+}
+
+#[test]
+fn a_device_that_dies_in_a_poll_costs_three_silences_at_most() {
+    let device = device("max_gap = 0", &(0..40).map(|n| (n * 2, 1)).collect::<Vec<_>>());
+    let fake = Fake { readable: registers(0..9), dumb: registers(9..90), most: 125, ..Fake::default() };
+    let mut student = Student::new(&device, Lesson::default());
+    let polled = poll(&mut student, &device, &fake, Instant::now(), 1);
+    assert_eq!((polled.good.len(), polled.refused, polled.silent), (5, 3, true));
+    assert_eq!(student.lesson, Lesson::default());
+}
+
+#[test]
 fn a_device_that_only_fails_is_not_asked_for_every_register() {
     let device = device("", &(0..125).map(|address| (address, 1)).collect::<Vec<_>>());
     let fake = Fake { all: Some(4), ..Fake::default() };
@@ -412,7 +448,7 @@ fn fake() -> impl Strategy<Value = Fake> {
         for (first, cells) in holes {
             readable.retain(|cell| !(first..first + cells).contains(cell));
         }
-        Fake { readable, most, code, seams, all: None }
+        Fake { readable, most, code, seams, ..Fake::default() }
     })
 }
 

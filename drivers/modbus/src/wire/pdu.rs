@@ -307,6 +307,8 @@ impl Exception {
 impl fmt::Display for Exception {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = match self.0 {
+            // Nobody says so: it stands for what is left out because nothing was said.
+            0 => return f.write_str("no answer"),
             1 => "illegal function",
             2 => "illegal data address",
             3 => "illegal data value",
