@@ -38,6 +38,19 @@ pub(super) enum Role {
     Border { split: usize, fine: usize },
 }
 
+/// A block that was refused and asked again in halves.
+#[derive(Debug)]
+pub(super) struct Split {
+    pub(super) table: Table,
+    /// Its points but those that lie in others: they end as they begin, one after the other.
+    pub(super) spans: Vec<Span>,
+    /// How many of them are in the left half.
+    pub(super) cut: usize,
+    pub(super) fine: [bool; 2],
+    /// `None`: it was not refused, there was no answer at all.
+    pub(super) why: Option<Exception>,
+}
+
 /// What was said to a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Verdict {

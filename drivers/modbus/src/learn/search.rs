@@ -17,8 +17,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::found::Role;
 pub(crate) use super::found::{Found, Longest, Task, Verdict};
+use super::found::{Role, Split};
 use super::means::{Means, Met};
 use crate::plan::{Block, Span};
 use crate::point::address::Table;
@@ -35,19 +35,6 @@ const SHORT_CELLS: u16 = 8;
 /// Silences in one poll that are put down to the cells, because others were answered in it.
 const DUMB: u32 = 2;
 
-/// A block that was refused and asked again in halves.
-#[derive(Debug)]
-struct Split {
-    table: Table,
-    /// Its points but those that lie in others: they end as they begin, one after the other.
-    spans: Vec<Span>,
-    /// How many of them are in the left half.
-    cut: usize,
-    fine: [bool; 2],
-    /// `None`: it was not refused, there was no answer at all.
-    why: Option<Exception>,
-}
-
 /// One poll.
 #[derive(Debug)]
 pub(crate) struct Search {
@@ -58,6 +45,12 @@ pub(crate) struct Search {
     met: Met,
     /// What was answered.
     pub(crate) read: Vec<Arc<Block>>,
+    /// The polls before had nothing but failures: one more is as good as silence.
+    pub(crate) is_failing: bool,
+    /// Refusals that say that the device cannot, whatever was asked.
+    failures: u32,
+    /// Anything else that was said.
+    others: u32,
     answers: u32,
     refusals: u32,
     silences: u32,
@@ -99,6 +92,9 @@ impl Search {
             found: Vec::new(),
             met,
             read: Vec::new(),
+            is_failing: false,
+            failures: 0,
+            others: 0,
             answers: 0,
             refusals: 0,
             silences: 0,
@@ -139,6 +135,11 @@ impl Search {
         self.mute
     }
 
+    /// Whether it said nothing but that it cannot.
+    pub(crate) fn only_failed(&self) -> bool {
+        self.failures > 0 && self.others == 0
+    }
+
     /// Whether anything was answered with values in this poll.
     pub(crate) fn has_answers(&self) -> bool {
         self.answers > 0
@@ -153,6 +154,16 @@ impl Search {
         bad: &mut impl FnMut(&Block, String),
     ) -> Result<(), String> {
         self.met = self.met.after(matches!(verdict, Verdict::Silent(_)));
+        match &verdict {
+            Verdict::Refused(why) if matches!(Means::of(*why), Means::Failure | Means::Later) => {
+                self.failures += 1;
+                if self.is_failing && self.answers == 0 {
+                    return Err(why.to_string());
+                }
+            }
+            Verdict::Silent(_) => {}
+            _ => self.others += 1,
+        }
         match verdict {
             Verdict::Answered => self.answered(&task),
             Verdict::Refused(why) => match Means::of(why) {

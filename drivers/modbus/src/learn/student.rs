@@ -25,6 +25,9 @@ pub(crate) const REMIND: Duration = Duration::from_secs(60);
 const MUTE_POLLS: u32 = 3;
 /// Times that long reads are tried again when short ones were answered.
 const TRIALS: u32 = 2;
+/// Polls with nothing but failures, after which such a device counts as silent: it may be a gateway that
+/// says so of a device that is not there.
+const FAILED_POLLS: u32 = 2;
 /// Points that were left out and are asked again in one poll.
 const RETRIES: usize = 16;
 /// Plans are made anew when the turnaround changed by more than this, and by a quarter.
@@ -50,6 +53,8 @@ pub(crate) struct Student {
     doubts: Doubts,
     /// Polls without any answer since this program began.
     quiet: usize,
+    /// Polls in a row with nothing but failures.
+    failed: u32,
     /// Where reads are parted to find a point that is not answered.
     parts: Vec<(Table, u16)>,
     retrial: Retrial,
@@ -103,6 +108,7 @@ impl Student {
             trials: 0,
             doubts: Doubts::default(),
             quiet: 0,
+            failed: 0,
             parts: Vec::new(),
             retrial: Retrial::default(),
             turnaround: Duration::ZERO,
@@ -177,7 +183,10 @@ impl Student {
                 }
             }
         }
-        Search::new(trial.as_ref().unwrap_or(&plan.blocks), &retries, self.longest.clone(), met, self.quiet)
+        let blocks = trial.as_ref().unwrap_or(&plan.blocks);
+        let mut search = Search::new(blocks, &retries, self.longest.clone(), met, self.quiet);
+        search.is_failing = self.failed >= FAILED_POLLS;
+        search
     }
 
     /// The reads of a poll without one thing that was learned, when it is time for that.
@@ -239,6 +248,7 @@ impl Student {
             _ => changed |= self.tries(&search),
         }
         self.met = search.met();
+        self.failed = if search.only_failed() { self.failed.saturating_add(1) } else { 0 };
         self.quiet = self.quiet.wrapping_add(usize::from(!answered));
         self.longest = search.longest;
         for found in search.found {

@@ -336,16 +336,24 @@ fn a_device_that_dies_in_a_poll_costs_three_silences_at_most() {
 }
 
 #[test]
-fn a_device_that_only_fails_is_not_asked_for_every_register() {
-    let device = device("", &(0..125).map(|address| (address, 1)).collect::<Vec<_>>());
-    let fake = Fake { all: Some(4), ..Fake::default() };
-    let mut student = Student::new(&device, Lesson::default());
-    for _ in 0..9 {
-        let polled = poll(&mut student, &device, &fake, Instant::now(), 1);
-        assert!(polled.requests <= 24, "{}", polled.requests);
-        assert_eq!(polled.bad.len(), 125);
+fn a_device_that_only_fails_is_not_asked_for_every_register_and_soon_counts_as_silent() {
+    for code in [4, 5, 6] {
+        let device = device("", &(0..125).map(|address| (address, 1)).collect::<Vec<_>>());
+        let mut fake = Fake { all: Some(code), readable: registers(0..125), most: 125, ..Fake::default() };
+        let mut student = Student::new(&device, Lesson::default());
+        for _ in 0..2 {
+            let polled = poll(&mut student, &device, &fake, Instant::now(), 1);
+            assert!(polled.requests <= 24, "{}", polled.requests);
+            assert_eq!(polled.bad.len(), 125);
+        }
+        for _ in 0..7 {
+            let polled = poll(&mut student, &device, &fake, Instant::now(), 1);
+            assert_eq!((polled.requests, polled.silent), (1, true), "exception {code}");
+        }
+        assert_eq!(student.lesson, Lesson::default());
+        fake.all = None;
+        assert_eq!(poll(&mut student, &device, &fake, Instant::now(), 1).good.len(), 125);
     }
-    assert_eq!(student.lesson, Lesson::default());
 }
 
 #[test]
