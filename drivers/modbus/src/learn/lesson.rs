@@ -121,6 +121,23 @@ impl Lesson {
         !wrong.is_empty()
     }
 
+    /// Takes in what was kept earlier: what was learned since then is newer.
+    pub(crate) fn merge(&mut self, kept: Self) {
+        let is_new = |one: &&Refused| {
+            let place = (one.table, one.first, one.last, one.is_point);
+            !self.refused.iter().any(|known| (known.table, known.first, known.last, known.is_point) == place)
+        };
+        let new: Vec<Refused> = kept.refused.iter().filter(is_new).copied().collect();
+        self.refused.extend(new);
+        self.refused.truncate(MOST_REFUSED);
+        for (table, at) in kept.seams {
+            self.part(table, at);
+        }
+        for (table, cells) in kept.most {
+            self.shorten(table, cells);
+        }
+    }
+
     /// Drops a gap, a seam or a length.
     pub(crate) fn drop(&mut self, about: About) {
         match about {

@@ -119,6 +119,14 @@ impl Student {
         student
     }
 
+    /// Takes in what was kept earlier and came late.
+    pub(crate) fn take_up(&mut self, device: &Device, kept: Lesson) {
+        let had_learned = self.lesson != Lesson::default();
+        self.lesson.merge(kept);
+        self.is_news |= had_learned;
+        self.plan(device);
+    }
+
     /// Makes the plans of all polls.
     fn plan(&mut self, device: &Device) {
         let plan = |(place, poll): (usize, &PlannedPoll)| {

@@ -336,6 +336,28 @@ fn a_device_that_dies_in_a_poll_costs_three_silences_at_most() {
 }
 
 #[test]
+fn what_was_kept_and_comes_late_is_added_to_what_was_learned_meanwhile() {
+    let device = ten();
+    let fake = Fake { readable: registers([0, 1, 2, 4, 5, 7, 8, 9]), most: 125, ..Fake::default() };
+    let mut student = Student::new(&device, Lesson::default());
+    settle(&mut student, &device, &fake, 1);
+    assert_eq!(student.lesson.refused.len(), 2);
+    let mut kept = Lesson::default();
+    kept.part(Table::Input, 8);
+    for cell in [3, 9] {
+        let span = Span { point: cell.into(), table: Table::Input, address: cell, cells: 1 };
+        kept.leave_out(&span, Exception(2), Instant::now(), 0.5);
+    }
+    student.is_news = false;
+    student.take_up(&device, kept);
+    let cells: Vec<u16> = student.lesson.refused.iter().map(|one| one.first).collect();
+    assert_eq!((cells, &student.lesson.seams[..]), (vec![3, 6, 9], &[(Table::Input, 8)][..]));
+    assert!(student.is_news, "both together are kept");
+    let reads: Vec<u16> = student.reads(0).iter().map(|block| block.address).collect();
+    assert_eq!(reads, [0, 4, 7, 8]);
+}
+
+#[test]
 fn a_device_that_only_fails_is_not_asked_for_every_register_and_soon_counts_as_silent() {
     for code in [4, 5, 6] {
         let device = device("", &(0..125).map(|address| (address, 1)).collect::<Vec<_>>());

@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 use sagoo_driver_sdk::{Deadline, Line, LineError, Outcome, Readings, Scanned, Tap, Value};
 use serde_json::{Value as Json, json};
+use tokio::time::Instant;
 
 pub(crate) use self::read::planned;
 use self::read::{Known, Paused};
@@ -38,6 +39,8 @@ pub(crate) struct ModbusLine {
     memory: Arc<Memory>,
     /// The devices on it, by name.
     known: HashMap<String, Known>,
+    /// When the gateway may be asked again for what it keeps, for any of them.
+    ask_at: Option<Instant>,
     /// The poll that let a command in.
     paused: Option<Paused>,
 }
@@ -52,6 +55,7 @@ impl ModbusLine {
             broadcasts: connection.broadcasts(),
             memory,
             known: HashMap::new(),
+            ask_at: None,
             paused: None,
         }
     }

@@ -2,11 +2,11 @@
 //!
 //! Always true: a command waits for one request of a poll, or for one window where several are in
 //! flight; what was learned is kept at the end of the poll it was learned in, or at a later one when
-//! the gateway does not answer, at most every [`KEEP_AGAIN`].
+//! the gateway does not answer: a line waits for it in vain once in [`KEEP_AGAIN`], whatever devices it has.
 
 use std::time::Duration;
 
-use sagoo_driver_sdk::{LineError, PlannedRequest, Readings, Value};
+use sagoo_driver_sdk::{HostError, LineError, PlannedRequest, Readings, Value};
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
@@ -26,6 +26,8 @@ use crate::wire::{Answer, Request};
 
 /// Pause before the gateway is asked again for what it keeps.
 const KEEP_AGAIN: Duration = Duration::from_secs(30);
+/// The same when it only had too much to do: that cost no waiting.
+const BUSY_AGAIN: Duration = Duration::from_secs(1);
 
 /// A device on this line.
 #[derive(Debug)]
@@ -33,8 +35,6 @@ pub(super) struct Known {
     student: Student,
     /// What was kept of it has been asked for.
     is_loaded: bool,
-    /// When the gateway may be asked again.
-    ask_at: Instant,
 }
 
 /// A poll that goes on later.
@@ -141,24 +141,21 @@ impl ModbusLine {
         let is_it = |known: &Known| known.student.fingerprint == device.fingerprint;
         if !self.known.get(&device.name).is_some_and(is_it) {
             let student = Student::new(device, Lesson::default());
-            let known = Known { student, is_loaded: false, ask_at: Instant::now() };
+            let known = Known { student, is_loaded: false };
             self.known.insert(device.name.clone(), known);
         }
         let known = self.known.get_mut(&device.name).expect("it was just put there");
-        if !known.is_loaded && known.ask_at <= Instant::now() {
+        if !known.is_loaded && self.ask_at.is_none_or(|at| at <= Instant::now()) {
             let mut rolls = Student::new(device, Lesson::default());
             match self.memory.load(&device.name, device.fingerprint, || rolls.roll()).await {
                 Ok(lesson) => {
                     known.is_loaded = true;
-                    // What was learned meanwhile is newer.
-                    if known.student.lesson == Lesson::default() {
-                        known.student = Student::new(device, lesson);
-                    }
+                    known.student.take_up(device, lesson);
                     self.memory.tell(&device.name, tell(device, &known.student));
                 }
                 Err(error) => {
                     debug!(device = device.name, %error, "what was learned earlier is not known yet");
-                    known.ask_at = Instant::now() + KEEP_AGAIN;
+                    self.ask_at = Some(Instant::now() + pause(&error));
                 }
             }
         }
@@ -171,7 +168,7 @@ impl ModbusLine {
         let kept = self.memory.keep(&device.name, device.fingerprint, &student.lesson).await;
         kept.map_err(|error| error.to_string())?;
         self.memory.tell(&device.name, tell(device, &student));
-        self.known.insert(device.name.clone(), Known { student, is_loaded: true, ask_at: Instant::now() });
+        self.known.insert(device.name.clone(), Known { student, is_loaded: true });
         Ok(())
     }
 
@@ -195,16 +192,21 @@ impl ModbusLine {
         if changed {
             self.memory.tell(&device.name, tell(device, student));
         }
-        if student.is_news && known.ask_at <= Instant::now() {
+        let may_ask = self.ask_at.is_none_or(|at| at <= Instant::now());
+        if student.is_news && may_ask {
             match self.memory.keep(&device.name, device.fingerprint, &student.lesson).await {
                 Ok(()) => student.is_news = false,
                 Err(error) => {
                     debug!(device = device.name, %error, "what was learned is kept later");
-                    known.ask_at = Instant::now() + KEEP_AGAIN;
+                    self.ask_at = Some(Instant::now() + pause(&error));
                 }
             }
         }
     }
+}
+
+fn pause(error: &HostError) -> Duration {
+    if *error == HostError::Busy { BUSY_AGAIN } else { KEEP_AGAIN }
 }
 
 /// What to say of a device to whoever asks.
