@@ -220,7 +220,9 @@ async fn a_register_that_a_device_is_silent_about_is_asked_for_again_and_no_othe
     }
     let asked: Vec<_> = bus.heard().iter().map(|heard| (heard.pdu[0], heard.numbers())).collect();
     assert_eq!(asked[..2], [(3, (10, 2)), (3, (10, 1))]);
-    assert_eq!((asked.len(), asked[2].0, asked[3]), (4, 43, (3, (10, 2))), "{asked:?}");
+    let (last, between) = asked[2..].split_last().unwrap();
+    assert_eq!(*last, (3, (10, 2)));
+    assert!(between.iter().all(|asked| *asked == (3, (10, 1)) || asked.0 == 43), "{asked:?}");
 }
 
 /// Says what it hears, and then what it answers.

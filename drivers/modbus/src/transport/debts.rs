@@ -9,7 +9,8 @@
 //!
 //! A device that answers none of those is not asked for ever: nothing is expected later than
 //! [`LONGEST_LATENESS`] or [`TIMEOUTS_LATE`] timeouts after its request, whichever is longer. After
-//! [`MOST_SILENT`] settling reads without an answer the unit is left alone until then.
+//! [`MOST_SILENT`] settling reads without an answer only its name is asked for, which prolongs nothing. That
+//! may be repeated: whichever of its answers comes, what was asked before the first one is settled.
 //!
 //! Always true: no answer is filed under a request while its unit owes one of the same function; at most
 //! [`MOST`] answers are owed by a unit, the oldest goes first; a settling read touches only cells that
@@ -30,7 +31,9 @@ const MOST: usize = 8;
 const LONGEST_LATENESS: Duration = Duration::from_secs(10);
 /// Where the connection waits long, its late answers are later, too.
 const TIMEOUTS_LATE: u32 = 10;
-/// Settling reads in a row that a unit may leave unanswered.
+/// Function of an identification.
+const IDENTIFY: u8 = 43;
+/// Settling reads of cells in a row that a unit may leave unanswered.
 const MOST_SILENT: u32 = 2;
 /// Reads that are remembered because a unit has answered them, each of another length.
 const MOST_ANSWERED: usize = 4;
@@ -80,6 +83,12 @@ impl Debts {
         let Some(shape) = Shape::of_answer_to(request) else { return };
         let until = Instant::now() + self.lateness;
         let owed = &mut self.units.entry(unit).or_default().owed;
+        if shape.function == IDENTIFY
+            && let Some(first) = owed.iter_mut().find(|owed| owed.shape == shape)
+        {
+            first.until = until;
+            return;
+        }
         owed.push(Owed { shape, until });
         if owed.len() > MOST {
             owed.remove(0);
@@ -90,6 +99,8 @@ impl Debts {
     pub(super) fn pay(&mut self, unit: u8, answer: &[u8]) {
         let Some(unit) = self.units.get_mut(&unit) else { return };
         let paid = |Owed { shape, .. }: &Owed| match answer.first() {
+            // It stands for several: another may still come.
+            _ if shape.function == IDENTIFY => false,
             Some(function) if function & REFUSAL != 0 => *function == shape.function | REFUSAL,
             function => function == Some(&shape.function) && shape.fits(answer.len()),
         };
@@ -101,9 +112,10 @@ impl Debts {
     }
 
     /// A unit has answered what was asked last: all that is older will not come any more.
-    pub(super) fn settle(&mut self, unit: u8) {
+    pub(super) fn settle(&mut self, unit: u8, function: u8) {
         if let Some(unit) = self.units.get_mut(&unit) {
-            unit.owed.clear();
+            // One name may have come for another: that may still come.
+            unit.owed.retain(|owed| function == IDENTIFY && owed.shape.function == IDENTIFY);
             unit.silent = 0;
         }
     }
@@ -143,13 +155,10 @@ impl Debts {
     }
 
     /// A read whose answer looks like nothing owed, and not like the one to `request` either; `None`
-    /// when there is none, or when the unit has left enough of them unanswered.
+    /// when there is none.
     pub(super) fn settling(&self, unit: u8, request: &[u8]) -> Option<Request> {
         let none = Unit::default();
         let unit = self.units.get(&unit).unwrap_or(&none);
-        if unit.silent >= MOST_SILENT {
-            return None;
-        }
         let own = Shape::of_answer_to(request);
         let is_new = |read: &Request| {
             let shape = Shape::of_answer_to(&read.pdu());
@@ -157,7 +166,10 @@ impl Debts {
         };
         let answered = unit.answered.iter().rev().cloned();
         let name = Request::Identify { scope: Scope::One, object: 0 };
-        answered.chain(within(request)).chain([name]).find(is_new)
+        let cells = answered.chain(within(request)).find(is_new).filter(|_| unit.silent < MOST_SILENT);
+        let mut since = unit.owed.iter().skip_while(|owed| owed.shape.function != IDENTIFY);
+        let names = request.first() != Some(&IDENTIFY) && since.all(|owed| owed.shape.function == IDENTIFY);
+        cells.or(names.then_some(name))
     }
 }
 
@@ -229,7 +241,7 @@ mod tests {
         assert!(!debts.blur(8, &read(2, 1)) && !debts.blur(7, &[4, 0, 2, 0, 1]));
         assert_eq!(settling(&debts, &read(2, 9)), read(2, 2));
         assert_eq!(settling(&debts, &[5, 0, 9, 0xFF, 0]), [1, 0, 9, 0, 1], "coils are read as coils");
-        debts.settle(7);
+        debts.settle(7, 3);
         assert!(!debts.blur(7, &read(2, 1)));
     }
 
@@ -249,18 +261,28 @@ mod tests {
     }
 
     #[test]
-    fn a_unit_that_answers_no_settling_read_is_left_alone_until_nothing_is_expected() {
+    fn a_unit_that_answers_no_settling_read_is_asked_for_its_name_until_nothing_is_expected() {
         let mut debts = Debts { lateness: Duration::from_millis(30), ..debts() };
         debts.owe(7, &read(1, 9));
         for _ in 0..MOST_SILENT {
-            assert!(debts.settling(7, &read(1, 9)).is_some());
+            assert_eq!(settling(&debts, &read(1, 9))[0], 3);
             debts.stayed_silent(7);
         }
-        assert!(debts.blur(7, &read(1, 9)) && debts.settling(7, &read(1, 9)).is_none());
+        for _ in 0..MOST * 2 {
+            assert_eq!(settling(&debts, &read(1, 9))[0], IDENTIFY);
+            debts.owe(7, &[IDENTIFY, 14, 4, 0]);
+        }
+        assert!(debts.blur(7, &read(1, 9)), "names push nothing out");
         while debts.blur(7, &read(1, 9)) {
             std::thread::yield_now();
         }
-        assert!(debts.settling(7, &read(1, 9)).is_some(), "all is as at first");
+        debts.owe(7, &[IDENTIFY, 14, 4, 0]);
+        debts.pay(7, &[IDENTIFY | REFUSAL, 1]);
+        // Something was asked behind the name: its late answer would settle too much.
+        debts.owe(7, &read(1, 1));
+        assert_eq!(debts.settling(7, &read(1, 1)), None);
+        debts.settle(7, IDENTIFY);
+        assert!(!debts.blur(7, &read(1, 1)) && debts.blur(7, &[IDENTIFY, 14, 4, 0]));
     }
 
     #[test]

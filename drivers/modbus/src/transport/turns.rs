@@ -271,7 +271,7 @@ impl Turns {
                 let took = self.busy.saturating_duration_since(sent);
                 let turnaround = took.saturating_sub(self.character * characters as u32);
                 patience.measured.measure(asked.unit, turnaround);
-                self.debts.settle(asked.unit);
+                self.debts.settle(asked.unit, asked.request.function());
                 if matches!(answer, Answer::Data(_)) {
                     self.debts.answered(asked.unit, asked.request);
                 }
