@@ -78,9 +78,8 @@ pub async fn measure(bench: &Bench) -> Result<Section> {
              changes at every read. {} stretches of {:?} each, in one start of the gateway: mosquitto, a simulated \
              platform that acknowledges, the store, the driver behind AutoMTLS. Jitter is how far the time between \
              two reads of a device, taken at the device, was from the period. Latency is from the request at the \
-             device to the message at a subscriber of the broker. A read is not heard of when a newer one of the same \
-             device took its place, because two must be 250 ms apart for the platform: the ledger counts those as \
-             merged, start and end included.",
+             device to the message at a subscriber of the broker. Reads are merged where two of one device came \
+             closer than the 250 ms that rows of it must be apart; the ledger counts them, start and end included.",
             size.period, size.stretches, size.stretch
         ),
         "The cores are shared with what is not counted: the devices, mosquitto, the platform, the subscriber."
