@@ -28,9 +28,8 @@ const TRANSPORTS: &[&str] = &["serial", "tcp", "tls", "udp", "listen"];
 
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(1);
 const SHORTEST_TIMEOUT: Duration = Duration::from_millis(10);
-/// A poll may wait for several silent requests, and a line that does nothing for a minute is taken for
-/// one that stands still.
-const LONGEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// The SDK takes a line for one that stands still when a request does nothing for a minute.
+const LONGEST_TIMEOUT: Duration = Duration::from_secs(55);
 const LONGEST_TURNAROUND: Duration = Duration::from_secs(10);
 const SHORTEST_PROBE: Duration = Duration::from_millis(100);
 const LONGEST_PROBE: Duration = Duration::from_secs(86_400);

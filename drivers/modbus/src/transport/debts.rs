@@ -8,7 +8,8 @@
 //! wanted, else what the device calls itself; of a length that nothing owed has.
 //!
 //! A device that answers none of those is not asked for ever: nothing is expected later than
-//! [`LONGEST_LATENESS`] or [`TIMEOUTS_LATE`] timeouts after its request, whichever is longer. After
+//! [`LONGEST_LATENESS`] (on a serial port [`LONGEST_LATENESS_OF_A_PORT`]) or [`TIMEOUTS_LATE`] timeouts after its
+//! request, whichever is longer. After
 //! [`MOST_SILENT`] settling reads without an answer only its name is asked for, which prolongs nothing. That
 //! may be repeated: whichever of its answers comes, what was asked before the first one is settled.
 //!
@@ -28,7 +29,9 @@ use crate::wire::{REFUSAL, Request, Scope, length_of_answer};
 /// timeouts that it is lost.
 const MOST: usize = 8;
 /// How long after its request an answer may still come: far longer than a gateway or a modem keeps one.
-const LONGEST_LATENESS: Duration = Duration::from_secs(10);
+pub(super) const LONGEST_LATENESS: Duration = Duration::from_secs(10);
+/// The same where nothing that keeps answers is between us and the device.
+pub(super) const LONGEST_LATENESS_OF_A_PORT: Duration = Duration::from_secs(1);
 /// Where the connection waits long, its late answers are later, too.
 const TIMEOUTS_LATE: u32 = 10;
 /// Function of an identification.
@@ -73,9 +76,9 @@ pub(super) struct Debts {
 }
 
 impl Debts {
-    /// Nothing is owed; a request is waited for this long.
-    pub(super) fn new(timeout: Duration) -> Self {
-        Self { units: BTreeMap::new(), lateness: LONGEST_LATENESS.max(timeout * TIMEOUTS_LATE) }
+    /// Nothing is owed; a request is waited for this long, and nothing is kept for longer than `kept`.
+    pub(super) fn new(timeout: Duration, kept: Duration) -> Self {
+        Self { units: BTreeMap::new(), lateness: kept.max(timeout * TIMEOUTS_LATE) }
     }
 
     /// A request of this PDU had no answer yet, whoever sent it.
@@ -225,7 +228,7 @@ mod tests {
     }
 
     fn debts() -> Debts {
-        Debts::new(Duration::from_millis(1))
+        Debts::new(Duration::from_millis(1), LONGEST_LATENESS)
     }
 
     fn settling(debts: &Debts, request: &[u8]) -> Vec<u8> {
@@ -288,7 +291,7 @@ mod tests {
     #[test]
     fn an_answer_is_expected_for_ten_timeouts_and_ten_seconds_at_least() {
         assert_eq!(debts().lateness, Duration::from_secs(10));
-        assert_eq!(Debts::new(Duration::from_secs(3)).lateness, Duration::from_secs(30));
+        assert_eq!(Debts::new(Duration::from_secs(3), LONGEST_LATENESS).lateness, Duration::from_secs(30));
     }
 
     #[test]

@@ -24,7 +24,7 @@ use tracing::debug;
 
 use super::alarm::Alarm;
 use super::cutter::Cutter;
-use super::debts::Debts;
+use super::debts::{Debts, LONGEST_LATENESS, LONGEST_LATENESS_OF_A_PORT};
 use super::turnarounds::Turnarounds;
 use super::way::{self, Way};
 use super::{Failure, Said, wire};
@@ -87,7 +87,11 @@ impl Turns {
         };
         let cutter = Cutter::of(connection.framing);
         let busy = Instant::now();
-        let debts = Debts::new(connection.timeout);
+        let kept = match &connection.transport {
+            Transport::Serial(_) => LONGEST_LATENESS_OF_A_PORT,
+            _ => LONGEST_LATENESS,
+        };
+        let debts = Debts::new(connection.timeout, kept);
         Self { cutter, debts, character, silence, told, echoes: told, busy, held: false }
     }
 

@@ -57,7 +57,7 @@ impl Readings {
 
     fn push(&mut self, reading: Reading) {
         self.readings.push(reading);
-        self.steps.0.store(self.readings.len(), Ordering::Relaxed);
+        self.steps.make();
     }
 
     /// Asked between two requests of a poll: true when a command waits for the line, or the line is
@@ -68,7 +68,10 @@ impl Readings {
     /// between the line is used for other things, and may have been closed. A poll that nobody wants
     /// any more is not resumed; what it read until then counts. A driver that never asks makes
     /// commands wait for the whole poll.
+    ///
+    /// It also says that the poll gets on: a request more was made, whatever it brought.
     pub fn pauses(&mut self) -> bool {
+        self.steps.make();
         self.turns.paused = self.turns.waiting.somebody();
         self.turns.paused
     }
@@ -126,11 +129,15 @@ impl fmt::Debug for Waiting {
     }
 }
 
-/// Counts readings while they are made, for those who watch that they are. Cheap to clone.
+/// Counts readings and requests while they are made, for those who watch that they are. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Steps(Arc<AtomicUsize>);
 
 impl Steps {
+    fn make(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
     pub(crate) fn made(&self) -> usize {
         self.0.load(Ordering::Relaxed)
     }
@@ -139,4 +146,18 @@ impl Steps {
 /// False for a float that is infinite or not a number: nothing past a driver can tell it truthfully.
 pub(crate) fn is_number(value: &Value) -> bool {
     !matches!(value, Value::Float(value) if !value.is_finite())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_that_brought_nothing_is_a_step_all_the_same() {
+        let steps = Steps::default();
+        let mut out = Readings::counted(&steps);
+        out.good(0, Value::Bool(true));
+        let read = steps.made();
+        assert!(!out.pauses() && steps.made() > read, "silent requests of a long poll are no standstill");
+    }
 }
