@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use e2e::rig::line::SerialLine;
 use e2e::rig::{ModbusDevice, Over, Plan, Serving, Site, eventually};
-use serde_json::json;
+use serde_json::{Value as Json, json};
 use tempfile::TempDir;
 
 use super::{Expected, Field, SOON, fill};
@@ -188,5 +188,30 @@ fn a_pulled_adapter_is_found_again_by_its_path() {
         eventually("it is back", SOON, || site.gateway.device("unit-1")["online"] == json!(true));
     }
     assert_eq!(site.gateway.driver_pid(), driver, "the driver found it, nobody restarted it");
+    field.assert_never_wrong(&site);
+}
+
+#[test]
+fn a_scan_sweeps_speeds_and_units_of_a_line_and_its_device_is_read_on() {
+    let dir = place();
+    let line = SerialLine::start("19200-8N1", 1);
+    let _devices = units(&dir, "bus", &line, "rtu", &[2, 5]);
+    let mut field = Field::default();
+    field.line("bus", &serial(&line, "19200-8N1", "timeout = \"200ms\""));
+    field.device("unit-2", "bus", 2, 400, "", Expected::registers(2, APART));
+    let mut site = Site::prepare_in(dir, &troubled(&field));
+    site.gateway.start();
+    field.await_fresh(&site);
+    // At the other speed the line carries garbage, as a real one does.
+    let told = site.gateway.command(&["scan", "bus", "units=1-6", "modes=9600-8N1,19200-8N1"]);
+    assert_eq!((told.code, &told.json["tried"]), (0, &json!(12)), "{}{}", told.out, told.err);
+    let found = told.json["found"].as_array().expect("a list");
+    let of = |one: &Json, key: &str| one[key].as_str().unwrap_or_default().to_owned();
+    assert!(found.iter().all(|one| of(one, "address").ends_with(" at 19200-8N1")), "{}", told.out);
+    // pymodbus answers for units that it does not have, with a refusal.
+    let there = found.iter().filter(|one| of(one, "description").contains("has holding:0"));
+    let there: Vec<String> = there.map(|one| of(one, "address")).collect();
+    assert_eq!(there, ["unit 2 at 19200-8N1", "unit 5 at 19200-8N1"], "{}", told.out);
+    field.await_fresh(&site);
     field.assert_never_wrong(&site);
 }
