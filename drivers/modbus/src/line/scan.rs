@@ -172,7 +172,7 @@ async fn find(wire: &mut Wire, unit: u8, sweep: &Sweep) -> Result<Option<String>
     let (table, address) = (sweep.table, sweep.address);
     let said = match wire.exchange(unit, &Request::Read { table, address, cells: 1 }).await {
         Ok(said) => said,
-        Err(LineError::Silent(_)) => return Ok(None),
+        Err(LineError::Silent(_) | LineError::Postponed(_)) => return Ok(None),
         Err(broken) => return Err(broken),
     };
     let answered = match said {

@@ -12,6 +12,8 @@
 //! request, whichever is longer. After
 //! [`MOST_SILENT`] settling reads without an answer only its name is asked for, which prolongs nothing. That
 //! may be repeated: whichever of its answers comes, what was asked before the first one is settled.
+//! Where not even a name could be told from one that is owed, the unit is left alone until nothing is
+//! expected any more; its polls are postponed meanwhile, which is no silence.
 //!
 //! Always true: no answer is filed under a request while its unit owes one of the same function; at most
 //! [`MOST`] answers are owed by a unit, the oldest goes first; a settling read touches only cells that

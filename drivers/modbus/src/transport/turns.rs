@@ -52,8 +52,6 @@ pub(super) struct Turns {
     echoes: Option<bool>,
     /// When the line carried a byte last.
     busy: Instant,
-    /// The last request was kept back, and nothing was sent in its place.
-    pub(super) held: bool,
 }
 
 /// What is waited for.
@@ -92,7 +90,7 @@ impl Turns {
             _ => LONGEST_LATENESS,
         };
         let debts = Debts::new(connection.timeout, kept);
-        Self { cutter, debts, character, silence, told, echoes: told, busy, held: false }
+        Self { cutter, debts, character, silence, told, echoes: told, busy }
     }
 
     /// The way is a new one; what is owed is owed all the same.
@@ -116,7 +114,6 @@ impl Turns {
         deadline: Option<Deadline>,
         patience: &mut Patience<'_>,
     ) -> Result<Said, Failure> {
-        self.held = false;
         // A late answer that comes meanwhile settles itself.
         self.ready(way, deadline, patience.alarm).await?;
         let mut asked = Asked::new(unit, request);
@@ -150,10 +147,9 @@ impl Turns {
         patience: &mut Patience<'_>,
     ) -> Result<(), Failure> {
         let Some(read) = self.debts.settling(asked.unit, &asked.pdu) else {
-            self.held = true;
             let (unit, name) = (asked.unit, way.name());
             let told = format!("unit {unit} at {name} owes an earlier answer and is left alone for a while");
-            return Err(Failure::NotSent(LineError::Silent(told)));
+            return Err(Failure::NotSent(LineError::Postponed(told)));
         };
         debug!(way = way.name(), unit = asked.unit, "a read settles what is owed");
         let mut settling = Asked { settles: true, ..Asked::new(asked.unit, &read) };

@@ -224,8 +224,8 @@ impl Wire {
         let mut patience =
             Patience { timeout: self.timeout, alarm: &mut self.alarm, measured: &mut self.measured };
         let outcome = turns.exchange(&mut way, (unit, request), deadline, &mut patience).await;
-        if turns.held {
-            // No silence of the line.
+        if matches!(outcome, Err(Failure::NotSent(LineError::Postponed(_)))) {
+            // Nothing was sent: no silence of the line.
             self.way = Some(way);
             return outcome;
         }
@@ -267,6 +267,7 @@ impl Wire {
                 self.silent_in_a_row = 0;
                 self.way = Some(way);
             }
+            Some(LineError::Postponed(_)) => self.way = Some(way),
             Some(LineError::Silent(_)) => {
                 self.silent_in_a_row += 1;
                 if self.silent_in_a_row < SILENT_LIMIT || !way.forgets() {

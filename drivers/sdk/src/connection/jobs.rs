@@ -65,7 +65,7 @@ impl<D: Driver> Task<D> {
                 let read = self.line.read(&device.settings, &points, &mut out);
                 let error = self.guard.watch(due, Some(&steps), read).await?.err();
                 match &error {
-                    None | Some(LineError::Silent(_)) => self.told.open(),
+                    None | Some(LineError::Silent(_) | LineError::Postponed(_)) => self.told.open(),
                     Some(LineError::Broken(reason)) => {
                         self.told.closed(reason);
                         self.close().await;

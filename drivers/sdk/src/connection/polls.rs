@@ -85,6 +85,11 @@ impl<D: Driver> Task<D> {
                 let gone = self.schedule.silent(unit, poll, now);
                 self.failed(unit, poll, now, out, &reason, gone, 1).await;
             }
+            Err(LineError::Postponed(reason)) => {
+                self.told.open();
+                self.schedule.postponed(unit, poll, now);
+                self.failed(unit, poll, now, out, &reason, false, 1).await;
+            }
             Err(LineError::Broken(reason)) => {
                 debug!(connection = self.name, error = reason, "line broke");
                 self.told.closed(&reason);

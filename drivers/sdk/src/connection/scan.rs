@@ -211,7 +211,7 @@ impl<D: Driver> Task<D> {
                 found.into_iter().for_each(|found| scan.found(found));
                 scan.progress(tried);
             }
-            Err(LineError::Silent(reason)) => {
+            Err(LineError::Silent(reason) | LineError::Postponed(reason)) => {
                 self.told.open();
                 scan.breaks = 0;
                 scan.progress(reason);

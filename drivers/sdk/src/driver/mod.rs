@@ -50,6 +50,10 @@ pub enum LineError {
     /// The device did not answer; the line itself is well.
     #[error("{0}")]
     Silent(String),
+    /// The device could not be asked now, for a reason that passes by itself: neither it nor the line
+    /// failed. Its next poll asks again.
+    #[error("{0}")]
+    Postponed(String),
     /// The line is broken or could not be opened; it is opened anew at the next request.
     #[error("{0}")]
     Broken(String),

@@ -72,13 +72,18 @@ impl Breaker {
         was_online
     }
 
+    /// The device was not asked: a probe is made after the same pause again.
+    pub(crate) fn postponed(&mut self, now: Instant) {
+        if let Some(probe) = &mut self.probe {
+            probe.at = now + probe.pause;
+        }
+    }
+
     /// The line broke before the device could answer. True when the device has just gone offline.
     pub(crate) fn line_down(&mut self, now: Instant) -> bool {
         let was_online = self.online();
         self.failures = self.failures.saturating_add(1);
-        if let Some(probe) = &mut self.probe {
-            probe.at = now + probe.pause;
-        }
+        self.postponed(now);
         was_online && !self.online()
     }
 }

@@ -169,6 +169,16 @@ impl Schedule {
         gone
     }
 
+    /// The device was not asked in this poll, which says nothing of it: its next poll asks again.
+    pub(crate) fn postponed(&mut self, unit: Unit, poll: usize, now: Instant) {
+        let clocks = &mut self.units[unit];
+        // Left out on purpose, not for want of time.
+        clocks.polls[poll].finish(now);
+        clocks.polls[poll].line_failed = false;
+        clocks.breaker.postponed(now);
+        self.line_works(now);
+    }
+
     /// The line broke in this poll. True when this took the device offline.
     pub(crate) fn broken(&mut self, unit: Unit, poll: usize, now: Instant) -> bool {
         let until = self.line.broken(now, &mut self.rng);

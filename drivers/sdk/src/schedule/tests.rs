@@ -205,6 +205,27 @@ async fn a_device_that_comes_back_is_read_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_poll_that_is_postponed_says_nothing_of_its_device_and_waits_for_its_next_slot() {
+    let (mut schedule, now) = schedule(vec![fresh(&[1_000])]);
+    let mut at = now;
+    for _ in 0..20 {
+        assert_eq!(schedule.next(at), Next::Poll(0, 0));
+        schedule.postponed(0, 0, at);
+        let Next::Wait(next) = schedule.next(at) else { panic!("it would be asked again at once") };
+        at = next;
+    }
+    assert!(schedule.online(0));
+    while schedule.online(0) {
+        schedule.silent(0, 0, at);
+        at += 1_000 * MS;
+    }
+    let Next::Wait(probe) = schedule.next(at) else { panic!("an offline device is only probed") };
+    schedule.postponed(0, 0, probe);
+    let Next::Wait(next) = schedule.next(probe) else { panic!("it would be probed again at once") };
+    assert!(next - probe >= Duration::from_secs(27) && !schedule.online(0));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_broken_line_pauses_and_then_everything_is_read_at_once() {
     let (mut schedule, now) = schedule(vec![fresh(&[100]), fresh(&[100]), fresh(&[300_000])]);
     let mut at = now;
