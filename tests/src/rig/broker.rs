@@ -116,9 +116,10 @@ impl Broker {
 
     fn configuration(&self, guard: Option<&Guard>) -> String {
         let log = self.dir.join("mosquitto.log");
-        // As root it would become another user, who may not read the case's directory.
+        // As root it would become another user, who may not read the case's directory. Without nodelay each of its
+        // small packets may wait 40 ms for whoever receives to acknowledge the one before.
         let mut text = format!(
-            "per_listener_settings true\nuser root\npersistence false\nlog_dest file {}\nlog_type all\n\
+            "per_listener_settings true\nuser root\nset_tcp_nodelay true\npersistence false\nlog_dest file {}\nlog_type all\n\
              connection_messages true\nlistener {} 127.0.0.1\nallow_anonymous true\n",
             log.display(),
             self.port,
