@@ -1,10 +1,22 @@
 //! Waiting longer after each failure, never all gateways at the same moment.
 //!
-//! Always true: a wait is at least half the step and at most the step; a step is never above the cap.
+//! Full jitter: anything up to the step, so that boxes which lost the broker at the same moment come back
+//! spread over the whole step instead of crowding its second half.
+//!
+//! Always true: a wait is at least a [`LEAST`]th of the step, so that nobody spins, and at most the step; a
+//! step is never above the cap.
 
 use std::time::Duration;
 
-/// Doubling steps between two limits, with jitter.
+/// The shortest wait is the step divided by this.
+pub const LEAST: u32 = 20;
+
+/// A moment within the step, any as likely as another.
+pub fn within(step: Duration, rng: &mut fastrand::Rng) -> Duration {
+    step.mul_f64(rng.f64()).max(step / LEAST)
+}
+
+/// Doubling steps between two limits, with full jitter.
 #[derive(Debug, Clone)]
 pub struct Backoff {
     first: Duration,
@@ -22,7 +34,7 @@ impl Backoff {
     pub fn wait(&mut self, rng: &mut fastrand::Rng) -> Duration {
         let step = self.step.min(self.cap);
         self.step = step * 2;
-        step.mul_f64(0.5 + rng.f64() / 2.0)
+        within(step, rng)
     }
 
     /// Something worked.
@@ -36,15 +48,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn waits_grow_to_the_cap_and_start_over() {
+    fn steps_grow_to_the_cap_and_start_over() {
         let mut rng = fastrand::Rng::with_seed(1);
         let mut backoff = Backoff::new(Duration::from_secs(2), Duration::from_secs(10));
-        for limit in [2, 4, 8, 10, 10, 10] {
+        for limit in [2, 4, 8, 10, 10, 10].map(Duration::from_secs) {
             let wait = backoff.wait(&mut rng);
-            assert!(wait <= Duration::from_secs(limit), "{wait:?} above {limit}");
-            assert!(wait * 2 >= Duration::from_secs(limit), "{wait:?} below half of {limit}");
+            assert!((limit / LEAST..=limit).contains(&wait), "{wait:?} for a step of {limit:?}");
         }
         backoff.reset();
         assert!(backoff.wait(&mut rng) <= Duration::from_secs(2));
+    }
+
+    #[test]
+    fn a_thousand_boxes_that_fail_together_come_back_all_over_the_step() {
+        let step = Duration::from_secs(30);
+        let mut tenths = [0; 10];
+        for seed in 0..1_000 {
+            let wait = within(step, &mut fastrand::Rng::with_seed(seed));
+            tenths[(wait.as_secs_f64() / 3.0).min(9.0) as usize] += 1;
+        }
+        assert!(tenths.iter().all(|boxes| (50..200).contains(boxes)), "{tenths:?}");
     }
 }

@@ -23,7 +23,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::super::backoff::Backoff;
+use super::super::backoff::{Backoff, within};
 use super::flight::Outgoing;
 use crate::config::types::{Broker, SagooConfig};
 use session::Ended;
@@ -144,7 +144,7 @@ impl Link {
             }
             let mut wait = backoff.wait(&mut self.rng);
             if down_since.elapsed() < SHORT_OUTAGE {
-                wait = wait.min(RECONNECT_SOON.mul_f64(0.5 + self.rng.f64() / 2.0));
+                wait = wait.min(within(RECONNECT_SOON, &mut self.rng));
             }
             tokio::select! {
                 () = sleep(wait) => {}
