@@ -325,7 +325,6 @@ impl Flight {
         for (lane, _) in message.members {
             if let Some(peer) = self.lanes.front(lane).map(|queued| queued.peer) {
                 self.peers.row_answered(peer, now);
-                self.peers.get_mut(peer).busy = false;
                 self.peers.get_mut(peer).alone &= unit.place.is_none();
             }
             self.settle(lane, Fate::Acknowledged, now);

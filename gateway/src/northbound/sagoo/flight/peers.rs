@@ -2,7 +2,8 @@
 //!
 //! Always true: a key is known only after its own probe was answered since acknowledgements last
 //! stopped, and at most [`Peers::known_for`] ago; one row at a time is un-acknowledged per key, and
-//! two rows of a key keep their distance (sagooiot.md R2, R3).
+//! two rows of a key keep their distance as the platform sees it: it is counted from the answer to the
+//! first one, however long that was under way (sagooiot.md R2, R3).
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -177,9 +178,12 @@ impl Peers {
         peer.backoff.reset();
     }
 
-    /// A message with its row was answered.
+    /// A message with its row was answered: it had arrived by now, and not only left when it was sent. The
+    /// next one keeps its distance from this moment.
     pub fn row_answered(&mut self, id: usize, now: Instant) {
         let peer = &mut self.peers[id];
+        peer.busy = false;
+        peer.said.arrived_by(now);
         if peer.known {
             peer.answered = Some(now);
         }
@@ -231,7 +235,14 @@ impl Peers {
 
     /// For whoever speaks next.
     pub fn said(&self, now: Instant) -> Said {
-        let keys = self.peers.iter().map(|peer| (peer.identity.device_key.clone(), peer.said));
+        let keys = self.peers.iter().map(|peer| {
+            let mut said = peer.said;
+            if peer.busy {
+                // it may arrive at any moment
+                said.arrived_by(now);
+            }
+            (peer.identity.device_key.clone(), said)
+        });
         self.said_before.clone().and(keys, now)
     }
 

@@ -10,13 +10,26 @@ use std::time::{Duration, Instant};
 /// Rows of one device that are closer overwrite each other on the platform (sagooiot.md R3).
 const LEAST_SPACING: Duration = Duration::from_millis(250);
 
-/// The last row of a key, and the last one that said properties: when, and which set.
+/// The last row of a key, and the last one that said properties: when, and which set. It was sent then,
+/// or had arrived by then, if that is known.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct LastSaid {
-    /// When a row was sent.
+    /// Any row.
     pub row: Option<Instant>,
-    /// When a row with properties was sent, and the fingerprint of its set.
+    /// A row with properties, and the fingerprint of its set.
     pub set: Option<(Instant, u64)>,
+}
+
+impl LastSaid {
+    /// The last row arrived at this moment at the latest.
+    pub fn arrived_by(&mut self, now: Instant) {
+        if let (Some(row), Some((set, _))) = (self.row, &mut self.set)
+            && row == *set
+        {
+            *set = now;
+        }
+        self.row = self.row.map(|_| now);
+    }
 }
 
 /// See the module.
@@ -73,6 +86,7 @@ mod tests {
         let (mut before, id) = peers(Said::default(), start);
         assert_eq!(before.ready_at(id, Some(1)), None);
         before.row_sent(id, Some(1), start);
+        before.row_answered(id, start);
         let later = start + Duration::from_millis(20);
         let (after, id) = peers(before.said(later), later);
         assert_eq!(after.ready_at(id, Some(1)), Some(start + SPACING));
@@ -82,6 +96,22 @@ mod tests {
         assert_eq!(third.ready_at(id, Some(2)), Some(start + SET_CHANGE_SPACING));
         let (much_later, id) = peers(third.said(start + SET_CHANGE_SPACING), start + SET_CHANGE_SPACING);
         assert_eq!(much_later.ready_at(id, Some(2)), None, "what is long past is forgotten");
+    }
+
+    #[test]
+    fn the_distance_is_counted_from_the_answer_and_of_what_is_still_under_way_from_now() {
+        let start = Instant::now();
+        let (mut before, id) = peers(Said::default(), start);
+        before.row_sent(id, Some(1), start);
+        let later = start + Duration::from_millis(120);
+        let (after, other) = peers(before.said(later), later);
+        assert_eq!(after.ready_at(other, Some(1)), Some(later + SPACING), "it may arrive only now");
+        before.row_answered(id, later);
+        assert_eq!(before.ready_at(id, Some(1)), Some(later + SPACING));
+        assert_eq!(before.ready_at(id, Some(2)), Some(later + SET_CHANGE_SPACING));
+        before.row_sent(id, None, later + SPACING);
+        before.row_answered(id, later + SPACING * 2);
+        assert_eq!(before.ready_at(id, Some(2)), Some(later + SET_CHANGE_SPACING), "it said no set");
     }
 
     #[test]

@@ -250,15 +250,12 @@ impl World {
         if !id.contains("-p7-") {
             let bytes = self.bytes_of.entry(id.clone()).or_insert_with(|| outgoing.clone());
             assert_eq!(*bytes, outgoing, "one id, two messages");
-            for (key, set) in rows_in(&outgoing, &message) {
-                self.spacing(&key, set);
-            }
         }
         let latency = Duration::from_millis(self.rng.u64(1..50));
         self.at(self.now + latency, Happening::Arrives(self.session, outgoing));
     }
 
-    /// Announcements without properties are not stored, so their empty set is none.
+    /// As the platform sees it. Announcements without properties are not stored, so their empty set is none.
     fn spacing(&mut self, key: &str, set: BTreeSet<String>) {
         let mut set = set;
         if let Some((at, last)) = self.last_row.get(key) {
@@ -290,7 +287,16 @@ impl World {
                 self.flight.connected(self.now);
             }
             Happening::Arrives(session, outgoing) => {
-                if session == self.session && !self.is_away() {
+                if session != self.session {
+                    return;
+                }
+                let message: Json = serde_json::from_str(&outgoing.payload).unwrap();
+                if !message["id"].as_str().unwrap().contains("-p7-") {
+                    for (key, set) in rows_in(&outgoing, &message) {
+                        self.spacing(&key, set);
+                    }
+                }
+                if !self.is_away() {
                     self.platform(&outgoing);
                 }
             }
