@@ -30,8 +30,8 @@
 //! Always true: the same id never stands for other bytes; rows of one device are sent and settled in order, one un-acknowledged at a time;
 //! nobody is in a pack who was not probed since acknowledgements last stopped; each device and record
 //! is settled once. [`lanes`] bounds the memory, [`peers`] keeps the distances, [`said`] hands them on, [`sending`] decides
-//! what goes out, [`asking`] who is asked whether it is there, [`silence`] what a missing answer means, [`unit`] names the messages, [`note`] is what
-//! people hear of it.
+//! what goes out, [`asking`] who is asked whether it is there, [`silence`] what a missing answer means, [`unit`] names the messages, [`window`] how many
+//! are out at a time, [`note`] is what people hear of it.
 
 mod asking;
 mod lanes;
@@ -43,6 +43,7 @@ mod silence;
 #[cfg(test)]
 mod tests;
 mod unit;
+mod window;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -54,14 +55,13 @@ pub use note::{Counts, Note};
 use peers::{Peers, SELF};
 pub use said::Said;
 use unit::{Unit, take_apart};
+use window::Window;
 
 use super::super::backoff::Backoff;
 use crate::pipeline::handle::{Fate, Settled};
 use crate::pipeline::record::RecordError;
 use crate::row::{GATEWAY, Identity, Row};
 
-/// Messages with rows that may be un-acknowledged at a time.
-pub const WINDOW: usize = 32;
 /// Probes and heartbeats that may be un-acknowledged at a time.
 pub const PROBE_WINDOW: usize = 32;
 /// Largest pack; the rows of a larger record go alone.
@@ -173,6 +173,7 @@ pub struct Flight {
     messages: BTreeMap<Unit, Message>,
     probes: BTreeMap<u64, Probe>,
     next_probe: u64,
+    window: Window,
     platform: Platform,
     /// The silence has been told.
     told: bool,
@@ -225,6 +226,7 @@ impl Flight {
             messages: BTreeMap::new(),
             probes: BTreeMap::new(),
             next_probe: 0,
+            window: Window::default(),
             platform: Platform::Down,
             told: false,
             silent_backoff: Backoff::new(SILENT_FIRST, SILENT_MOST),
@@ -271,6 +273,7 @@ impl Flight {
     /// Everything in flight goes back and will be sent again, same ids, same bytes.
     pub fn disconnected(&mut self, now: Instant) {
         self.platform = Platform::Down;
+        self.window.disconnected();
         self.peers.forget(now);
         self.probes.clear();
         for message in self.messages.values_mut() {
@@ -319,6 +322,9 @@ impl Flight {
         let Some(message) = self.messages.remove(&unit) else { return };
         self.last_ack = Some(now);
         self.counts.acknowledged_messages += 1;
+        if let State::Wire { sent } = message.state {
+            self.window.answered(now.saturating_duration_since(sent));
+        }
         if unit.place.is_none() {
             self.lanes.break_up(unit.seq);
         }

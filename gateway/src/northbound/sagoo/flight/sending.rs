@@ -11,7 +11,7 @@ use super::lanes::Queued;
 use super::peers::SELF;
 use super::{
     Flight, Kind, LaneId, MAX_PACK_BYTES, MAX_ROW_BYTES, Message, Note, Outgoing, PATIENCE, Place, Plan,
-    Platform, START_PATIENCE, State, Unit, WINDOW,
+    Platform, START_PATIENCE, State, Unit,
 };
 use crate::northbound::sagoo::payload::build;
 use crate::northbound::sagoo::payload::clean::Losses;
@@ -68,6 +68,7 @@ impl Flight {
     pub fn poll(&mut self, now: Instant, room: usize) -> Plan {
         let mut plan = Plan { room, ..Plan::default() };
         self.expire(now);
+        self.window.wanted(false);
         match self.platform {
             Platform::Down => return plan,
             Platform::Silent { ask_at } => self.ask_for_self(ask_at, now, &mut plan),
@@ -89,6 +90,13 @@ impl Flight {
         plan
     }
 
+    /// Whether another message may be out beside these.
+    fn has_place(&mut self, on_wire: usize) -> bool {
+        let free = on_wire < self.window.size();
+        self.window.wanted(!free);
+        free
+    }
+
     fn send_again(&mut self, now: Instant, wanted: &mut BTreeSet<usize>, plan: &mut Plan) {
         let again: Vec<(Unit, Instant)> = self
             .messages
@@ -106,7 +114,7 @@ impl Flight {
                 plan.wake_at(at);
                 continue;
             }
-            if on_wire >= WINDOW || !plan.has_room() {
+            if !self.has_place(on_wire) || !plan.has_room() {
                 return;
             }
             let Some(members) = self.messages.get(&unit).map(|message| message.members.clone()) else {
@@ -273,7 +281,7 @@ impl Flight {
             if members.is_empty() || members.iter().any(busy) {
                 continue;
             }
-            if on_wire >= WINDOW || !plan.has_room() {
+            if !self.has_place(on_wire) || !plan.has_room() {
                 return;
             }
             let Some(built) = self.build(unit, &members) else { continue };

@@ -33,6 +33,7 @@ impl Flight {
                 && late(sent)
             {
                 message.state = State::Doubt { since: now };
+                self.window.timed_out(sent, now);
                 silent |= self.last_ack.is_none_or(|at| at < sent);
             }
         }

@@ -10,7 +10,7 @@ use serde_json::Value as Json;
 
 use super::note::PARKED_BYTES;
 use super::peers::SELF;
-use super::{Flight, Kind, Note, Options, Outgoing, READ_AHEAD_BYTES, ROW_TRIES, Unit, WINDOW};
+use super::{Flight, Kind, Note, Options, Outgoing, READ_AHEAD_BYTES, ROW_TRIES, Unit, window};
 use crate::northbound::reader::Reader;
 use crate::northbound::sagoo::topic;
 use crate::pipeline::handle::{Fate, Settled, Stored};
@@ -233,7 +233,7 @@ impl World {
         let room = self.rng.usize(0..40);
         let plan = self.flight.poll(self.now, room);
         assert!(plan.send.len() <= room);
-        assert!(self.flight.in_flight() <= WINDOW);
+        assert!(self.flight.in_flight() <= window::MOST);
         assert!(self.connected || plan.send.is_empty(), "sent without a broker");
         for outgoing in plan.send {
             self.sent(outgoing);
