@@ -14,7 +14,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value as Json;
 
-use super::{Process, binary, eventually};
+use super::{Process, binary, eventually, ledger};
 
 /// Longest wait until the gateway answers.
 const READY: Duration = Duration::from_secs(15);
@@ -158,11 +158,13 @@ impl Gateway {
         Told::by(&mut command)
     }
 
-    /// `sagoo-edge status --json`.
+    /// `sagoo-edge status --json`, whose ledgers must balance at any moment.
     #[track_caller]
     pub fn status(&self) -> Json {
         let told = self.command(&["status"]);
         assert_eq!(told.code, 0, "status: {}\n{}", told.err, self.tail());
+        let unbalanced = ledger::unbalanced(&told.json);
+        assert!(unbalanced.is_empty(), "{}\n{}", unbalanced.join("\n"), self.tail());
         told.json
     }
 
@@ -239,6 +241,11 @@ impl Gateway {
     #[track_caller]
     pub fn await_exit(&mut self) -> ExitStatus {
         self.process.take().expect("the gateway was started").await_exit(STOP)
+    }
+
+    /// Whether it was started and has not ended.
+    pub fn runs(&mut self) -> bool {
+        self.process.as_mut().is_some_and(|process| process.exited().is_none())
     }
 
     /// Process id, while it runs.

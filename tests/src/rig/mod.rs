@@ -10,6 +10,7 @@ mod certificates;
 mod gateway;
 mod journal;
 mod late;
+mod ledger;
 pub mod line;
 mod listener;
 mod modbus;

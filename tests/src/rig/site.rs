@@ -1,6 +1,7 @@
 //! A whole site: broker, platform, Modbus devices and gateway, in one directory of its own.
 //!
-//! Always true: everything ends with the value; when the case fails, the logs are shown.
+//! Always true: everything ends with the value, and its ledger balances then; when the case fails, the
+//! logs are shown.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -172,8 +173,12 @@ impl Site {
 
 impl Drop for Site {
     fn drop(&mut self) {
-        let surprises = self.journal.surprises(&self.gateway.log());
         let failing = std::thread::panicking();
+        if !failing && self.gateway.runs() {
+            // Every status is checked for a ledger that does not add up.
+            self.gateway.status();
+        }
+        let surprises = self.journal.surprises(&self.gateway.log());
         if surprises.is_empty() && !failing {
             return;
         }
