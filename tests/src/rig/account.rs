@@ -3,6 +3,9 @@
 //! Always true: every row counts, resends with their id and bytes left out; a row whose cells all
 //! equal an earlier one's, values and times, is a double, whatever id it came under.
 
+use std::collections::HashMap;
+use std::ops::RangeInclusive;
+
 use crate::platform::Row;
 
 /// Reads that may be on their way from the device to the buffer when a process is killed.
@@ -15,23 +18,37 @@ const UNWRITTEN: usize = 1;
 
 /// What interrupted the gateway, and what that may cost a meter: a row goes again under another id
 /// only if its answer was not heard, and nothing that was stored is ever lost (design, promise 1).
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Interrupted {
     by: &'static str,
-    /// The newest count in the buffer before a kill; only later ones may be missing.
-    stored: Option<u64>,
+    lost: Lost,
     doubles: usize,
+}
+
+/// What may be missing.
+#[derive(Debug, Clone)]
+enum Lost {
+    Nothing,
+    /// One run of at most [`MOST_IN_FLIGHT`] reads, all of them after this one, which was in the buffer.
+    After(u64),
+    /// Nothing outside these runs of reads.
+    Within(Vec<RangeInclusive<u64>>),
 }
 
 impl Interrupted {
     /// Nothing did: nothing is lost or doubled.
     pub fn by_nothing() -> Self {
-        Self { by: "nothing", stored: None, doubles: 0 }
+        Self { by: "nothing", lost: Lost::Nothing, doubles: 0 }
     }
 
     /// Broker or platform were away: a pack that was not answered may be split.
     pub fn by_an_outage() -> Self {
-        Self { by: "an outage", doubles: UNACKNOWLEDGED, ..Self::by_nothing() }
+        Self::by_outages(1)
+    }
+
+    /// Broker or platform were away so many times, or messages got lost on their way as often.
+    pub fn by_outages(times: usize) -> Self {
+        Self { by: "an outage", doubles: times * UNACKNOWLEDGED, ..Self::by_nothing() }
     }
 
     /// Stopped and started: the form in which a row went is not stored.
@@ -48,12 +65,18 @@ impl Interrupted {
 
     /// `kill -9` of the gateway when its buffer held the meter's count up to `stored`.
     pub fn by_a_kill(stored: u64) -> Self {
-        Self { by: "a kill", stored: Some(stored), doubles: UNACKNOWLEDGED + UNWRITTEN }
+        Self { by: "a kill", lost: Lost::After(stored), doubles: UNACKNOWLEDGED + UNWRITTEN }
+    }
+
+    /// Killed so many times, sometimes with its drivers: each of those times may cost reads of a run that
+    /// begins behind the newest that was in the buffer and ends with the last before the kill.
+    pub fn by_kills(times: usize, lost: Vec<RangeInclusive<u64>>) -> Self {
+        Self { by: "kills", lost: Lost::Within(lost), ..Self::by_takeovers(times) }
     }
 
     /// The driver's process died when the buffer held the meter's count up to `stored`.
     pub fn by_a_driver_crash(stored: u64) -> Self {
-        Self { by: "a driver crash", stored: Some(stored), doubles: 0 }
+        Self { by: "a driver crash", lost: Lost::After(stored), doubles: 0 }
     }
 }
 
@@ -73,12 +96,15 @@ impl Count {
     pub(super) fn of(rows: &[Row]) -> Self {
         let mut count = Self::default();
         let mut last = 0;
-        for (place, row) in rows.iter().enumerate() {
+        let mut earlier: HashMap<u64, Vec<&Row>> = HashMap::new();
+        for row in rows {
             let value = row.cells.get("count").and_then(|cell| cell.value.as_u64()).unwrap_or(0);
-            if let Some(first) = rows[..place].iter().find(|earlier| earlier.cells == row.cells) {
+            let same = earlier.entry(value).or_default();
+            if let Some(first) = same.iter().find(|earlier| earlier.cells == row.cells) {
                 count.doubles.push((value, first.message_id.clone(), row.message_id.clone()));
                 continue;
             }
+            same.push(row);
             if value <= last {
                 count.disorder.push((last, value));
                 continue;
@@ -93,7 +119,7 @@ impl Count {
 
     /// What is lost, out of order or doubled beyond what the interruption allows.
     pub(super) fn complaints(&self, interrupted: &Interrupted) -> Vec<String> {
-        let Interrupted { by, stored, doubles } = *interrupted;
+        let Interrupted { by, ref lost, doubles } = *interrupted;
         let mut complaints = Vec::new();
         if !self.disorder.is_empty() {
             complaints.push(format!("not in order: {:?}", self.disorder));
@@ -105,16 +131,33 @@ impl Count {
                 self.doubles
             ));
         }
-        match stored {
-            None if !self.holes.is_empty() => complaints.push(format!("lost {:?}", self.holes)),
-            Some(stored) => complaints.extend(self.lost_by(by, stored)),
-            None => {}
+        match lost {
+            Lost::Nothing if !self.holes.is_empty() => complaints.push(format!("lost {:?}", self.holes)),
+            Lost::Nothing => {}
+            Lost::After(stored) => complaints.extend(self.lost_after(by, *stored)),
+            Lost::Within(runs) => complaints.extend(self.lost_outside(by, runs)),
         }
         complaints
     }
 
-    fn lost_by(&self, by: &str, stored: u64) -> Option<String> {
-        let missing: u64 = self.holes.iter().map(|(first, last)| last - first + 1).sum();
+    /// Reads that are missing.
+    pub(super) fn missing(&self) -> u64 {
+        self.holes.iter().map(|(first, last)| last - first + 1).sum()
+    }
+
+    fn lost_outside(&self, by: &str, runs: &[RangeInclusive<u64>]) -> Option<String> {
+        let may_be = |count: &u64| runs.iter().any(|run| run.contains(count));
+        let outside: Vec<u64> = self
+            .holes
+            .iter()
+            .flat_map(|(first, last)| *first..=*last)
+            .filter(|count| !may_be(count))
+            .collect();
+        (!outside.is_empty()).then(|| format!("{by} lost {outside:?}, and only {runs:?} may be missing"))
+    }
+
+    fn lost_after(&self, by: &str, stored: u64) -> Option<String> {
+        let missing = self.missing();
         let before = self.holes.iter().any(|(first, _)| *first <= stored);
         let why = if before {
             format!("{by} lost what was in the buffer")
@@ -175,6 +218,9 @@ mod tests {
         assert!(lost(&[1, 2, 5, 6], 3)[0].contains("what was in the buffer"));
         assert!(lost(&[1, 2, 8], 2)[0].contains("at most 4 reads"));
         assert!(lost(&[1, 2, 4, 6], 2)[0].contains("more than one run"));
+        let kills = Interrupted::by_kills(2, vec![3..=4]);
+        assert_eq!(count(&[1, 2, 4, 5]).complaints(&kills), Vec::<String>::new());
+        assert!(count(&[1, 2, 5, 7]).complaints(&kills)[0].contains("lost [6]"));
         assert!(count(&[1, 3]).complaints(&Interrupted::by_a_restart())[0].contains("lost [(2, 2)]"));
     }
 }

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use serde_json::Value as Json;
 use tempfile::TempDir;
 
 use super::account::{Count, Interrupted};
@@ -99,11 +100,17 @@ impl Site {
     #[track_caller]
     pub fn stored(&self, meter: &str) -> u64 {
         let device = self.gateway.device(meter);
-        let points = device["points"].as_array().into_iter().flatten();
-        let count = points.filter(|point| point["name"] == "count").find_map(|point| point["value"].as_u64());
-        let count = count.unwrap_or_else(|| panic!("{meter} has no count: {device:#}"));
+        let count = newest(&device).unwrap_or_else(|| panic!("{meter} has no count: {device:#}"));
         assert_eq!(device["ledger"]["stored"], POINTS * count, "every point of every read: {device:#}");
         count
+    }
+
+    /// The newest count of a meter that must not be lost any more: it is in the buffer by the gateway's own
+    /// word, or at the platform; 0 when there is none.
+    #[track_caller]
+    pub fn kept(&self, meter: &str) -> u64 {
+        let arrived = self.platform.latest(meter, "count").and_then(|count| count.as_u64());
+        newest(&self.gateway.device(meter)).max(arrived).unwrap_or(0)
     }
 
     /// Waits until everything read by now is stored, then checks the count: nothing lost, nothing
@@ -136,6 +143,22 @@ impl Site {
             let exact = entry("read") == served && entry("suppressed") + entry("stored") == served;
             let quiet = self.device(meter).register(0) == before;
             (exact && quiet).then_some(()).ok_or_else(|| format!("{served} samples were served: {ledger:#}"))
+        });
+    }
+
+    /// Waits until all that is stored of a meter was acknowledged, and checks that this is every read which
+    /// is not `missing` at the platform: nothing was given up, dropped or counted twice.
+    #[track_caller]
+    pub fn assert_all_acknowledged(&self, plan: &Plan, meter: &str, within: Duration) {
+        eventually(&format!("all that is stored of {meter} is acknowledged"), within, || {
+            let before = self.device(meter).register(0);
+            let ledger = self.gateway.device(meter)["ledger"].clone();
+            let rows = self.platform.rows(meter);
+            let kept = u64::from(before) - Count::of(&rows).missing();
+            let settled = ledger["acknowledged"] == ledger["stored"] && ledger["waiting"] == 0;
+            let exact = ledger["stored"] == plan.per_read() * kept;
+            let quiet = self.device(meter).register(0) == before;
+            (settled && exact && quiet).then_some(()).ok_or_else(|| format!("{kept} reads: {ledger:#}"))
         });
     }
 
@@ -196,6 +219,12 @@ impl Drop for Site {
         // A case that fails already has said why, and a second panic would end the whole run.
         assert!(failing, "surprises in the gateway's log:\n{}", surprises.join("\n"));
     }
+}
+
+/// The newest count of a meter, as status shows it.
+fn newest(device: &Json) -> Option<u64> {
+    let points = device["points"].as_array().into_iter().flatten();
+    points.filter(|point| point["name"] == "count").find_map(|point| point["value"].as_u64())
 }
 
 /// One process per line, one device per meter.
