@@ -1,6 +1,6 @@
 //! Every end-to-end case in one binary, so that the rig is linked once.
 //!
-//! Reading order: `path` is the main job both ways; `outages` and `crashes` take away what it
+//! Reading order: `path` is the main job both ways; `outages`, `answers` and `crashes` take away what it
 //! stands on, `kills` many times at any moment (`campaign` says how often, and out of which seed);
 //! `reattach` is drivers that outlive their gateway, `reload` another configuration, `updates`
 //! another version, `supervision` drivers in trouble, `packages` whom the gateway lets run; `neighbours`
@@ -8,6 +8,7 @@
 //! promises, against independent peers; `bad_input` and `security` are what outsiders bring; `stopping` is
 //! the end; `layout` holds the arrows between the packages, `readme` what is told to people.
 
+mod answers;
 mod bad_input;
 mod campaign;
 mod crashes;

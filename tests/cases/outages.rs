@@ -51,22 +51,10 @@ fn samples_survive_a_platform_outage_behind_a_living_broker() {
     let sent = published(&site) - before;
     assert!(sent <= MOST_IN_THE_DARK, "{sent} messages to a platform that does not answer");
     site.platform.resume();
-    site.assert_kept("meter-a", Interrupted::by_an_outage(), DRAINED);
-    site.assert_kept("meter-b", Interrupted::by_an_outage(), DRAINED);
-    site.assert_unharmed();
-}
-
-#[test]
-fn a_lost_acknowledgement_is_answered_with_the_same_bytes() {
-    let plan = Plan::meters(&["meter-a"]).may_log("the platform does not answer; rows are kept");
-    let site = Site::start(&plan);
-    site.await_count("meter-a", 2, SOON);
-    site.platform.lose_acks(2);
-    // Another id or other bytes would be a violation of its own.
-    eventually("a message comes again, byte for byte", SOON, || {
-        site.platform.arrivals().iter().any(|arrival| arrival.resent)
-    });
-    site.assert_nothing_lost("meter-a", DRAINED);
+    for meter in ["meter-a", "meter-b"] {
+        site.assert_kept(meter, Interrupted::by_an_outage(), DRAINED);
+        site.assert_all_acknowledged(&plan, meter, SOON);
+    }
     site.assert_unharmed();
 }
 

@@ -82,6 +82,20 @@ impl Default for Timing {
     }
 }
 
+/// What happens to an acknowledgement on its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mishap {
+    /// It never arrives.
+    Lost,
+    /// It arrives so much later.
+    Late(Duration),
+    /// It arrives twice.
+    Twice,
+    /// Others arrive instead: for an id nobody used, the acknowledgement before once more, and the right id on
+    /// the topic for the other form of message.
+    Misplaced,
+}
+
 /// All of the platform but its socket.
 #[derive(Debug)]
 pub struct Core {
@@ -106,7 +120,8 @@ pub struct Core {
     heard: HashMap<String, Instant>,
     payloads: HashMap<String, (String, Vec<u8>)>,
     last_row: HashMap<String, (Instant, BTreeSet<String>)>,
-    acks_to_lose: usize,
+    mishaps: VecDeque<Mishap>,
+    last_ack: Option<Publish>,
 }
 
 impl Core {
@@ -126,12 +141,14 @@ impl Core {
             heard: HashMap::new(),
             payloads: HashMap::new(),
             last_row: HashMap::new(),
-            acks_to_lose: 0,
+            mishaps: VecDeque::new(),
+            last_ack: None,
         }
     }
 
-    /// Takes a message; returns what the platform publishes in answer. `unix_s` is the wall clock.
-    pub fn receive(&mut self, message: Message, now: Instant, unix_s: i64) -> Vec<Publish> {
+    /// Takes a message; returns what the platform publishes in answer, and after how long. `unix_s` is the
+    /// wall clock.
+    pub fn receive(&mut self, message: Message, now: Instant, unix_s: i64) -> Vec<(Duration, Publish)> {
         self.settle(now);
         let Judgement { effects, findings, id } = judge::judge(&message, &self.known, unix_s);
         let poison = findings.iter().find(|finding| finding.harm == Harm::Poison).map(|f| f.why.clone());
@@ -153,10 +170,10 @@ impl Core {
                 Effect::Event { device, name, value, time } => {
                     push(&mut self.events, Event { device, name, value, time });
                 }
-                Effect::Ack { .. } if self.acks_to_lose > 0 => self.acks_to_lose -= 1,
                 Effect::Ack { topic, body } => {
-                    self.acks += 1;
-                    out.push(Publish { topic, body: body.to_string() });
+                    let mishap = self.mishaps.pop_front();
+                    self.acks += u64::from(!matches!(mishap, Some(Mishap::Lost | Mishap::Misplaced)));
+                    out.extend(self.acknowledge(topic, &body, mishap));
                 }
                 Effect::Reply { id, body } => {
                     if let Err(why) = self.calls.reply(&id, &message.topic, body, now) {
@@ -167,6 +184,30 @@ impl Core {
         }
         push(&mut self.arrivals, Arrival { at: now, message, id, resent });
         out
+    }
+
+    fn acknowledge(
+        &mut self,
+        topic: String,
+        body: &Json,
+        mishap: Option<Mishap>,
+    ) -> Vec<(Duration, Publish)> {
+        let ack = Publish { topic, body: body.to_string() };
+        let before = self.last_ack.replace(ack.clone());
+        let at_once = |publish: Publish| (Duration::ZERO, publish);
+        match mishap {
+            None => vec![at_once(ack)],
+            Some(Mishap::Lost) => Vec::new(),
+            Some(Mishap::Late(by)) => vec![(by, ack)],
+            Some(Mishap::Twice) => vec![at_once(ack.clone()), at_once(ack)],
+            Some(Mishap::Misplaced) => {
+                let mut unused = body.clone();
+                unused["id"] = json!(format!("{}0", body["id"].as_str().unwrap_or_default()));
+                let unused = Publish { topic: ack.topic.clone(), body: unused.to_string() };
+                let elsewhere = Publish { topic: topic::reply_of_the_other_form(&ack.topic), body: ack.body };
+                [Some(unused), before, Some(elsewhere)].into_iter().flatten().map(at_once).collect()
+            }
+        }
     }
 
     /// Closes the storage window when its time is over. Call before looking at `rows`.
@@ -191,9 +232,14 @@ impl Core {
         self.heard.get(device).is_some_and(|heard| now < *heard + self.timing.online)
     }
 
-    /// The next `count` acknowledgements get lost on their way.
-    pub fn lose_acks(&mut self, count: usize) {
-        self.acks_to_lose = count;
+    /// What happens to the next acknowledgements, one after the other; [`KEEP`] of them at most.
+    pub fn mishaps(&mut self, mishaps: impl IntoIterator<Item = Mishap>) {
+        self.mishaps = mishaps.into_iter().take(KEEP).collect();
+    }
+
+    /// Whether all mishaps have happened.
+    pub fn mishaps_are_over(&self) -> bool {
+        self.mishaps.is_empty()
     }
 
     /// A property set, if the platform would send it: the device is known, enabled and online.

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rumqttc::{Client, Connection, Event, MqttOptions, Outgoing, Packet, QoS, SubscribeFilter};
 
+use super::calls::Publish;
 use super::core::Core;
 use super::judge::Message;
 use super::topic::FILTERS;
@@ -102,7 +103,7 @@ impl Shared {
 }
 
 /// The link's thread.
-pub(super) fn run(shared: &Shared, endpoint: &Endpoint) {
+pub(super) fn run(shared: &Arc<Shared>, endpoint: &Endpoint) {
     loop {
         let wanted = shared.wait(RECONNECT_PAUSE, |state| match state.wanted {
             Wanted::Away => None,
@@ -116,7 +117,7 @@ pub(super) fn run(shared: &Shared, endpoint: &Endpoint) {
     }
 }
 
-fn session(shared: &Shared, endpoint: &Endpoint) {
+fn session(shared: &Arc<Shared>, endpoint: &Endpoint) {
     let id = format!("sagoo-platform-{:08x}", fastrand::u32(..));
     let mut options = MqttOptions::new(id, &endpoint.host, endpoint.port);
     options.set_keep_alive(Duration::from_secs(30)).set_clean_session(true);
@@ -134,7 +135,7 @@ fn session(shared: &Shared, endpoint: &Endpoint) {
     shared.notify();
 }
 
-fn serve(shared: &Shared, client: &Client, connection: &mut Connection) {
+fn serve(shared: &Arc<Shared>, client: &Client, connection: &mut Connection) {
     for event in connection.iter() {
         match event {
             Ok(Event::Incoming(Packet::ConnAck(_))) => subscribe(client),
@@ -169,7 +170,7 @@ fn subscribe(client: &Client) {
     client.try_subscribe_many(filters).expect("the queue is empty right after a connect");
 }
 
-fn receive(shared: &Shared, client: &Client, publish: rumqttc::Publish) {
+fn receive(shared: &Arc<Shared>, client: &Client, publish: rumqttc::Publish) {
     let now = Instant::now();
     let unix_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64);
     let message = Message {
@@ -179,11 +180,24 @@ fn receive(shared: &Shared, client: &Client, publish: rumqttc::Publish) {
         retain: publish.retain,
     };
     let answers = shared.lock().core.receive(message, now, unix_s);
-    for answer in answers {
-        // Full means the broker is gone; the real platform loses its acknowledgements then, too.
-        if let Err(error) = client.try_publish(answer.topic, QoS::ExactlyOnce, false, answer.body) {
-            shared.lock().last_error = error.to_string();
+    for (after, answer) in answers {
+        if after.is_zero() {
+            say(shared, client, answer);
+        } else {
+            let (shared, client) = (Arc::clone(shared), client.clone());
+            // Few are late, and by little: a thread each is the least to keep.
+            std::thread::spawn(move || {
+                std::thread::sleep(after);
+                say(&shared, &client, answer);
+            });
         }
     }
     shared.notify();
+}
+
+/// Full means the broker is gone; the real platform loses its acknowledgements then, too.
+fn say(shared: &Shared, client: &Client, answer: Publish) {
+    if let Err(error) = client.try_publish(answer.topic, QoS::ExactlyOnce, false, answer.body) {
+        shared.lock().last_error = error.to_string();
+    }
 }

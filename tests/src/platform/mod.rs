@@ -27,7 +27,7 @@ use rumqttc::QoS;
 use serde_json::Value as Json;
 
 pub use self::calls::{Answered, Call, Publish, Target};
-pub use self::core::{Arrival, Core, Event, Timing, Violation};
+pub use self::core::{Arrival, Core, Event, Mishap, Timing, Violation};
 pub use self::judge::{Cell, Effect, Finding, Harm, Judgement, Message, judge};
 pub use self::link::Endpoint;
 use self::link::{Shared, Wanted};
@@ -115,7 +115,17 @@ impl Platform {
 
     /// The next `count` acknowledgements get lost on their way.
     pub fn lose_acks(&self, count: usize) {
-        self.change(|core| core.lose_acks(count));
+        self.mishaps(std::iter::repeat_n(Mishap::Lost, count));
+    }
+
+    /// What happens to the next acknowledgements, one after the other.
+    pub fn mishaps(&self, mishaps: impl IntoIterator<Item = Mishap>) {
+        self.change(|core| core.mishaps(mishaps));
+    }
+
+    /// Whether all of them have happened.
+    pub fn mishaps_are_over(&self) -> bool {
+        self.look(Core::mishaps_are_over)
     }
 
     /// Whether the device counts as online.

@@ -303,7 +303,28 @@ fn the_platforms_own_request_comes_back_and_harms_nobody() {
 #[test]
 fn lost_acknowledgements_are_not_published_and_the_rest_is() {
     let (mut core, start) = (core(), Instant::now());
-    core.lose_acks(1);
+    core.mishaps([Mishap::Lost]);
     assert_eq!(core.receive(pack("1", vec![]), start, NOW), []);
     assert_eq!(core.receive(pack("2", vec![]), start, NOW).len(), 1);
+}
+
+#[test]
+fn acknowledgements_come_late_twice_or_for_the_wrong_id_as_told() {
+    let (mut core, start) = (core(), Instant::now());
+    let ack = |core: &mut Core, id: &str| core.receive(pack(id, vec![]), start, NOW);
+    let topic = "/sys/edge/gw/thing/event/property/pack/post_reply";
+    core.mishaps([Mishap::Late(MS * 70), Mishap::Twice, Mishap::Misplaced]);
+    let late = ack(&mut core, "1");
+    assert!(matches!(&late[..], [(after, _)] if *after == MS * 70), "{late:?}");
+    let twice = ack(&mut core, "2");
+    assert!(twice.len() == 2 && twice[0] == twice[1] && twice[0].0.is_zero(), "{twice:?}");
+    assert!(!core.mishaps_are_over());
+    let misplaced: Vec<_> = ack(&mut core, "3").into_iter().map(|(_, publish)| publish).collect();
+    let id = |publish: &Publish| serde_json::from_str::<Json>(&publish.body).unwrap()["id"].clone();
+    let told: Vec<_> = misplaced.iter().map(|publish| (publish.topic.as_str(), id(publish))).collect();
+    let elsewhere = "/sys/edge/gw/thing/event/property/post_reply";
+    assert_eq!(told, [(topic, json!("30")), (topic, json!("2")), (elsewhere, json!("3"))]);
+    assert!(core.mishaps_are_over() && ack(&mut core, "4").len() == 1);
+    assert_eq!(topic::reply_of_the_other_form(elsewhere), topic);
+    assert_eq!((core.acks, &core.violations), (3, &Vec::new()));
 }

@@ -68,6 +68,16 @@ impl Address {
     }
 }
 
+/// Where the acknowledgement would go if a pack had been a property post, or the other way round.
+pub(super) fn reply_of_the_other_form(topic: &str) -> String {
+    const ALONE: &str = "/property/post_reply";
+    const PACK: &str = "/property/pack/post_reply";
+    match topic.strip_suffix(PACK) {
+        Some(head) => format!("{head}{ALONE}"),
+        None => format!("{}{PACK}", topic.trim_end_matches(ALONE)),
+    }
+}
+
 /// Where a property set is published.
 pub(super) fn property_set(product_key: &str, device_key: &str) -> String {
     format!("/sys/{product_key}/{device_key}/thing/service/property/set")
