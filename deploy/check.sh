@@ -18,8 +18,8 @@ readonly FUZZ_SECONDS=60 LONG_FUZZ_SECONDS=600
 readonly FUZZ_JOBS=2
 # The long campaign: cases per property instead of proptest's 256.
 readonly LONG_CASES=3000
-# And of the end-to-end campaigns: kills of the gateway.
-readonly LONG_KILLS=500
+# And of the end-to-end campaigns: kills of the gateway, seconds without a broker, messages that it drops.
+readonly LONG_KILLS=500 LONG_OUTAGE_SECONDS=600 LONG_TAKEN=200
 
 usage() {
   cat <<TEXT
@@ -41,7 +41,7 @@ Runs the whole gate, or only the stages named. Works from any folder, without a 
   demo      deploy/demo.sh --seconds $DEMO_SECONDS: passes only if no sample was lost
 
   --long    adds the stage long: all properties again with $LONG_CASES cases each, $LONG_KILLS kills of the
-            gateway, the speed of the buffer beside a plain file, what the
+            gateway, an outage of $LONG_OUTAGE_SECONDS s, the speed of the buffer beside a plain file, what the
             plugin boundary costs (target/bench/results.json), and every decoder fuzzed for
             $LONG_FUZZ_SECONDS s
   --help    this
@@ -91,7 +91,8 @@ stage_long() {
   # a property may turn cases down, so more cases need more patience with that too
   PROPTEST_CASES=$LONG_CASES PROPTEST_MAX_GLOBAL_REJECTS=$((LONG_CASES * 4)) run_tests long --exclude e2e
   # campaigns against the real programs; the one that fails names its seed
-  SAGOO_KILLS=$LONG_KILLS cargo test --locked --workspace --test e2e -- kills::
+  SAGOO_KILLS=$LONG_KILLS SAGOO_OUTAGE_S=$LONG_OUTAGE_SECONDS SAGOO_TAKEN=$LONG_TAKEN \
+    cargo test --locked --workspace --test e2e -- kills:: outages::
   # the buffer beside a plain append-and-fsync file, in figures
   cargo run --locked --release -p sagoo-edge-buffer --example throughput -- "$target"
   # the plugin boundary and Modbus, in figures; kept in target/bench/results.json

@@ -29,6 +29,11 @@ impl Seed {
         Self { number, rng: fastrand::Rng::with_seed(number) }
     }
 
+    /// As it is given to others.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
     /// One of so many.
     pub fn of(&mut self, many: u32) -> u32 {
         self.rng.u32(0..many)

@@ -1,9 +1,11 @@
 //! Broker and platform go away and come back; nothing is lost, doubled or out of order.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use e2e::platform::Tsl;
-use e2e::rig::{GATEWAY, Interrupted, POINTS, Plan, Point, Site, eventually};
+use e2e::rig::{GATEWAY, Interrupted, Manners, POINTS, Plan, Point, Site, eventually};
+
+use crate::campaign::{Seed, how_many};
 
 const SOON: Duration = Duration::from_secs(30);
 /// A backlog goes out at four rows a second beside the live rows.
@@ -33,6 +35,72 @@ fn samples_survive_a_broker_outage_in_order() {
     site.platform.await_subscribed();
     site.assert_kept("meter-a", Interrupted::by_an_outage(), DRAINED);
     site.assert_kept("meter-b", Interrupted::by_an_outage(), DRAINED);
+    site.assert_unharmed();
+}
+
+#[test]
+fn two_thousand_points_a_second_survive_a_broker_outage() {
+    const DEVICES: usize = 20;
+    /// The gateway tries again at least this often in the first minute of an outage, and later on.
+    const BACK: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(32)];
+    let away = Duration::from_secs(how_many("SAGOO_OUTAGE_S", 12));
+    let names: Vec<String> = (0..DEVICES).map(|number| format!("m{number}")).collect();
+    let meters: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut plan = Plan::sharing("hall", &meters)
+        .wide(100)
+        // Two rows of a device arrive closer than they were sent when the machine is busy.
+        .sagoo("row_spacing = \"350ms\"")
+        .must_log("no connection to the broker")
+        .may_log("polls are left out because the line is busy");
+    plan.poll = Duration::from_secs(1);
+    let mut site = Site::start(&plan);
+    meters.iter().for_each(|meter| site.await_count(meter, 2, SOON));
+    site.broker.kill();
+    let gone = Instant::now();
+    // The devices' own clock would do as well, but it is a length of time that is promised.
+    eventually("the outage is over", away + SOON, || gone.elapsed() >= away);
+    let ledger = site.gateway.status()["totals"].clone();
+    site.broker.restart();
+    let back = Instant::now();
+    let least = DEVICES as u64 * plan.per_read() * (away.as_secs() - 3);
+    assert!(ledger["waiting"].as_u64() >= Some(least), "{least} samples and more wait: {ledger:#}");
+    let limit = BACK[usize::from(away > Duration::from_secs(60))];
+    let first = eventually("a row arrives again", limit + SOON, || {
+        site.platform.look(|core| core.rows.iter().map(|row| row.arrived).find(|at| *at > back))
+    });
+    let after = first - back;
+    assert!(after <= limit, "rows were published again {after:?} after the broker was back, not {limit:?}");
+    for meter in &meters {
+        site.assert_kept(meter, Interrupted::by_an_outage(), DRAINED + away);
+        site.assert_all_acknowledged(&plan, meter, SOON);
+    }
+    site.assert_unharmed();
+}
+
+#[test]
+fn what_a_broker_accepts_and_drops_is_sent_again() {
+    /// Messages that are taken on their way.
+    const TAKEN: u64 = 15;
+    let taken = how_many("SAGOO_TAKEN", TAKEN);
+    let seed = Seed::drawn();
+    let meters = ["meter-a", "meter-b", "meter-c"];
+    let mut plan =
+        Plan::meters(&meters).may_log("the platform does not answer").may_log("no connection to the broker");
+    plan.way = Some(seed.number());
+    let site = Site::start(&plan);
+    meters.iter().for_each(|meter| site.await_count(meter, 2, SOON));
+    let way = site.way.as_ref().expect("the plan has one");
+    way.set(Manners { swallowed: 0.1, confirmed: 0.1, broken: 0.03 });
+    let long = Duration::from_secs(20 * taken);
+    eventually("enough messages are dropped", long, || {
+        let taken_by_now = way.taken();
+        (taken_by_now >= taken).then_some(()).ok_or(taken_by_now)
+    });
+    way.set(Manners::default());
+    for meter in meters {
+        site.assert_kept(meter, Interrupted::by_outages(taken as usize), DRAINED + long);
+        site.assert_all_acknowledged(&plan, meter, SOON);
+    }
     site.assert_unharmed();
 }
 

@@ -19,6 +19,7 @@ mod peers;
 mod plan;
 mod process;
 mod site;
+mod way;
 
 use std::fmt::Display;
 use std::net::TcpListener;
@@ -38,6 +39,7 @@ pub use self::peers::{Dtu, Simulator, Slave};
 pub use self::plan::{EDGE, GATEWAY, Meter, POINTS, PRODUCT, Plan, Point};
 pub use self::process::Process;
 pub use self::site::Site;
+pub use self::way::{Manners, Way};
 
 /// Least pause between two looks at a condition.
 const LOOK: Duration = Duration::from_millis(20);

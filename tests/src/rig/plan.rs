@@ -83,6 +83,8 @@ pub struct Plan {
     pub unsigned: Vec<String>,
     /// The gateway's port at the broker, when it is not the open one.
     pub guard: Option<Guard>,
+    /// The gateway reaches the open port by a [`super::Way`] whose chance has this seed.
+    pub way: Option<u64>,
     /// The platform's patience.
     pub timing: Timing,
     /// Errors and warnings the gateway has reason to log.
@@ -131,6 +133,7 @@ impl Plan {
             others: Vec::new(),
             unsigned: vec!["modbus".to_owned()],
             guard: None,
+            way: None,
             timing: Timing { call: Duration::from_secs(8), ..Timing::default() },
             // A case of its own holds what this kernel can do.
             journal: Journal {

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use super::account::{Count, Interrupted};
 use super::journal::Journal;
 use super::plan::{GATEWAY, POINTS, Places, Plan};
-use super::{Broker, Gateway, ModbusDevice, eventually};
+use super::{Broker, Gateway, ModbusDevice, Way, eventually};
 use crate::platform::{Endpoint, Platform};
 
 /// Most lines of the broker's log in a failing case.
@@ -27,6 +27,8 @@ pub struct Site {
     pub platform: Platform,
     /// The broker.
     pub broker: Broker,
+    /// The gateway's way to it, when the plan has one.
+    pub way: Option<Way>,
     devices: BTreeMap<String, ModbusDevice>,
     journal: Journal,
     dir: TempDir,
@@ -54,7 +56,8 @@ impl Site {
         let platform = Platform::start(Endpoint::local(broker.port), plan.timing, plan.known_devices());
         let devices = start_devices(dir.path(), plan);
         let gateway = Gateway::new(dir.path());
-        let site = Self { gateway, platform, broker, devices, journal: plan.journal.clone(), dir };
+        let way = plan.way.map(|seed| Way::to(broker.port, seed));
+        let site = Self { gateway, platform, broker, way, devices, journal: plan.journal.clone(), dir };
         site.configure(plan);
         site
     }
@@ -74,7 +77,7 @@ impl Site {
     pub fn configure(&self, plan: &Plan) {
         let ports = plan.meters.iter().map(|meter| (meter.line.as_str(), self.device(&meter.name).port));
         let places = Places {
-            broker_port: self.broker.guarded_port.unwrap_or(self.broker.port),
+            broker_port: self.gateways_port(),
             buffer: &self.path("buffer"),
             drivers: &self.gateway.drivers_dir(),
             run: &self.gateway.run_dir(),
@@ -84,6 +87,12 @@ impl Site {
         };
         self.gateway.configure("gateway.toml", &plan.gateway_toml(&places));
         self.gateway.configure("conf.d/field.toml", &plan.field_toml(&places));
+    }
+
+    /// Where the gateway finds the broker.
+    fn gateways_port(&self) -> u16 {
+        let way = self.way.as_ref().map(|way| way.port);
+        way.or(self.broker.guarded_port).unwrap_or(self.broker.port)
     }
 
     /// Waits until the meter's newest stored count is at least `count`.
