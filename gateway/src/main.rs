@@ -37,6 +37,7 @@ fn main() -> ExitCode {
             Command::Invoke(args) => cli::invoke(args).await,
             Command::Capture(args) => cli::capture(args).await,
             Command::Status(args) => cli::status(args).await,
+            Command::Ledger(args) => cli::ledger(args).await,
             Command::Read(args) => cli::read(args).await,
             Command::Write(args) => cli::write(args).await,
             Command::Reload(args) => cli::reload(args).await,

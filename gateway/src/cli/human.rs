@@ -35,6 +35,21 @@ pub(super) fn bytes(bytes: u64) -> String {
     }
 }
 
+/// Unix milliseconds as `2026-11-29 10:40:57 UTC`.
+pub(super) fn time(ms: i64) -> String {
+    let (days, second) = (ms.div_euclid(86_400_000), ms.rem_euclid(86_400_000) / 1_000);
+    // Howard Hinnant's days_from_civil, turned around: years begin in March, so that a leap day ends them
+    let from_march_0 = i128::from(days) + 719_468;
+    let (era, day) = (from_march_0.div_euclid(146_097), from_march_0.rem_euclid(146_097));
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let (day, month) = (day - (153 * month + 2) / 5 + 1, if month < 10 { month + 3 } else { month - 9 });
+    let year = year + era * 400 + i128::from(month <= 2);
+    let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
+    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} UTC")
+}
+
 /// `1 234 567`
 pub(super) fn count(number: u64) -> String {
     let digits = number.to_string();
@@ -68,6 +83,17 @@ mod tests {
         let shown = [340, 9_999, 59_999, 60_000, 3_599_000, 3_600_000, 7_380_000, 273_600_000].map(age);
         let expected = ["0.3 s", "9.9 s", "59 s", "1 min 0 s", "59 min", "1 h 0 min", "2 h 3 min", "3 d 4 h"];
         assert_eq!(shown, expected);
+    }
+
+    #[test]
+    fn times_are_those_of_the_calendar() {
+        let days = [(0, "1970-01-01"), (951_782_400, "2000-02-29"), (1_709_251_199, "2024-02-29")];
+        for (second, day) in days {
+            assert!(time(second * 1_000).starts_with(day), "{} is not {day}", time(second * 1_000));
+        }
+        assert_eq!(time(1_709_251_199_999), "2024-02-29 23:59:59 UTC");
+        assert_eq!(time(-1), "1969-12-31 23:59:59 UTC");
+        let _ = (time(i64::MIN), time(i64::MAX));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! go to stdout, why there is none to stderr; `--json` prints one JSON document and nothing else.
 //!
 //! In reading order: [`typed`] (what can be typed); [`check`](mod@check), [`explain`](mod@explain),
-//! [`status`], [`point`] (read and write), [`scan`](mod@scan), [`probe`](mod@probe),
+//! [`status`], [`ledger`](mod@ledger), [`point`] (read and write), [`scan`](mod@scan), [`probe`](mod@probe),
 //! [`invoke`](mod@invoke), [`capture`](mod@capture), [`reload`], [`handover`], [`driver`](mod@driver); [`drivers`] is a part of
 //! status; below them [`table`] (columns), [`human`] (ages, sizes, counts), [`progress`] (a bar),
 //! [`print`] (the terminal).
@@ -24,6 +24,7 @@ mod explain;
 mod handover;
 mod human;
 mod invoke;
+mod ledger;
 mod point;
 mod print;
 mod probe;
@@ -41,6 +42,7 @@ pub use check::{check, refuse};
 pub use driver::{DriverArgs, driver};
 pub use explain::{ExplainArgs, explain};
 pub use invoke::{InvokeArgs, invoke};
+pub use ledger::{LedgerArgs, ledger};
 pub use probe::{ProbeArgs, probe};
 pub use scan::{ScanArgs, scan};
 pub use typed::{

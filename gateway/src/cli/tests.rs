@@ -7,7 +7,7 @@ use crate::commands::Verdict;
 use crate::control::message::{LeftRunning, OutcomeReply, PointReply, ReloadReply, Reloaded};
 use crate::status::{
     BufferStatus, ConnectionStatus, DeviceStatus, DriverStatus, LastReload, Ledger, LineStatus,
-    NorthboundStatus, PointStatus, StandbyStatus, Status,
+    NorthboundStatus, PointStatus, Restart, StandbyStatus, Status,
 };
 
 use super::*;
@@ -96,6 +96,7 @@ fn sample_status() -> Status {
         acknowledged: 11_990,
         waiting: 7,
         evicted: 3,
+        evicted_full: 3,
         ..Ledger::default()
     };
     let voltage = PointStatus {
@@ -144,6 +145,7 @@ fn sample_status() -> Status {
             ..NorthboundStatus::default()
         },
         totals: ledger,
+        restart: None,
         last_reload: None,
     }
 }
@@ -169,6 +171,55 @@ samples   12 345 read = 345 suppressed + 0 dropped by the driver + 12 000 stored
           12 000 stored = 11 990 acknowledged + 7 waiting + 3 evicted + 0 parked + 0 merged
 ";
     assert_eq!(status::text(&sample_status(), false), expected);
+}
+
+#[test]
+fn the_ledger_shows_each_number_of_both_identities_and_whether_they_hold() {
+    let restart =
+        Restart { cause: "the power was cut".into(), wall_ms: 1_709_251_199_000, missing_samples: 1_234 };
+    let mut status = Status { restart: Some(restart), ..sample_status() };
+    let expected = "\
+DEVICE      READ  SUPPRESSED  STORED
+meter-3a  12 345         345  12 000  balances
+pump           0           0       0  balances
+all       12 345         345  12 000  balances
+
+DEVICE    STORED   ACKED  WAITING  FULL  MERGED
+meter-3a  12 000  11 990        7     3       0  balances
+pump           0       0        0     0       0  balances
+all       12 000  11 990        7     3       0  balances
+
+2024-02-29 23:59:59 UTC: the power was cut
+  1 234 samples that were counted are gone; what was read after the last sync may be, too
+";
+    assert_eq!(ledger::text(&status, false), expected);
+    (status.devices[0].ledger.read, status.devices[0].ledger.merged) = (12_346, 2);
+    let shown = ledger::text(&status, false);
+    assert!(shown.contains("12 000  1 ARE NOWHERE\n") && shown.contains("       2  2 TOO MANY\n"), "{shown}");
+    let expected = "\
+meter-3a
+                         SAMPLES
+read                      12 346  1 ARE NOWHERE
+  suppressed                 345
+  dropped by the driver        0
+  stored                  12 000
+stored                    12 000  2 TOO MANY
+  acknowledged            11 990
+  waiting                      7
+  evicted: buffer full         3
+  evicted: damaged             0
+  evicted: too large           0
+  parked                       0
+  merged                       2
+";
+    assert_eq!(ledger::device_text(&status.devices[0], false), expected);
+    let json = ledger::document(&status);
+    assert_eq!((&json["devices"][0]["read_off"], &json["devices"][0]["stored_off"]), (&json!(1), &json!(-2)));
+    assert_eq!(json["devices"][1]["name"], "pump");
+    assert_eq!(
+        (&json["totals"]["stored"], &json["restart"]["missing_samples"]),
+        (&json!(12_000), &json!(1_234))
+    );
 }
 
 #[test]

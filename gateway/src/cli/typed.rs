@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use super::{CaptureArgs, DriverArgs, ExplainArgs, InvokeArgs, ProbeArgs, ScanArgs};
+use super::{CaptureArgs, DriverArgs, ExplainArgs, InvokeArgs, LedgerArgs, ProbeArgs, ScanArgs};
 
 /// Where the configuration is unless told otherwise.
 pub(super) const CONFIG_DIR: &str = "/etc/sagoo-edge";
@@ -68,10 +68,39 @@ Examples:
   sagoo-edge status meter-3a
   sagoo-edge status --json | jq .totals
 
-The account of samples always adds up:
-  read   = suppressed + dropped by the driver + stored
-  stored = acknowledged + waiting + evicted + parked + merged")]
+Where every sample went: sagoo-edge ledger")]
     Status(StatusArgs),
+
+    /// Show what became of every sample, and whether it adds up.
+    ///
+    /// Two accounts per device; each number is counted by somebody else, so that they add up only if
+    /// nothing was lost or invented on the way:
+    ///
+    ///   read   = suppressed + dropped by the driver + stored
+    ///   stored = acknowledged + waiting + evicted + parked + merged
+    ///
+    ///   suppressed    not worth a row: unchanged within the deadband, bad without news
+    ///   dropped       by the driver, which could not keep more while the gateway was away
+    ///   acknowledged  the platform has answered
+    ///   waiting       on disk, for the platform
+    ///   evicted       lost here, because the buffer was FULL, its record was DAMAGED on the disk, or the row
+    ///                 was TOO LARGE for a record
+    ///   parked        given up: the platform answers others and never this one
+    ///   merged        a newer value of the same point went instead
+    ///
+    /// The totals survive restarts and kills. After a power cut they go on from what was on the disk, and
+    /// the last such start is shown below. A column of losses that nobody had is left out.
+    #[command(
+        verbatim_doc_comment,
+        after_long_help = "\
+Examples:
+  sagoo-edge ledger
+  sagoo-edge ledger meter-3a
+  sagoo-edge ledger --json | jq '.devices[] | {name, waiting: .ledger.waiting}'
+
+Exit code 1 when an account does not balance; the platform was told with the event ledgerViolated."
+    )]
+    Ledger(LedgerArgs),
 
     /// Show how devices are read, and what of each wire that takes.
     ///

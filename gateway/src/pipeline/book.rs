@@ -1,18 +1,21 @@
 //! The account of every sample: what was read, stored, settled and evicted, per device (design, promise 2).
 //!
-//! Always true: `read = suppressed + dropped_by_driver + stored` and
-//! `stored = acknowledged + waiting + evicted + parked + merged` after every call; a row is settled
-//! once. Units are samples, except [`Open::rows`], which counts (device, record) pairs.
+//! Always true: a row is settled once; units are samples, except [`Open::rows`], which counts
+//! (device, record) pairs. That both identities of the ledger hold is checked, not assumed: `read` counts
+//! what arrived and `stored` what was written, `waiting` is what is open in the segments, and the answers
+//! are counted as the forwarder says them. Each comes from somebody else, so that a sample that gets lost
+//! on the way is seen ([`Book::off_balance`]).
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use prost::Message;
 use sagoo_edge_buffer::Origin;
 
 use super::handle::Fate;
-use super::taken::{Instance, KeptProcess, Taken};
-use crate::status::Ledger;
+use super::taken::{Instance, Taken};
+use crate::status::{Evicted, Ledger, Restart};
+
+mod kept;
 
 /// Totals per device and what is unsettled per segment.
 #[derive(Debug, Default)]
@@ -24,13 +27,36 @@ pub struct Book {
     floor: u64,
     /// What was taken of whom.
     pub taken: Taken,
+    /// What the cursor said at the start; over with [`Book::reconcile`].
+    begun: Begun,
+    /// The last start at which not all was there.
+    pub restart: Option<Restart>,
+}
+
+/// How the gateway before us left the account.
+#[derive(Debug, Default)]
+struct Begun {
+    /// Records below it are in the totals already.
+    head: u64,
+    boot_id: String,
+    /// It was stopped, and everything is on the disk.
+    stopped: bool,
 }
 
 #[derive(Debug, Default, Clone)]
 struct Account {
     /// Rows below it are settled.
     position: u64,
+    /// `waiting` is only brought up to date by [`Book::ledger`].
     ledger: Ledger,
+    /// Samples that are open in the segments.
+    waiting: u64,
+    /// While the buffer is scanned at a start: counted before and not found yet.
+    missing: i64,
+    /// It changed since [`Book::off_balance`] looked.
+    touched: bool,
+    /// That it does not balance was said.
+    told: bool,
 }
 
 #[derive(Debug, Default, Clone, Copy)]
@@ -39,67 +65,7 @@ struct Open {
     samples: u32,
 }
 
-/// Kept in the buffer's cursor, so that settling survives a kill.
-#[derive(Clone, PartialEq, Message)]
-struct Detail {
-    #[prost(message, repeated, tag = "1")]
-    accounts: Vec<KeptAccount>,
-    #[prost(message, repeated, tag = "2")]
-    processes: Vec<KeptProcess>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct KeptAccount {
-    #[prost(string, tag = "1")]
-    device: String,
-    #[prost(uint64, tag = "2")]
-    position: u64,
-    #[prost(uint64, tag = "3")]
-    suppressed: u64,
-    #[prost(uint64, tag = "4")]
-    dropped_by_driver: u64,
-    #[prost(uint64, tag = "5")]
-    acknowledged: u64,
-    #[prost(uint64, tag = "6")]
-    evicted: u64,
-    #[prost(uint64, tag = "7")]
-    parked: u64,
-    #[prost(uint64, tag = "8")]
-    merged: u64,
-    /// Places in `processes` of those that `dropped_totals` are of.
-    #[prost(uint32, repeated, tag = "9")]
-    dropped_of: Vec<u32>,
-    #[prost(uint64, repeated, tag = "10")]
-    dropped_totals: Vec<u64>,
-}
-
 impl Book {
-    /// From a cursor; an unreadable detail means that nothing is known to be settled.
-    pub fn restore(floor: u64, detail: &[u8]) -> Self {
-        let kept = Detail::decode(detail).unwrap_or_default();
-        let dropped = kept.accounts.iter().map(|account| {
-            let totals = account.dropped_of.iter().copied().zip(account.dropped_totals.iter().copied());
-            (account.device.as_str().into(), totals.collect())
-        });
-        let taken = Taken::restore(kept.processes, &dropped.collect::<Vec<_>>());
-        let accounts = kept.accounts.into_iter().map(|kept| {
-            let stored = kept.acknowledged + kept.evicted + kept.parked + kept.merged;
-            let ledger = Ledger {
-                read: kept.suppressed + kept.dropped_by_driver + stored,
-                suppressed: kept.suppressed,
-                dropped_by_driver: kept.dropped_by_driver,
-                stored,
-                acknowledged: kept.acknowledged,
-                waiting: 0,
-                evicted: kept.evicted,
-                parked: kept.parked,
-                merged: kept.merged,
-            };
-            (kept.device.as_str().into(), Account { position: kept.position, ledger })
-        });
-        Self { accounts: accounts.collect(), segments: BTreeMap::new(), floor, taken }
-    }
-
     /// A batch is taken: its rows, if it has any, are written next, and what says nothing new is counted.
     pub fn take(&mut self, origin: Origin, rows: bool, suppressed: Vec<(Arc<str>, u64)>) {
         for (device, samples) in &suppressed {
@@ -117,45 +83,47 @@ impl Book {
         }
     }
 
-    /// Forgets what cannot be: positions above the next seq (a power cut took the records), and
-    /// devices that are no longer configured and have nothing waiting. Called after the scan.
-    pub fn reconcile(&mut self, next_seq: u64, configured: impl Fn(&str) -> bool) {
-        self.accounts.retain(|device, account| configured(device) || account.ledger.waiting > 0);
-        for account in self.accounts.values_mut() {
-            account.position = account.position.min(next_seq);
+    /// A record found by the scan at a start. What the totals have already is only open again; a row that
+    /// is settled is not counted twice.
+    pub fn found(&mut self, segment: u64, seq: u64, device: &Arc<str>, samples: u32) {
+        let known = seq < self.begun.head;
+        let account = self.account(device);
+        if seq < account.position {
+            return;
         }
-        self.floor = self.floor.min(next_seq);
+        match known {
+            true => account.missing -= i64::from(samples),
+            false => {
+                account.ledger.read += u64::from(samples);
+                account.ledger.stored += u64::from(samples);
+            }
+        }
+        self.open(segment, seq, device, samples);
     }
 
-    /// For the cursor.
-    pub fn detail(&self) -> Vec<u8> {
-        let mut accounts: Vec<KeptAccount> = self
-            .accounts
-            .iter()
-            .map(|(device, account)| {
-                let ledger = &account.ledger;
-                let (dropped_of, dropped_totals) = self.taken.kept_dropped(device).into_iter().unzip();
-                KeptAccount {
-                    dropped_of,
-                    dropped_totals,
-                    device: device.to_string(),
-                    position: account.position,
-                    suppressed: ledger.suppressed,
-                    dropped_by_driver: ledger.dropped_by_driver,
-                    acknowledged: ledger.acknowledged,
-                    evicted: ledger.evicted,
-                    parked: ledger.parked,
-                    merged: ledger.merged,
-                }
-            })
-            .collect();
-        accounts.sort_by(|a, b| a.device.cmp(&b.device));
-        let number = |name: &str| {
-            let found = accounts.binary_search_by(|account| account.device.as_str().cmp(name));
-            found.ok().map(|number| number as u32)
+    /// After the scan: the totals go on from what was found, and positions above the next seq are not
+    /// believed (a power cut took the records). `now` is this boot and its wall time; `evicted`: what is
+    /// gone from the oldest end was dropped because the buffer was full. Devices that are no longer
+    /// configured and have nothing waiting are forgotten. Returns what there is to say about the start.
+    pub fn reconcile(&mut self, found: &Found<'_>, configured: impl Fn(&str) -> bool) -> Option<&Restart> {
+        let begun = std::mem::take(&mut self.begun);
+        let cut = begun.head > found.next_seq;
+        let mut gone = 0;
+        for account in self.accounts.values_mut() {
+            account.position = account.position.min(found.next_seq);
+            gone += account.catch_up(cut, found.evicted);
+        }
+        self.floor = self.floor.min(found.next_seq);
+        self.accounts.retain(|device, account| configured(device) || account.waiting > 0);
+        let cause = if found.cursor_lost {
+            Some("the account was lost with its file, the totals begin with what waits")
+        } else if !begun.boot_id.is_empty() && !begun.stopped && begun.boot_id != found.boot_id {
+            Some("the power was cut or the machine reset, the totals go on from what survived")
+        } else {
+            cut.then_some("the newest records are gone, the totals go on from what is left")
         };
-        let processes = self.taken.kept(number);
-        Detail { accounts, processes }.encode_to_vec()
+        let (cause, wall_ms) = (cause?.to_owned(), found.wall_ms);
+        Some(self.restart.insert(Restart { cause, wall_ms, missing_samples: gone }))
     }
 
     /// Samples that were read and not stored, because they say nothing new.
@@ -175,16 +143,27 @@ impl Book {
         samples
     }
 
+    /// Samples of a device arrived that were not suppressed; said once what became of them is decided.
+    pub fn read(&mut self, device: &Arc<str>, samples: u64) {
+        self.account(device).ledger.read += samples;
+    }
+
     /// Rows of one device in one record were written. `segment` is the first seq of its segment.
-    /// A row that is settled already (found again at a start) is not counted twice.
     pub fn stored(&mut self, segment: u64, seq: u64, device: &Arc<str>, samples: u32) {
-        let account = self.account(device);
-        if seq < account.position {
-            return;
-        }
-        account.ledger.read += u64::from(samples);
-        account.ledger.stored += u64::from(samples);
-        account.ledger.waiting += u64::from(samples);
+        self.account(device).ledger.stored += u64::from(samples);
+        self.open(segment, seq, device, samples);
+    }
+
+    /// A row was taken and no record holds it.
+    pub fn too_large(&mut self, device: &Arc<str>, samples: u32) {
+        let ledger = &mut self.account(device).ledger;
+        ledger.stored += u64::from(samples);
+        ledger.evict(Evicted::TooLarge, samples.into());
+    }
+
+    fn open(&mut self, segment: u64, seq: u64, device: &Arc<str>, samples: u32) {
+        debug_assert!(seq >= segment, "a record lies in its segment");
+        self.account(device).waiting += u64::from(samples);
         let open = self.segments.entry(segment).or_default().entry(device.clone()).or_default();
         open.rows += 1;
         open.samples += samples;
@@ -208,15 +187,15 @@ impl Book {
             Some(open) => {
                 open.rows = open.rows.saturating_sub(1);
                 open.samples = open.samples.saturating_sub(samples as u32);
-                account.ledger.waiting = account.ledger.waiting.saturating_sub(samples);
+                account.waiting = account.waiting.saturating_sub(samples);
             }
             // evicted while it was on its way: it did arrive after all
-            None => account.ledger.evicted = account.ledger.evicted.saturating_sub(samples),
+            None => account.ledger.found_again(Evicted::Full, samples),
         }
         match fate {
             Fate::Acknowledged => account.ledger.acknowledged += samples,
             Fate::Parked => account.ledger.parked += samples,
-            Fate::Damaged => account.ledger.evicted += samples,
+            Fate::Damaged => account.ledger.evict(Evicted::Damaged, samples),
         }
         lost
     }
@@ -232,9 +211,9 @@ impl Book {
             lost += u64::from(open.samples);
             *open = Open::default();
         }
-        let ledger = &mut self.account(device).ledger;
-        ledger.waiting = ledger.waiting.saturating_sub(lost);
-        ledger.evicted += lost;
+        let account = self.account(device);
+        account.waiting = account.waiting.saturating_sub(lost);
+        account.ledger.evict(Evicted::Damaged, lost);
         lost
     }
 
@@ -248,9 +227,9 @@ impl Book {
         }
         lost.retain(|_, samples| *samples > 0);
         for (device, samples) in &lost {
-            let ledger = &mut self.account(device).ledger;
-            ledger.waiting = ledger.waiting.saturating_sub(*samples);
-            ledger.evicted += samples;
+            let account = self.account(device);
+            account.waiting = account.waiting.saturating_sub(*samples);
+            account.ledger.evict(Evicted::Full, *samples);
         }
         lost.into_iter().collect()
     }
@@ -273,9 +252,41 @@ impl Book {
         self.accounts.iter().map(|(device, account)| (device.clone(), account.position)).collect()
     }
 
-    /// One device's account.
+    /// One device's account; `waiting` is what is open in the segments.
     pub fn ledger(&self, device: &str) -> Ledger {
-        self.accounts.get(device).map(|account| account.ledger).unwrap_or_default()
+        let open = self.segments.values().filter_map(|open| open.get(device));
+        let waiting = open.map(|open| u64::from(open.samples)).sum();
+        let account = self.accounts.get(device);
+        account.map(|account| Ledger { waiting, ..account.ledger }).unwrap_or_default()
+    }
+
+    /// One device's account, if it does not balance and that was not said yet.
+    pub fn off_balance(&mut self, device: &Arc<str>) -> Option<Ledger> {
+        let account = self.account(device);
+        let off = Some(account.balance()).filter(|ledger| !ledger.balances() && !account.told);
+        account.told |= off.is_some();
+        off
+    }
+
+    /// The same for every device that had news since the last time, with `waiting` summed up anew.
+    pub fn all_off_balance(&mut self) -> Vec<(Arc<str>, Ledger)> {
+        let touched = self.accounts.iter_mut().filter(|(_, account)| account.touched);
+        let touched = touched.map(|(device, account)| {
+            account.touched = false;
+            device.clone()
+        });
+        let touched: Vec<Arc<str>> = touched.collect();
+        let mut off = Vec::new();
+        for device in touched {
+            let ledger = self.ledger(&device);
+            if let Some(account) = self.accounts.get_mut(&device)
+                && !ledger.balances()
+                && !std::mem::replace(&mut account.told, true)
+            {
+                off.push((device, ledger));
+            }
+        }
+        off
     }
 
     /// Names of all devices with an account, those no longer configured included.
@@ -284,180 +295,51 @@ impl Book {
     }
 
     fn account(&mut self, device: &Arc<str>) -> &mut Account {
-        self.accounts.entry(device.clone()).or_default()
+        let account = self.accounts.entry(device.clone()).or_default();
+        account.touched = true;
+        account
+    }
+}
+
+/// What a start found.
+#[derive(Debug, Default)]
+pub struct Found<'a> {
+    /// The number the next record gets.
+    pub next_seq: u64,
+    /// Of this boot.
+    pub boot_id: &'a str,
+    /// Unix milliseconds; 0: not trusted.
+    pub wall_ms: i64,
+    /// The cursor was there once and is not now.
+    pub cursor_lost: bool,
+    /// Unsettled records went from the oldest end.
+    pub evicted: bool,
+}
+
+impl Account {
+    fn balance(&self) -> Ledger {
+        Ledger { waiting: self.waiting, ..self.ledger }
+    }
+
+    /// What was counted and is not there any more, or is there again. Returns the samples that are taken
+    /// out of the totals, because the newest records were cut off.
+    fn catch_up(&mut self, cut: bool, evicted: bool) -> u64 {
+        let missing = std::mem::take(&mut self.missing);
+        let samples = missing.unsigned_abs();
+        match missing {
+            0 => {}
+            ..0 => self.ledger.found_again(Evicted::Damaged, samples),
+            _ if cut => {
+                self.ledger.read = self.ledger.read.saturating_sub(samples);
+                self.ledger.stored = self.ledger.stored.saturating_sub(samples);
+                return samples;
+            }
+            _ if evicted => self.ledger.evict(Evicted::Full, samples),
+            _ => self.ledger.evict(Evicted::Damaged, samples),
+        }
+        0
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn balanced(ledger: &Ledger) -> bool {
-        ledger.read == ledger.suppressed + ledger.dropped_by_driver + ledger.stored
-            && ledger.stored
-                == ledger.acknowledged + ledger.waiting + ledger.evicted + ledger.parked + ledger.merged
-    }
-
-    proptest! {
-        #[test]
-        fn both_identities_hold_after_every_step_and_across_a_restart(
-            steps in proptest::collection::vec((0..5u8, 0..3usize, 1..9u32), 1..200),
-        ) {
-            let names: Vec<Arc<str>> = ["a", "b", "c"].into_iter().map(Into::into).collect();
-            let mut book = Book::default();
-            let mut waiting: Vec<Vec<(u64, u32)>> = vec![Vec::new(); 3];
-            let mut all: Vec<(u64, u64, usize, u32)> = Vec::new();
-            let (mut segment, mut seq, mut total) = (1, 1, 0);
-            for (op, device, n) in steps {
-                match op {
-                    0 => book.suppressed(&names[device], u64::from(n)),
-                    1 => {
-                        total += u64::from(n);
-                        book.dropped_by_driver(&names[device], [1; 16], total);
-                    }
-                    2 => {
-                        if n > 6 { segment = seq; }
-                        book.stored(segment, seq, &names[device], n);
-                        waiting[device].push((seq, n));
-                        all.push((segment, seq, device, n));
-                        seq += 1;
-                    }
-                    3 if !waiting[device].is_empty() => {
-                        let (seq, samples) = waiting[device].remove(0);
-                        book.settled(&names[device], seq, samples, Fate::Acknowledged);
-                        book.settled(&names[device], seq, samples, Fate::Acknowledged);
-                    }
-                    _ => {
-                        let first_unsettled = waiting.iter().flatten().map(|w| w.0).min().unwrap_or(seq);
-                        let floor = book.floor(seq);
-                        prop_assert!(floor <= first_unsettled);
-                    }
-                }
-                for name in &names {
-                    prop_assert!(balanced(&book.ledger(name)), "{:?}", book.ledger(name));
-                }
-            }
-            let mut again = Book::restore(0, &book.detail());
-            for (segment, seq, device, n) in all {
-                again.stored(segment, seq, &names[device], n);
-            }
-            for name in &names {
-                prop_assert_eq!(again.ledger(name), book.ledger(name));
-            }
-        }
-    }
-
-    #[test]
-    fn eviction_counts_only_what_was_waiting_and_a_late_answer_moves_it_back() {
-        let device: Arc<str> = "a".into();
-        let mut book = Book::default();
-        book.stored(1, 1, &device, 10);
-        book.stored(1, 2, &device, 10);
-        book.stored(3, 3, &device, 10);
-        book.settled(&device, 1, 10, Fate::Acknowledged);
-        assert_eq!(book.evicted(2), [(device.clone(), 10)]);
-        assert_eq!(book.ledger("a").evicted, 10);
-        book.settled(&device, 2, 10, Fate::Acknowledged);
-        let ledger = book.ledger("a");
-        assert_eq!((ledger.acknowledged, ledger.waiting, ledger.evicted), (20, 10, 0));
-        assert_eq!(book.floor(4), 3);
-    }
-
-    #[test]
-    fn damaged_rows_are_settled_as_evicted() {
-        let device: Arc<str> = "a".into();
-        let mut book = Book::default();
-        book.stored(1, 1, &device, 10);
-        book.settled(&device, 1, 10, Fate::Damaged);
-        let ledger = book.ledger("a");
-        assert_eq!((ledger.evicted, ledger.waiting), (10, 0));
-        assert!(balanced(&ledger));
-        assert_eq!(book.floor(2), 2);
-    }
-
-    #[test]
-    fn a_record_that_never_comes_is_counted_once_its_device_is_past_the_segment() {
-        let (device, other): (Arc<str>, Arc<str>) = ("a".into(), "b".into());
-        let mut book = Book::default();
-        for seq in 1..=3 {
-            book.stored(1, seq, &device, 10);
-        }
-        book.stored(1, 3, &other, 5);
-        book.stored(4, 4, &device, 10);
-        book.stored(4, 5, &device, 10);
-        assert_eq!(book.settled(&device, 1, 10, Fate::Acknowledged), 0);
-        assert_eq!(book.settled(&device, 3, 10, Fate::Acknowledged), 0, "the second one may be anywhere");
-        assert_eq!(book.settled(&device, 4, 10, Fate::Acknowledged), 10);
-        assert_eq!(book.settled(&device, 5, 10, Fate::Acknowledged), 0);
-        let ledger = book.ledger("a");
-        assert_eq!((ledger.acknowledged, ledger.evicted, ledger.waiting), (40, 10, 0));
-        assert!(balanced(&ledger));
-        assert_eq!(book.floor(6), 1, "the other device still waits there");
-        book.settled(&other, 3, 5, Fate::Acknowledged);
-        assert_eq!(book.floor(6), 6);
-    }
-
-    #[test]
-    fn the_floor_never_goes_back_when_a_settled_segment_is_written_on() {
-        let device: Arc<str> = "a".into();
-        let mut book = Book::default();
-        book.stored(1, 1, &device, 1);
-        book.settled(&device, 1, 1, Fate::Acknowledged);
-        assert_eq!(book.floor(2), 2);
-        book.stored(1, 2, &device, 1);
-        assert_eq!(book.floor(3), 2);
-    }
-
-    /// As many devices as a configuration may have, with the longest names and years of samples.
-    #[test]
-    fn the_account_of_the_largest_site_fits_the_cursor() {
-        let mut book = Book::default();
-        for number in 0..=550 {
-            let device: Arc<str> = format!("{number:064}").into();
-            book.suppressed(&device, 1 << 34);
-            let account = book.account(&device);
-            account.position = 1 << 34;
-            account.ledger.acknowledged = 1 << 34;
-            account.ledger.evicted = 1 << 34;
-            for process in 1..=2 {
-                book.dropped_by_driver(&device, [process; 16], 1 << 20);
-            }
-        }
-        let suppressed = book.accounts.keys().map(|device| (device.clone(), 1 << 10)).collect();
-        book.take(Origin { instance: [1; 16], seq: 1 << 34 }, true, suppressed);
-        for other in 2..=16 {
-            book.take(Origin { instance: [other; 16], seq: 1 << 34 }, true, Vec::new());
-        }
-        let bytes = book.detail().len();
-        assert!(bytes <= sagoo_edge_buffer::MAX_DETAIL, "{bytes} bytes");
-    }
-
-    #[test]
-    fn a_position_above_the_records_is_not_believed() {
-        let device: Arc<str> = "a".into();
-        let mut book = Book::default();
-        book.stored(1, 9, &device, 1);
-        book.settled(&device, 9, 1, Fate::Acknowledged);
-        let mut again = Book::restore(10, &book.detail());
-        again.reconcile(5, |_| true);
-        again.stored(1, 5, &device, 1);
-        assert_eq!((again.ledger("a").waiting, again.floor(6)), (1, 5));
-    }
-
-    #[test]
-    fn a_device_that_is_gone_is_forgotten_when_nothing_waits() {
-        let (kept, gone): (Arc<str>, Arc<str>) = ("kept".into(), "gone".into());
-        let mut book = Book::default();
-        book.suppressed(&kept, 1);
-        book.suppressed(&gone, 1);
-        book.reconcile(1, |name| name == "kept");
-        assert_eq!(book.devices().count(), 1);
-    }
-
-    #[test]
-    fn a_damaged_detail_settles_nothing() {
-        assert_eq!(Book::restore(0, &[0xff, 0x01, 0x02]).positions().len(), 0);
-    }
-}
+mod tests;

@@ -28,7 +28,7 @@ pub fn scan(buffer: &mut Buffer, book: &mut Book) -> Result<HashMap<Arc<str>, Ro
             let segment = buffer.segment_start(record.seq).unwrap_or(record.seq);
             let rows = decoder.decode(&record.payload).unwrap_or_default();
             for (device, samples) in per_device(rows.iter().filter_map(account)) {
-                book.stored(segment, record.seq, &device, samples);
+                book.found(segment, record.seq, &device, samples);
             }
         }
     }

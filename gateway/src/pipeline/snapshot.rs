@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::row::Value;
-use crate::status::{BufferStatus, Ledger};
+use crate::status::{BufferStatus, Ledger, Restart};
 
 /// Everything at one moment.
 #[derive(Debug, Default)]
 pub struct Snapshot {
     /// By device name.
     pub devices: BTreeMap<Arc<str>, DeviceSnapshot>,
+    /// The last start at which not all that had been counted was there.
+    pub restart: Option<Restart>,
     /// The buffer.
     pub buffer: BufferStatus,
 }

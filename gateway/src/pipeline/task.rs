@@ -17,10 +17,11 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::handle::{Arrived, Ask, Handle, QUEUE};
 use super::left_out::LeftOut;
-use super::points::Device;
+use super::points::{Device, Made};
 use super::snapshot::{DeviceSnapshot, Snapshot};
+use super::unwritten::Unwritten;
 use super::wall::WallClock;
-use super::writer::{Unwritten, Writer};
+use super::writer::Writer;
 use crate::config::types::{Config, Sync};
 use crate::row::{Cell, Event, GATEWAY, Identity, Row, Value};
 
@@ -88,12 +89,17 @@ impl Pipeline {
                         let _ = done.send(());
                         return;
                     }
-                    Some(ask) => self.answer(ask),
+                    Some(ask) => {
+                        self.answer(ask);
+                        self.say_off_balance();
+                    }
                     None => return self.writer.finish().await,
                 },
                 _ = sync.tick() => {
                     self.writer.begin_sync();
                     self.left_out.say();
+                    self.writer.check_all();
+                    self.say_off_balance();
                 }
                 () = self.writer.synced() => {}
                 _ = retry.tick(), if self.writer.is_stalled() => self.writer.retry(),
@@ -138,9 +144,17 @@ impl Pipeline {
         if taken >= Some(origin.seq) {
             return self.writer.wait_for(origin, reply);
         }
-        let (mut rows, mut suppressed) = (Vec::new(), Vec::new());
+        let (mut rows, mut suppressed, mut read) = (Vec::new(), Vec::new(), Vec::new());
         for packed in std::mem::take(&mut arrived.devices) {
-            rows.extend(self.rows(&arrived, packed, &mut suppressed));
+            let count = u64::from(packed.count);
+            let Some((device, made)) = self.rows(&arrived, packed) else { continue };
+            let left_out = made.suppressed + made.unknown;
+            if left_out > 0 {
+                suppressed.push((device.clone(), left_out));
+            }
+            // not what the rows say: what was lost while they were made has to show
+            read.push((device, count.saturating_sub(left_out)));
+            rows.extend(made.rows);
         }
         let counted = !suppressed.is_empty();
         self.writer.book.take(origin, !rows.is_empty(), suppressed);
@@ -149,31 +163,27 @@ impl Pipeline {
             self.writer.write_cursor();
         }
         let origin = Some(origin);
-        self.writer.submit(Unwritten { class: Class::Telemetry, origin, rows, replies: vec![reply] });
+        let class = Class::Telemetry;
+        self.writer.submit(Unwritten { class, origin, rows, read, replies: vec![reply] });
     }
 
-    /// One device's rows; what says nothing new is counted.
-    fn rows(
-        &mut self,
-        arrived: &Arrived,
-        packed: DeviceSamples,
-        suppressed: &mut Vec<(Arc<str>, u64)>,
-    ) -> Vec<Row> {
+    /// One device's rows; nothing when it is not configured or its samples cannot be read.
+    fn rows(&mut self, arrived: &Arrived, packed: DeviceSamples) -> Option<(Arc<str>, Made)> {
         let (driver, seq) = (&arrived.driver, arrived.seq);
         let Some((name, points)) = arrived.numbers.get(&packed.device) else {
             self.left_out.add(format!("number {} of driver {driver}", packed.device), packed.count);
-            return Vec::new();
+            return None;
         };
         let Some(device) = self.devices.get_mut(name) else {
             self.left_out.add(name.to_string(), packed.count);
-            return Vec::new();
+            return None;
         };
         let label = packed.wall_ms.map(|wall_ms| (packed.boot_ns, wall_ms));
         let samples = match sample::unpack(packed) {
             Ok(samples) => samples,
             Err(error) => {
                 tracing::error!(%driver, device = %name, seq, %error, "batch is not readable, samples lost");
-                return Vec::new();
+                return None;
             }
         };
         let same_boot = *arrived.boot_id == *clock::boot_id();
@@ -184,14 +194,11 @@ impl Pipeline {
             let samples = made.unknown;
             tracing::warn!(%driver, device = %name, samples, "driver sent points that are not configured");
         }
-        if made.suppressed + made.unknown > 0 {
-            suppressed.push((name.clone(), made.suppressed + made.unknown));
-        }
         if !made.rows.is_empty() && made.rows.iter().any(|row| row.samples > 0) {
             let shown = self.shown.entry(name.clone()).or_default();
             (shown.online, shown.reason) = (true, String::new());
         }
-        made.rows
+        Some((name.clone(), made))
     }
 
     fn event(&mut self, device: &Arc<str>, event: Event) {
@@ -210,6 +217,7 @@ impl Pipeline {
             class: Class::Event,
             origin: None,
             rows: vec![row],
+            read: Vec::new(),
             replies: Vec::new(),
         });
     }
@@ -218,6 +226,7 @@ impl Pipeline {
     fn own(&mut self, values: Vec<(Arc<str>, Value)>) {
         let time_ms = self.wall.now_ms();
         let samples = values.len() as u32;
+        let read = vec![(Arc::from(GATEWAY), values.len() as u64)];
         let cells = values.into_iter().map(|(key, value)| Cell { key, value, time_ms });
         let mut cells: Vec<Cell> = cells.collect();
         cells.sort_by(|a, b| a.key.cmp(&b.key));
@@ -233,6 +242,7 @@ impl Pipeline {
             class: Class::Telemetry,
             origin: None,
             rows: vec![row],
+            read,
             replies: Vec::new(),
         });
     }
@@ -243,6 +253,25 @@ impl Pipeline {
         if samples > 0 {
             tracing::error!(%device, samples, "driver dropped samples while the gateway did not take them");
             self.writer.write_cursor();
+        }
+    }
+
+    /// Each account that does not balance is said once, to the log and to the platform.
+    fn say_off_balance(&mut self) {
+        for (device, ledger) in self.writer.off_balance() {
+            let (read_off, stored_off) = (ledger.read_off(), ledger.stored_off());
+            tracing::error!(
+                %device,
+                read_off,
+                stored_off,
+                ?ledger,
+                "the ledger does not balance: samples were lost or invented; please report this with the log"
+            );
+            let value =
+                serde_json::json!({ "device": &*device, "read_off": read_off, "stored_off": stored_off });
+            let name = "ledgerViolated".to_owned();
+            let event = Event { name, value: value.to_string(), time_ms: self.wall.now_ms() };
+            self.event(&GATEWAY.into(), event);
         }
     }
 
@@ -258,7 +287,8 @@ impl Pipeline {
             };
             (name.clone(), one)
         });
-        Snapshot { devices: devices.collect(), buffer: self.writer.status() }
+        let restart = self.writer.book.restart.clone();
+        Snapshot { devices: devices.collect(), restart, buffer: self.writer.status() }
     }
 }
 

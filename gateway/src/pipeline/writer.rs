@@ -9,20 +9,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sagoo_edge_buffer::{
-    Appended, Buffer, Class, Cursor, Durability, Error, Options, Origin, Outcome, Synced,
+    Appended, Buffer, Cursor, CursorFound, Durability, Error, Options, Origin, Outcome, Synced,
 };
+use sagoo_edge_proto::clock;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::book::Book;
+use super::book::{Book, Found};
 use super::handle::{Resume, Settled, Stored};
 use super::record;
 use super::scan::{per_device, say_damage, scan};
 use super::unreadable::Unreadable;
+use super::unwritten::Unwritten;
 use crate::config::types::{BufferConfig, Sync};
 use crate::row::Row;
-use crate::status::BufferStatus;
+use crate::status::{BufferStatus, Ledger};
 
 /// Events and rows of the gateway's own kept while the disk takes no data; more are lost and said.
 const STALLED: usize = 256;
@@ -50,18 +52,8 @@ pub struct Writer {
     trouble: Option<(String, Instant)>,
     unreadable: Unreadable,
     syncing: Option<JoinHandle<Synced>>,
-}
-
-/// A record on its way into the buffer.
-pub struct Unwritten {
-    /// How precious it is.
-    pub class: Class,
-    /// The batch it is of.
-    pub origin: Option<Origin>,
-    /// What is written.
-    pub rows: Vec<Row>,
-    /// Told when it is written.
-    pub replies: Vec<oneshot::Sender<()>>,
+    /// Accounts found not to balance, each once.
+    off_balance: Vec<(Arc<str>, Ledger)>,
 }
 
 enum Written {
@@ -70,22 +62,6 @@ enum Written {
     NotNow,
     /// Larger than a record may be.
     TooLarge,
-}
-
-impl Unwritten {
-    /// Two records for one, the later one first. The origin goes with the last to be written: until
-    /// then the driver would send the batch again.
-    fn halves(mut self) -> [Self; 2] {
-        let rows = self.rows.split_off(self.rows.len() / 2);
-        let first = Self { class: self.class, origin: None, rows: self.rows, replies: Vec::new() };
-        [Self { class: self.class, origin: self.origin, rows, replies: self.replies }, first]
-    }
-
-    fn answer(self) {
-        for reply in self.replies {
-            let _ = reply.send(());
-        }
-    }
 }
 
 impl Writer {
@@ -103,17 +79,28 @@ impl Writer {
                 "buffer was damaged; what could not be read is lost or set aside"
             );
         }
-        let mut book = Book::restore(buffer.cursor().floor, &buffer.cursor().detail);
+        let floor = buffer.cursor().floor;
+        let mut book = Book::restore(floor, &buffer.cursor().detail);
         let last = scan(&mut buffer, &mut book)?;
         book.untake(|instance| buffer.last_seq_of(instance));
         say_damage(&config.dir, recovery.damage.into_iter().chain(buffer.take_damage()));
-        book.reconcile(buffer.next_seq(), configured);
+        let found = Found {
+            next_seq: buffer.next_seq(),
+            boot_id: clock::boot_id(),
+            wall_ms: clock::trusted_wall_ms().unwrap_or_default(),
+            cursor_lost: recovery.cursor == CursorFound::Lost,
+            evicted: buffer.first_seq() > floor,
+        };
+        if let Some(restart) = book.reconcile(&found, configured) {
+            let missing_samples = restart.missing_samples;
+            tracing::error!(missing_samples, sync = ?config.sync, "{}", restart.cause);
+        }
         if !recovery.evicted.is_empty() {
             let records: u64 = recovery.evicted.iter().map(|gone| gone.records).sum();
             tracing::error!(records, "buffer.max_size is smaller than what waited: oldest records dropped");
         }
         let (head, _) = watch::channel(buffer.next_seq());
-        let writer = Self {
+        let mut writer = Self {
             book,
             max_bytes: config.max_size,
             segment: buffer.next_seq(),
@@ -126,8 +113,14 @@ impl Writer {
             unreadable: Unreadable::default(),
             dir: config.dir.clone(),
             syncing: None,
+            off_balance: Vec::new(),
             buffer,
         };
+        // until the next stop it says that none was
+        writer.write_cursor();
+        if let Err(error) = writer.buffer.sync() {
+            writer.say_trouble(&error);
+        }
         Ok((writer, last))
     }
 
@@ -184,7 +177,8 @@ impl Writer {
                 Written::TooLarge => {
                     let row = &first.rows[0];
                     tracing::error!(device = %row.device, points = row.cells.len(), "row lost: larger than a record may be; raise buffer.max_size");
-                    self.book.suppressed(&row.device, u64::from(row.samples));
+                    self.book.too_large(&row.device, row.samples);
+                    self.count_read(&first.read);
                     first.answer();
                 }
                 Written::NotNow => return self.stalled.push_front(first),
@@ -193,8 +187,9 @@ impl Writer {
     }
 
     fn store(&mut self, unwritten: &Unwritten) -> Written {
-        let Unwritten { class, origin, rows, .. } = unwritten;
+        let Unwritten { class, origin, rows, read, .. } = unwritten;
         if rows.is_empty() {
+            self.count_read(read);
             return Written::Done;
         }
         let mut payload = record::encode(rows, &self.context);
@@ -226,11 +221,36 @@ impl Writer {
         for (device, samples) in per_device(rows.iter().map(|row| (&row.device, row.samples))) {
             self.book.stored(self.segment, seq, &device, samples);
         }
+        self.count_read(read);
         for row in rows.iter().filter(|row| !row.cells.is_empty()) {
             self.context.insert(row.device.clone(), Row { events: Vec::new(), ..row.clone() });
         }
         self.head.send_replace(seq + 1);
         Written::Done
+    }
+
+    /// What became of these samples is decided, so that their devices' accounts have to balance.
+    fn count_read(&mut self, read: &[(Arc<str>, u64)]) {
+        for (device, samples) in read {
+            self.book.read(device, *samples);
+            self.check(device);
+        }
+    }
+
+    fn check(&mut self, device: &Arc<str>) {
+        if let Some(ledger) = self.book.off_balance(device) {
+            self.off_balance.push((device.clone(), ledger));
+        }
+    }
+
+    /// Accounts that were found not to balance since the last time, each once.
+    pub fn off_balance(&mut self) -> Vec<(Arc<str>, Ledger)> {
+        std::mem::take(&mut self.off_balance)
+    }
+
+    /// Sums up anew what waits for the devices that had news.
+    pub fn check_all(&mut self) {
+        self.off_balance.extend(self.book.all_off_balance());
     }
 
     /// What fell off the oldest end since the last look, settled or not.
@@ -283,15 +303,21 @@ impl Writer {
             if lost > 0 {
                 tracing::error!(device = %one.device, before_seq = one.seq, samples = lost, "samples are lost: their records are damaged");
             }
+            self.check(&one.device);
         }
         self.unwritten_cursor = true;
     }
 
     /// Brings the cursor on disk up to the book.
     pub fn write_cursor(&mut self) {
+        self.write_last_cursor(false);
+    }
+
+    fn write_last_cursor(&mut self, stopped: bool) {
         self.unwritten_cursor = false;
-        let floor = self.book.floor(self.buffer.next_seq());
-        let cursor = Cursor { floor, detail: self.book.detail() };
+        let next_seq = self.buffer.next_seq();
+        let floor = self.book.floor(next_seq);
+        let cursor = Cursor { floor, detail: self.book.detail(next_seq, clock::boot_id(), stopped) };
         if let Err(error) = self.buffer.advance(cursor) {
             self.unwritten_cursor = true;
             self.say_trouble(&error);
@@ -331,7 +357,7 @@ impl Writer {
         if self.syncing.is_some() {
             self.synced().await;
         }
-        self.write_cursor();
+        self.write_last_cursor(true);
         if let Err(error) = self.buffer.sync() {
             self.say_trouble(&error);
         }

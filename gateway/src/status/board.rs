@@ -12,8 +12,8 @@ use crate::pipeline;
 use crate::pipeline::snapshot::DeviceSnapshot;
 use crate::row::{GATEWAY, Value};
 use crate::status::{
-    ConnectionStatus, DeviceStatus, DriverStatus, LastReload, Ledger, LineStatus, NorthboundStatus,
-    PointStatus, Status,
+    ConnectionStatus, DeviceStatus, DriverStatus, LastReload, LineStatus, NorthboundStatus, PointStatus,
+    Status,
 };
 
 /// Where everything can be seen.
@@ -39,7 +39,7 @@ impl Board {
         let northbound = self.northbound.borrow().clone().asked_at(clock::boot_ns());
         let devices = snapshot.devices.iter().map(|(name, shown)| self.device(name, shown, &northbound));
         let devices: Vec<DeviceStatus> = devices.collect();
-        let totals = devices.iter().fold(Ledger::default(), |sum, device| add(sum, device.ledger));
+        let totals = devices.iter().map(|device| device.ledger).sum();
         let drivers: Vec<DriverStatus> = self.drivers.iter().map(|driver| driver.borrow().clone()).collect();
         Status {
             connections: self.connections(&drivers),
@@ -51,6 +51,7 @@ impl Board {
             buffer: snapshot.buffer,
             northbound,
             totals,
+            restart: snapshot.restart,
             last_reload: self.last_reload.borrow().clone().map(|reload| LastReload {
                 since_s: clock::boot_ns().saturating_sub(reload.boot_ns) / 1_000_000_000,
                 ..reload
@@ -131,19 +132,5 @@ fn own_value(property: GatewayProperty, status: &Status) -> Value {
         GatewayProperty::WaitingSamples => Value::Uint(status.totals.waiting),
         GatewayProperty::BufferBytes => Value::Uint(status.buffer.bytes),
         GatewayProperty::EvictedSamples => Value::Uint(status.totals.evicted),
-    }
-}
-
-fn add(a: Ledger, b: Ledger) -> Ledger {
-    Ledger {
-        read: a.read + b.read,
-        suppressed: a.suppressed + b.suppressed,
-        dropped_by_driver: a.dropped_by_driver + b.dropped_by_driver,
-        stored: a.stored + b.stored,
-        acknowledged: a.acknowledged + b.acknowledged,
-        waiting: a.waiting + b.waiting,
-        evicted: a.evicted + b.evicted,
-        parked: a.parked + b.parked,
-        merged: a.merged + b.merged,
     }
 }

@@ -1,14 +1,18 @@
 //! What `sagoo-edge status` shows: one tree, built from what each task publishes.
 //!
 //! Always true: field names are the JSON's; the command line parses the same types it is sent.
-//! [`board`] puts it together; [`plan`] is what `sagoo-edge explain` shows.
+//! [`board`] puts it together; [`ledger`] is the account of samples; [`plan`] is what `sagoo-edge explain`
+//! shows.
 
 pub mod board;
+pub mod ledger;
 pub mod plan;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+
+pub use ledger::{Evicted, Ledger, Restart};
 
 /// Everything at one moment.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -32,6 +36,9 @@ pub struct Status {
     pub northbound: NorthboundStatus,
     /// Sums over the devices.
     pub totals: Ledger,
+    /// The last start at which not all that had been counted was there.
+    #[serde(default)]
+    pub restart: Option<Restart>,
     /// What became of the last reload, if there was one.
     #[serde(default)]
     pub last_reload: Option<LastReload>,
@@ -162,30 +169,6 @@ pub struct PointStatus {
     pub reason: String,
     /// Since the last good read.
     pub age_ms: Option<u64>,
-}
-
-/// Account of samples: `read = suppressed + dropped_by_driver + stored` and
-/// `stored = acknowledged + waiting + evicted + parked + merged` (design, promise 2).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Ledger {
-    /// Read by the driver.
-    pub read: u64,
-    /// Not reported: unchanged within the deadband, or bad without news.
-    pub suppressed: u64,
-    /// Dropped by the driver while the gateway was away.
-    pub dropped_by_driver: u64,
-    /// Written to the buffer.
-    pub stored: u64,
-    /// Answered by the platform.
-    pub acknowledged: u64,
-    /// In the buffer.
-    pub waiting: u64,
-    /// Dropped because the buffer was full (oldest first) or damaged.
-    pub evicted: u64,
-    /// Given up because the platform answers others but never these.
-    pub parked: u64,
-    /// Merged into a newer row.
-    pub merged: u64,
 }
 
 /// Store and forward.

@@ -198,7 +198,11 @@ async fn rows_after_a_damaged_record_wait_until_they_are_settled_also_after_a_re
 
     let (handle, thread) = start(&config).unwrap();
     let ledger = handle.snapshot().await.unwrap().devices["a"].ledger;
-    assert_eq!((ledger.stored, ledger.waiting), (2, 2), "two of three are still there, if unreadable");
+    assert_eq!(
+        (ledger.stored, ledger.waiting, ledger.evicted_damaged),
+        (3, 2, 1),
+        "two of three are still there, if unreadable"
+    );
     let from = handle.resume().await.unwrap().from;
     let mut decoder = Decoder::default();
     for record in handle.read(from, 1 << 16).await.unwrap().unwrap() {
@@ -209,7 +213,7 @@ async fn rows_after_a_damaged_record_wait_until_they_are_settled_also_after_a_re
         handle.settle(vec![settled]).await.unwrap();
     }
     let ledger = handle.snapshot().await.unwrap().devices["a"].ledger;
-    assert_eq!((ledger.stored, ledger.waiting, ledger.evicted), (2, 0, 2));
+    assert_eq!((ledger.stored, ledger.waiting, ledger.evicted_damaged), (3, 0, 3));
     let resume = handle.resume().await.unwrap();
     assert_eq!(resume.positions["a"], 4, "nothing holds the floor any more");
     handle.stop().await;
@@ -313,6 +317,58 @@ async fn a_batch_whose_rows_a_kill_took_counts_once_when_it_comes_again() {
     let (a, b) = (devices["a"].ledger, devices["b"].ledger);
     assert_eq!((a.read, a.suppressed + a.stored), (2, 2));
     assert_eq!((b.read, b.suppressed, b.stored), (1, 0, 1));
+    handle.stop().await;
+    thread.join().unwrap();
+}
+
+/// Names of the gateway's own events in the buffer.
+async fn own_events(handle: &Handle) -> Vec<Event> {
+    let rows = rows(handle, 0).await.into_iter().filter(|(_, row)| &*row.device == GATEWAY);
+    rows.flat_map(|(_, row)| row.events).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_does_not_balance_is_told_to_the_platform_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let (handle, thread) = start(&config(dir.path(), 1 << 22)).unwrap();
+    for seq in 1..=2 {
+        handle.batch(batch(seq, 0, seq)).await.unwrap();
+    }
+    assert!(own_events(&handle).await.is_empty());
+    // the fault: answers for nine samples where one was stored
+    for seq in 1..=2 {
+        handle.settle(vec![Settled { samples: 9, ..settled("a", seq) }]).await.unwrap();
+    }
+    let events = own_events(&handle).await;
+    let [event] = &events[..] else { panic!("{events:?}") };
+    assert_eq!(event.name, "ledgerViolated");
+    assert_eq!(event.value, r#"{"device":"a","read_off":0,"stored_off":-7}"#);
+    let ledger = handle.snapshot().await.unwrap().devices["a"].ledger;
+    assert_eq!((ledger.read_off(), ledger.stored_off()), (0, -16));
+    handle.stop().await;
+    thread.join().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_counted_and_is_cut_off_is_taken_back_with_an_entry() {
+    let dir = tempfile::tempdir().unwrap();
+    let (handle, thread) = start(&config(dir.path(), 1 << 22)).unwrap();
+    for seq in 1..=3 {
+        handle.batch(batch(seq, 0, seq)).await.unwrap();
+    }
+    handle.settle(vec![settled("a", 1)]).await.unwrap();
+    handle.stop().await;
+    thread.join().unwrap();
+    let file = segment(dir.path());
+    let bytes = std::fs::read(&file).unwrap();
+    std::fs::write(&file, &bytes[..bytes.len() - 1]).unwrap();
+
+    let (handle, thread) = start(&config(dir.path(), 1 << 22)).unwrap();
+    let snapshot = handle.snapshot().await.unwrap();
+    let ledger = snapshot.devices["a"].ledger;
+    assert!(ledger.balances(), "{ledger:?}");
+    assert_eq!((ledger.read, ledger.stored, ledger.acknowledged, ledger.waiting), (2, 2, 1, 1));
+    assert_eq!(snapshot.restart.unwrap().missing_samples, 1);
     handle.stop().await;
     thread.join().unwrap();
 }
