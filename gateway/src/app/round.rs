@@ -18,6 +18,7 @@ use super::stage::Stage;
 use crate::commands::{self, Dispatch, Routes};
 use crate::config::types::Config;
 use crate::config::{DriverProblem, Sources};
+use crate::metrics;
 use crate::northbound::{self, DeviceOnPlatform, Said};
 use crate::pipeline;
 use crate::southbound::fleet::Fleet;
@@ -174,6 +175,7 @@ impl Round {
         };
         north.spawn("northbound", northbound::run(setup, north.stop.clone()));
 
+        let (metrics_shown, metrics_seen) = watch::channel(None);
         let board = Arc::new(Board {
             config: config.clone(),
             began: outlives.began,
@@ -181,7 +183,12 @@ impl Round {
             drivers: shown,
             northbound: platform_seen,
             last_reload: outlives.last_reload.clone(),
+            metrics: metrics_seen,
         });
+        if let Some(address) = config.metrics.listen {
+            middle
+                .spawn("metrics", metrics::serve(address, board.clone(), metrics_shown, middle.stop.clone()));
+        }
         let own = report_itself(config.clone(), board.clone(), pipeline.clone(), middle.stop.clone());
         middle.spawn("own properties", own);
         let (drivers, dir) = (Drivers::new(config.clone(), reaches), sources.dir().to_owned());

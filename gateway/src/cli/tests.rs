@@ -146,6 +146,7 @@ fn sample_status() -> Status {
         },
         totals: ledger,
         restart: None,
+        metrics: None,
         last_reload: None,
     }
 }

@@ -34,6 +34,7 @@ pub fn changes(old: &Config, new: &Config) -> Vec<String> {
         ("buffer", old.buffer != new.buffer),
         ("drivers", old.drivers != new.drivers),
         ("control", old.control != new.control),
+        ("metrics", old.metrics != new.metrics),
     ];
     let changed = sections.into_iter().filter(|(_, changed)| *changed);
     let mut lines: Vec<String> = changed.map(|(section, _)| format!("[{section}] changed")).collect();

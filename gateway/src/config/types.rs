@@ -4,6 +4,7 @@
 //! kept as JSON and checked by that driver.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -24,6 +25,8 @@ pub struct Config {
     pub drivers: DriversConfig,
     /// `[control]`
     pub control: ControlConfig,
+    /// `[metrics]`
+    pub metrics: MetricsConfig,
     /// `[connection.*]`
     pub connections: BTreeMap<String, ConnectionConfig>,
     /// `[model.*]`
@@ -181,6 +184,13 @@ pub struct DriversConfig {
 pub struct ControlConfig {
     /// Unix socket that only its user may open.
     pub socket: PathBuf,
+}
+
+/// The page of metrics.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MetricsConfig {
+    /// Where it can be fetched; nowhere unless it is given.
+    pub listen: Option<SocketAddr>,
 }
 
 /// A wire or a socket.

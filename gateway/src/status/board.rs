@@ -1,5 +1,6 @@
 //! Puts together what each task publishes.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -30,6 +31,8 @@ pub struct Board {
     pub northbound: watch::Receiver<NorthboundStatus>,
     /// Of the configuration.
     pub last_reload: watch::Receiver<Option<LastReload>>,
+    /// Where metrics can be fetched.
+    pub metrics: watch::Receiver<Option<SocketAddr>>,
 }
 
 impl Board {
@@ -52,6 +55,7 @@ impl Board {
             northbound,
             totals,
             restart: snapshot.restart,
+            metrics: *self.metrics.borrow(),
             last_reload: self.last_reload.borrow().clone().map(|reload| LastReload {
                 since_s: clock::boot_ns().saturating_sub(reload.boot_ns) / 1_000_000_000,
                 ..reload

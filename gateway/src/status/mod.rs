@@ -9,6 +9,7 @@ pub mod ledger;
 pub mod plan;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
@@ -39,6 +40,9 @@ pub struct Status {
     /// The last start at which not all that had been counted was there.
     #[serde(default)]
     pub restart: Option<Restart>,
+    /// Where metrics can be fetched, if they can.
+    #[serde(default)]
+    pub metrics: Option<SocketAddr>,
     /// What became of the last reload, if there was one.
     #[serde(default)]
     pub last_reload: Option<LastReload>,

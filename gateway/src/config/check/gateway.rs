@@ -1,6 +1,7 @@
-//! `[gateway]`, `[buffer]`, `[drivers]` and `[control]`.
+//! `[gateway]`, `[buffer]`, `[drivers]`, `[control]` and `[metrics]`.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use crate::config::defaults;
@@ -9,7 +10,7 @@ use crate::config::raw::fields::Fields;
 use crate::config::raw::read;
 use crate::config::raw::tree::{Kind, Node};
 use crate::config::types::{
-    BufferConfig, ControlConfig, DriversConfig, GatewayConfig, GatewayProperty, Sync,
+    BufferConfig, ControlConfig, DriversConfig, GatewayConfig, GatewayProperty, MetricsConfig, Sync,
 };
 
 use super::{identity, names};
@@ -114,4 +115,28 @@ pub(super) fn control(mut fields: Fields<'_>, dir: &Path, report: &mut Report) -
     });
     fields.finish(report);
     ControlConfig { socket: socket.unwrap_or_else(|| defaults::CONTROL_SOCKET.into()) }
+}
+
+/// `[metrics]`
+pub(super) fn metrics(mut fields: Fields<'_>, report: &mut Report) -> MetricsConfig {
+    let listen = fields.get(report, "listen", |node, report| {
+        let Kind::Text(text) = &node.kind else {
+            read::expected("an address like \"127.0.0.1:9464\"", node, report);
+            return None;
+        };
+        let Ok(address) = text.parse::<SocketAddr>() else {
+            report
+                .error(node.span, format!("{text:?} is no address with a port"))
+                .hint("write numbers, like \"127.0.0.1:9464\" or \"[::1]:9464\"");
+            return None;
+        };
+        if !address.ip().is_loopback() {
+            report
+                .warn(node.span, "metrics are given to everybody who reaches this address, unencrypted")
+                .hint("127.0.0.1 is for this machine only; elsewhere let a firewall say who may come");
+        }
+        Some(address)
+    });
+    fields.finish(report);
+    MetricsConfig { listen }
 }

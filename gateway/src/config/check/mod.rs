@@ -1,7 +1,7 @@
 //! From the tree to values that cannot be wrong any more, with every mistake reported.
 //!
 //! In reading order:
-//! - [`gateway`]: `[gateway]`, `[buffer]`, `[drivers]`, `[control]`;
+//! - [`gateway`]: `[gateway]`, `[buffer]`, `[drivers]`, `[control]`, `[metrics]`;
 //! - [`sagoo`]: `[sagoo]`, the platform's broker;
 //! - [`field`]: `[connection.*]`, `[model.*]`, `[device.*]` and what they say of each other;
 //! - [`points`]: the gateway's own part of a point;
@@ -26,8 +26,8 @@ mod points;
 mod sagoo;
 
 /// Every table there is.
-const TABLES: [&str; 8] =
-    ["gateway", "sagoo", "buffer", "drivers", "control", "connection", "model", "device"];
+const TABLES: [&str; 9] =
+    ["gateway", "sagoo", "buffer", "drivers", "control", "metrics", "connection", "model", "device"];
 
 /// All of it; relative paths begin at `dir`. What has a mistake is left out or empty, so that the
 /// rest can be checked even so: only with a clean report is it a configuration.
@@ -48,9 +48,10 @@ pub(super) fn config(tree: &Table, dir: &Path, report: &mut Report) -> Config {
     let buffer = gateway::buffer(section(tree, "buffer", report), dir, report);
     let drivers = drivers(tree, dir, report);
     let control = control(tree, dir, report);
+    let metrics = gateway::metrics(section(tree, "metrics", report), report);
     let field = field::field(tree, (&gateway.identity, gateway_key(tree)), dir, report);
     let Field { connections, models, devices } = field;
-    Config { gateway, sagoo, buffer, drivers, control, connections, models, devices }
+    Config { gateway, sagoo, buffer, drivers, control, metrics, connections, models, devices }
 }
 
 /// `[control]` alone.
