@@ -199,6 +199,8 @@ fn decodings(cells: &[Cell]) -> Vec<Vec<String>> {
         rows.push(row(cells, &format!("u64 {letters}"), |words| whole(words).to_string()));
         rows.push(row(cells, &format!("f64 {letters}"), |words| float(f64::from_bits(whole(words)), 9)));
     }
+    // Where no neighbour can be read there is nothing to put together.
+    rows.retain(|row| row[1..].iter().any(|cell| !cell.is_empty()));
     rows
 }
 
@@ -290,6 +292,7 @@ mod tests {
             (cell(&rows, "u32 ABCD", 0), cell(&rows, "u32 ABCD", 2)),
             (String::new(), "131075".to_owned())
         );
+        assert!(rows.iter().all(|row| !row[0].starts_with("u64")), "nowhere are four in a row");
     }
 
     #[test]
