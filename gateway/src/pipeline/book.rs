@@ -104,7 +104,8 @@ impl Book {
     /// After the scan: the totals go on from what was found, and positions above the next seq are not
     /// believed (a power cut took the records). `now` is this boot and its wall time; `evicted`: what is
     /// gone from the oldest end was dropped because the buffer was full. Devices that are no longer
-    /// configured and have nothing waiting are forgotten. Returns what there is to say about the start.
+    /// configured and have nothing waiting are forgotten once no settled row of theirs can be read again,
+    /// which would be sent again if nobody knew their position. Returns what there is to say about the start.
     pub fn reconcile(&mut self, found: &Found<'_>, configured: impl Fn(&str) -> bool) -> Option<&Restart> {
         let begun = std::mem::take(&mut self.begun);
         let cut = begun.head > found.next_seq;
@@ -114,7 +115,9 @@ impl Book {
             gone += account.catch_up(cut, found.evicted);
         }
         self.floor = self.floor.min(found.next_seq);
-        self.accounts.retain(|device, account| configured(device) || account.waiting > 0);
+        self.accounts.retain(|device, account| {
+            configured(device) || account.waiting > 0 || account.position > found.first_seq
+        });
         let cause = if found.cursor_lost {
             Some("the account was lost with its file, the totals begin with what waits")
         } else if !begun.boot_id.is_empty() && !begun.stopped && begun.boot_id != found.boot_id {
@@ -304,6 +307,8 @@ impl Book {
 /// What a start found.
 #[derive(Debug, Default)]
 pub struct Found<'a> {
+    /// Of the oldest record there may be.
+    pub first_seq: u64,
     /// The number the next record gets.
     pub next_seq: u64,
     /// Of this boot.

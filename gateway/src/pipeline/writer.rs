@@ -85,6 +85,7 @@ impl Writer {
         book.untake(|instance| buffer.last_seq_of(instance));
         say_damage(&config.dir, recovery.damage.into_iter().chain(buffer.take_damage()));
         let found = Found {
+            first_seq: buffer.first_seq(),
             next_seq: buffer.next_seq(),
             boot_id: clock::boot_id(),
             wall_ms: clock::trusted_wall_ms().unwrap_or_default(),

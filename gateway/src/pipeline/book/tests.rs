@@ -184,12 +184,15 @@ fn a_position_above_the_records_is_not_believed() {
 }
 
 #[test]
-fn a_device_that_is_gone_is_forgotten_when_nothing_waits() {
+fn a_device_that_is_gone_is_forgotten_when_nothing_waits_and_no_row_of_it_can_be_read_again() {
     let (kept, gone): (Arc<str>, Arc<str>) = ("kept".into(), "gone".into());
     let mut book = Book::default();
     book.suppressed(&kept, 1);
-    book.suppressed(&gone, 1);
-    book.reconcile(&found(1), |name| name == "kept");
+    book.stored(1, 4, &gone, 1);
+    book.settled(&gone, 4, 1, Fate::Acknowledged);
+    book.reconcile(&Found { first_seq: 1, ..found(6) }, |name| name == "kept");
+    assert_eq!(book.positions()[&gone], 5, "its row is still there and must not be sent again");
+    book.reconcile(&Found { first_seq: 5, ..found(6) }, |name| name == "kept");
     assert_eq!(book.devices().count(), 1);
 }
 
