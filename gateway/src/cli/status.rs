@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::config::did_you_mean;
 use crate::control::message::{Reply, Request};
-use crate::status::{ConnectionStatus, DeviceStatus, Ledger, Status};
+use crate::status::{Backlog, ConnectionStatus, DeviceStatus, Ledger, Status};
 
 use super::StatusArgs;
 use super::drivers;
@@ -113,10 +113,11 @@ fn northbound_and_buffer(status: &Status, colours: bool) -> String {
         count(north.commands),
     );
     out += &format!(
-        "buffer    {} of {}, {} samples waiting\n",
+        "buffer    {} of {}, {} samples waiting{}\n",
         bytes(buffer.bytes),
         bytes(buffer.max_bytes),
-        count(status.totals.waiting),
+        count(status.backlog.waiting),
+        done(&status.backlog, colours),
     );
     for (records, what) in
         [(buffer.evicted_records, "evicted because it was full"), (buffer.damaged_records, "damaged")]
@@ -129,6 +130,15 @@ fn northbound_and_buffer(status: &Status, colours: bool) -> String {
         }
     }
     out
+}
+
+/// When what waits will be sent.
+fn done(backlog: &Backlog, colours: bool) -> String {
+    match backlog.done_in_s {
+        Some(0) => String::new(),
+        Some(seconds) => format!(", done in {}", age(seconds.saturating_mul(1_000))),
+        None => format!(", {}", Tone::Warn.paint("not done at this rate", colours)),
+    }
 }
 
 /// Polls that are left out now stand out; those of long ago are only a number.

@@ -6,7 +6,7 @@ use serde_json::{Value as Json, json};
 use crate::commands::Verdict;
 use crate::control::message::{LeftRunning, OutcomeReply, PointReply, ReloadReply, Reloaded};
 use crate::status::{
-    BufferStatus, ConnectionStatus, DeviceStatus, DriverStatus, LastReload, Ledger, LineStatus,
+    Backlog, BufferStatus, ConnectionStatus, DeviceStatus, DriverStatus, LastReload, Ledger, LineStatus,
     NorthboundStatus, PointStatus, Restart, StandbyStatus, Status,
 };
 
@@ -147,8 +147,21 @@ fn sample_status() -> Status {
         totals: ledger,
         restart: None,
         metrics: None,
+        backlog: Backlog { waiting: 7, done_in_s: Some(0), ..Backlog::default() },
         last_reload: None,
     }
+}
+
+#[test]
+fn a_backlog_says_when_it_will_be_done_or_that_it_will_not() {
+    let shown = |done_in_s| {
+        let backlog = Backlog { waiting: 36_000, done_in_s, ..Backlog::default() };
+        status::text(&Status { backlog, ..sample_status() }, false)
+    };
+    assert!(shown(Some(300)).contains("36 000 samples waiting, done in 5 min 0 s\n"));
+    assert!(shown(None).contains("36 000 samples waiting, not done at this rate\n"));
+    let json = serde_json::to_value(Backlog { done_in_s: None, ..Backlog::default() }).unwrap();
+    assert_eq!(json["done_in_s"], serde_json::Value::Null);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::row::Value;
-use crate::status::{BufferStatus, Ledger, Restart};
+use crate::status::{Backlog, BufferStatus, Ledger, Restart};
 
 /// Everything at one moment.
 #[derive(Debug, Default)]
@@ -15,6 +15,8 @@ pub struct Snapshot {
     pub restart: Option<Restart>,
     /// The buffer.
     pub buffer: BufferStatus,
+    /// What waits.
+    pub backlog: Backlog,
 }
 
 /// One device.

@@ -3,7 +3,7 @@
 //! Always true: a batch is answered only after its record is in the buffer (or was there already);
 //! syncing never makes a batch wait; a full or broken disk is said once and retried, never fatal.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -15,6 +15,7 @@ use tokio::runtime;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
+use super::flow::Flow;
 use super::handle::{Arrived, Ask, Handle, QUEUE};
 use super::left_out::LeftOut;
 use super::points::{Device, Made};
@@ -48,6 +49,7 @@ pub fn start(config: &Config) -> Result<(Handle, thread::JoinHandle<()>), sagoo_
         writer,
         wall: WallClock::new(newest),
         left_out: LeftOut::default(),
+        flow: Flow::new(now_s()),
     };
     let sync_every = match config.buffer.sync {
         Sync::Interval(every) => every,
@@ -68,6 +70,7 @@ struct Pipeline {
     gateway: Identity,
     wall: WallClock,
     left_out: LeftOut,
+    flow: Flow,
 }
 
 #[derive(Debug, Default)]
@@ -128,7 +131,11 @@ impl Pipeline {
             Ask::Resume(reply) => {
                 let _ = reply.send(self.writer.resume());
             }
-            Ask::Settle(settled) => self.writer.settle(settled),
+            Ask::Settle(settled) => {
+                let samples = settled.iter().map(|one| u64::from(one.samples)).sum();
+                self.flow.settled(samples, now_s());
+                self.writer.settle(settled);
+            }
             Ask::Snapshot(reply) => {
                 let _ = reply.send(self.snapshot());
             }
@@ -162,6 +169,7 @@ impl Pipeline {
             // before the rows, so that a kill in between can be told from one before
             self.writer.write_cursor();
         }
+        self.flow.stored(rows.iter().map(|row| u64::from(row.samples)).sum(), now_s());
         let origin = Some(origin);
         let class = Class::Telemetry;
         self.writer.submit(Unwritten { class, origin, rows, read, replies: vec![reply] });
@@ -227,6 +235,7 @@ impl Pipeline {
         let time_ms = self.wall.now_ms();
         let samples = values.len() as u32;
         let read = vec![(Arc::from(GATEWAY), values.len() as u64)];
+        self.flow.stored(u64::from(samples), now_s());
         let cells = values.into_iter().map(|(key, value)| Cell { key, value, time_ms });
         let mut cells: Vec<Cell> = cells.collect();
         cells.sort_by(|a, b| a.key.cmp(&b.key));
@@ -275,7 +284,7 @@ impl Pipeline {
         }
     }
 
-    fn snapshot(&self) -> Snapshot {
+    fn snapshot(&mut self) -> Snapshot {
         let names = self.devices.keys().chain(self.writer.book.devices());
         let devices = names.map(|name| {
             let shown = self.shown.get(name);
@@ -287,9 +296,16 @@ impl Pipeline {
             };
             (name.clone(), one)
         });
-        let restart = self.writer.book.restart.clone();
-        Snapshot { devices: devices.collect(), restart, buffer: self.writer.status() }
+        let devices: BTreeMap<_, DeviceSnapshot> = devices.collect();
+        let waiting = devices.values().map(|device| device.ledger.waiting).sum();
+        let (restart, buffer) = (self.writer.book.restart.clone(), self.writer.status());
+        Snapshot { devices, restart, buffer, backlog: self.flow.backlog(waiting, now_s()) }
     }
+}
+
+/// Since boot.
+fn now_s() -> u64 {
+    clock::boot_ns() / 1_000_000_000
 }
 
 /// Ticks that do not hurry to catch up.

@@ -52,6 +52,7 @@ impl Board {
             drivers,
             devices,
             buffer: snapshot.buffer,
+            backlog: snapshot.backlog,
             northbound,
             totals,
             restart: snapshot.restart,

@@ -33,6 +33,8 @@ pub struct Status {
     pub devices: Vec<DeviceStatus>,
     /// Store and forward.
     pub buffer: BufferStatus,
+    /// What waits for the platform.
+    pub backlog: Backlog,
     /// The platform.
     pub northbound: NorthboundStatus,
     /// Sums over the devices.
@@ -194,6 +196,20 @@ pub struct BufferStatus {
     pub next_seq: u64,
     /// Why it takes no data; empty when all is well.
     pub trouble: String,
+}
+
+/// What waits for the platform, and how fast that changes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Backlog {
+    /// Samples.
+    pub waiting: u64,
+    /// Samples stored, as in the last minute.
+    pub stored_per_minute: u64,
+    /// Samples settled, as in the last minute.
+    pub settled_per_minute: u64,
+    /// Nothing will wait any more, at this rate; 0: they wait for their answers only; nothing: never,
+    /// because it grows or stands still.
+    pub done_in_s: Option<u64>,
 }
 
 /// The platform.
