@@ -105,6 +105,8 @@ pub struct SagooConfig {
     pub ack_timeout: Duration,
     /// Least time between two rows of one device (sagooiot.md R3).
     pub row_spacing: Duration,
+    /// In which order what waited is sent.
+    pub drain: Drain,
 }
 
 /// `mqtt://host:port` or `mqtts://host:port`.
@@ -123,7 +125,7 @@ pub struct Broker {
 pub enum Profile {
     /// The open-source SagooIOT, with all the care it needs.
     Community,
-    /// The paid editions. Treated like `community` until their differences are built.
+    /// The paid editions. Treated like `community` but for the defaults of `drain` and `row_spacing`.
     Enterprise,
 }
 
@@ -135,6 +137,17 @@ impl Profile {
             Self::Enterprise => "enterprise",
         }
     }
+}
+
+/// In which order what waited for the platform is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Drain {
+    /// Oldest first.
+    Ordered,
+    /// The newest at once, the others beside it, oldest first.
+    LiveFirst,
+    /// The newest only; the others count as merged.
+    LatestOnly,
 }
 
 /// Store and forward.

@@ -66,6 +66,7 @@ pub async fn run(setup: Setup, stop: CancellationToken) -> anyhow::Result<()> {
         heartbeat: setup.config.heartbeat,
         ack_timeout: setup.config.ack_timeout,
         row_spacing: setup.config.row_spacing,
+        drain: setup.config.drain,
         read_ahead_bytes: READ_AHEAD_BYTES,
         run: fastrand::u64(..),
         said: setup.said.borrow().clone(),

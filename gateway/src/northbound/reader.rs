@@ -70,6 +70,7 @@ impl Reader {
 
     /// What has to be read next, if anything: for whom and from where.
     pub fn wants(&mut self, head: u64, flight: &mut Flight, now: Instant) -> Option<(For, u64)> {
+        flight.lanes().walks(self.live.next, head);
         self.continue_lap(flight);
         let live = (self.live.is_hungry(now) && self.live.next < head).then_some((For::Live, self.live.next));
         let lap = self.lap.as_ref().filter(|lap| lap.lane.is_some() && lap.walk.is_hungry(now));

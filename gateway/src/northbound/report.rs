@@ -101,6 +101,7 @@ mod tests {
 
     use super::super::sagoo::flight::{Kind, Options};
     use super::*;
+    use crate::config::types::Drain;
     use crate::row::Identity;
 
     const HEARTBEAT: Duration = Duration::from_secs(10);
@@ -114,6 +115,7 @@ mod tests {
             heartbeat: HEARTBEAT,
             ack_timeout: Duration::from_secs(5),
             row_spacing: Duration::from_millis(250),
+            drain: Drain::Ordered,
             read_ahead_bytes: 0,
             run: 1,
             said: Default::default(),

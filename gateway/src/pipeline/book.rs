@@ -197,6 +197,7 @@ impl Book {
         }
         match fate {
             Fate::Acknowledged => account.ledger.acknowledged += samples,
+            Fate::Merged => account.ledger.merged += samples,
             Fate::Parked => account.ledger.parked += samples,
             Fate::Damaged => account.ledger.evict(Evicted::Damaged, samples),
         }

@@ -66,15 +66,17 @@ pub struct Settled {
     pub fate: Fate,
 }
 
-/// How rows end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How rows end. Of several rows of a device in one record the worst counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fate {
     /// The platform answered.
     Acknowledged,
-    /// Given up: the platform answers others but never these.
-    Parked,
+    /// Not sent, because a newer row stands for them.
+    Merged,
     /// They could not be rebuilt, because what they refer to is damaged; counted as evicted.
     Damaged,
+    /// Given up: the platform answers others but never these.
+    Parked,
 }
 
 /// The pipeline has ended; only at stop, or after it failed and the process is about to end.

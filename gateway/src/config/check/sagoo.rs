@@ -10,10 +10,13 @@ use crate::config::problem::Report;
 use crate::config::raw::fields::Fields;
 use crate::config::raw::read;
 use crate::config::raw::tree::{Kind, Node};
-use crate::config::types::{Broker, Profile, SagooConfig};
+use crate::config::types::{Broker, Drain, Profile, SagooConfig};
 
 const PROFILES: [(&str, Profile); 2] =
     [("community", Profile::Community), ("enterprise", Profile::Enterprise)];
+
+const DRAINS: [(&str, Drain); 3] =
+    [("ordered", Drain::Ordered), ("live-first", Drain::LiveFirst), ("latest-only", Drain::LatestOnly)];
 
 /// `[sagoo]`; `client_id` is left empty when not given, the host where it is wrong.
 pub(super) fn sagoo(mut fields: Fields<'_>, dir: &Path, report: &mut Report) -> SagooConfig {
@@ -29,9 +32,21 @@ pub(super) fn sagoo(mut fields: Fields<'_>, dir: &Path, report: &mut Report) -> 
     let keep_alive = fields.get(report, "keep_alive", read::duration(defaults::KEEP_ALIVE_RANGE));
     let heartbeat = fields.get(report, "heartbeat", read::duration(defaults::HEARTBEAT_RANGE));
     let ack_timeout = fields.get(report, "ack_timeout", read::duration(defaults::ACK_TIMEOUT_RANGE));
-    let row_spacing = fields.get(report, "row_spacing", read::duration(defaults::ROW_SPACING_RANGE));
-    if let (Some(Profile::Enterprise), Some(node)) = (profile, fields.node("profile")) {
-        report.warn(node.span, "the enterprise platform is treated like the community one for now");
+    let enterprise = profile == Some(Profile::Enterprise);
+    let (usual_drain, usual_spacing, spacing_range) = match enterprise {
+        true => (Drain::LiveFirst, defaults::ROW_SPACING_ENTERPRISE, defaults::ROW_SPACING_ENTERPRISE_RANGE),
+        false => (Drain::Ordered, defaults::ROW_SPACING, defaults::ROW_SPACING_RANGE),
+    };
+    let row_spacing = fields.get(report, "row_spacing", read::duration(spacing_range));
+    let drain = fields.get(report, "drain", read::word(&DRAINS));
+    if let (true, Some(node)) = (enterprise, fields.node("profile")) {
+        let what = "the enterprise platform is treated like the community one for now, but for drain and row_spacing";
+        report.warn(node.span, what);
+    }
+    if let (false, Some(Drain::LiveFirst), Some(node)) = (enterprise, drain, fields.node("drain")) {
+        let what = "this platform stamps rows when they arrive and judges alarms then: after an outage old values \
+                    would stand after newer ones and raise alarms again";
+        report.warn(node.span, what).hint("leave drain out, or write drain = \"ordered\"");
     }
     if let (Some(node), None) = (secret_node, &username) {
         report.error(node.span, "a password without a user name").hint("add username = \"…\"");
@@ -60,7 +75,8 @@ pub(super) fn sagoo(mut fields: Fields<'_>, dir: &Path, report: &mut Report) -> 
         keep_alive: keep_alive.unwrap_or(defaults::KEEP_ALIVE),
         heartbeat: heartbeat.unwrap_or(defaults::HEARTBEAT),
         ack_timeout: ack_timeout.unwrap_or(defaults::ACK_TIMEOUT),
-        row_spacing: row_spacing.unwrap_or(defaults::ROW_SPACING),
+        row_spacing: row_spacing.unwrap_or(usual_spacing),
+        drain: drain.unwrap_or(usual_drain),
     }
 }
 

@@ -11,16 +11,19 @@
 //!
 //! Always true: `taken` is the first record whose rows a lane has not handled, so no row is taken
 //! twice or left out; a lap serves only lanes that were behind when it began, and whose `taken` it walks over; memory is at most
-//! [`READ_AHEAD_BYTES`] plus two rows per device.
+//! [`READ_AHEAD_BYTES`] plus two rows per device, and two more where [`super::ahead`] is at work.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::ahead::Ahead;
+use super::merge::Pace;
 use super::peers::{SELF, set_of};
+use super::queued::{Offered, Place, Queued, blank, footprint};
+use crate::config::types::Drain;
 use crate::pipeline::handle::{Fate, Settled};
-use crate::pipeline::record::Damaged;
-use crate::row::{Identity, Row};
+use crate::row::Row;
 
 /// Bytes of rows kept for all devices together; each has an equal share, and room for two rows at least.
 pub const READ_AHEAD_BYTES: usize = 4 * 1024 * 1024;
@@ -29,70 +32,6 @@ pub const READ_AHEAD_ROWS: usize = 256;
 
 /// Index of a lane.
 pub type LaneId = usize;
-
-/// Index of a row in its record, and of its part where a row had to be taken apart.
-pub type Place = (u32, u32);
-
-/// A row in a lane.
-#[derive(Debug, Clone)]
-pub struct Queued {
-    /// Its record.
-    pub seq: u64,
-    /// Its place in the record.
-    pub place: Place,
-    /// What to send.
-    pub row: Arc<Row>,
-    /// Index of the key it is sent under.
-    pub peer: usize,
-    /// Fingerprint of the property set it says.
-    pub set: Option<u64>,
-    /// It could not be rebuilt: only device and samples are known, and it is settled without being sent.
-    pub damaged: bool,
-    bytes: usize,
-}
-
-impl Queued {
-    /// Nothing to say: settled without being sent.
-    pub fn is_empty(&self) -> bool {
-        self.row.cells.is_empty() && self.row.events.is_empty()
-    }
-
-    /// How it ends if it has nothing to say.
-    pub fn unsaid(&self) -> Option<Fate> {
-        let fate = if self.damaged { Fate::Damaged } else { Fate::Acknowledged };
-        self.is_empty().then_some(fate)
-    }
-}
-
-/// A row as it was read, or what is left of it.
-#[derive(Debug)]
-pub enum Offered {
-    /// To be sent.
-    Row(Row),
-    /// To be settled in its turn.
-    Damaged(Damaged),
-}
-
-impl Offered {
-    fn device(&self) -> &Arc<str> {
-        match self {
-            Self::Row(row) => &row.device,
-            Self::Damaged(row) => &row.device,
-        }
-    }
-}
-
-/// Keeps the place of a row that cannot be rebuilt.
-fn blank(damaged: Damaged) -> Row {
-    Row {
-        device: damaged.device,
-        identity: Identity { product_key: "".into(), device_key: "".into() },
-        time_ms: 0,
-        cells: Vec::new(),
-        events: Vec::new(),
-        samples: damaged.samples,
-    }
-}
 
 #[derive(Debug)]
 struct Lane {
@@ -109,6 +48,8 @@ struct Lane {
     front_since: Option<Instant>,
     /// Rows of the front record that are done, waiting for the others of the same record.
     partial: Option<Settled>,
+    ahead: Ahead,
+    pace: Pace,
 }
 
 /// Who reads.
@@ -127,6 +68,11 @@ pub enum Reader {
 #[derive(Debug)]
 pub struct Lanes {
     budget: usize,
+    drain: Drain,
+    /// What is stored from this record on is new: the platform answered before.
+    pub(super) fresh_from: Option<u64>,
+    /// Where the live reader is.
+    pub(super) walked: u64,
     lanes: Vec<Lane>,
     by_device: HashMap<Arc<str>, LaneId>,
     /// Records all of whose rows are in the lanes and may go as one pack.
@@ -136,8 +82,17 @@ pub struct Lanes {
 
 impl Lanes {
     /// None yet; together they keep `budget` bytes of rows.
-    pub fn new(budget: usize) -> Self {
-        Self { budget, lanes: Vec::new(), by_device: HashMap::new(), whole: BTreeMap::new(), next_lap: 0 }
+    pub fn new(budget: usize, drain: Drain) -> Self {
+        Self {
+            budget,
+            drain,
+            fresh_from: None,
+            walked: 0,
+            lanes: Vec::new(),
+            by_device: HashMap::new(),
+            whole: BTreeMap::new(),
+            next_lap: 0,
+        }
     }
 
     /// A lane for a device whose rows below `taken` are settled.
@@ -155,6 +110,8 @@ impl Lanes {
             context: None,
             front_since: None,
             partial: None,
+            ahead: Ahead::default(),
+            pace: Pace::new(self.drain),
         };
         self.lanes.push(lane);
         self.by_device.insert(device, self.lanes.len() - 1);
@@ -186,15 +143,25 @@ impl Lanes {
                 Offered::Row(row) => (Arc::new(row), false),
                 Offered::Damaged(row) => (Arc::new(blank(row)), true),
             };
+            let is_new = reader == Reader::Live && self.fresh_from.is_some_and(|from| seq >= from);
             if !accepted(*lane) {
-                self.note_context(*lane, reader, seq, row);
+                self.note_context(*lane, reader, seq, row.clone());
                 complete = false;
-                continue;
+                if !is_new || seq < self.lanes[*lane].taken {
+                    continue;
+                }
             }
             // one that is not sent has no key; it is gone before anybody asks
             let peer = if damaged { SELF } else { peer(&row) };
             let (set, bytes) = (set_of(&row), footprint(&row));
             let queued = Queued { seq, place, row, peer, set, damaged, bytes };
+            if is_new {
+                let alone = lanes.iter().filter(|other| *other == lane).count() == 1;
+                self.came(*lane, queued.clone(), alone && whole);
+            }
+            if !accepted(*lane) {
+                continue;
+            }
             if !queued.is_empty() {
                 members.push((*lane, queued.place));
             }
@@ -217,6 +184,16 @@ impl Lanes {
         lane.behind |= full;
         lane.left_lap |= full;
         !full
+    }
+
+    /// A row was stored just now.
+    fn came(&mut self, lane: LaneId, row: Queued, alone: bool) {
+        let (live_first, lane) = (self.drain == Drain::LiveFirst, &mut self.lanes[lane]);
+        lane.pace.came(row.row.time_ms);
+        if live_first {
+            let can_hurry = alone && !row.damaged && !row.row.cells.is_empty() && row.row.events.is_empty();
+            lane.ahead.offer(row, can_hurry && (lane.behind || !lane.rows.is_empty()));
+        }
     }
 
     /// A settled row is still what the next one refers to.
@@ -272,6 +249,40 @@ impl Lanes {
         }
     }
 
+    /// What is said before its turn.
+    pub fn ahead(&self, lane: LaneId) -> &Ahead {
+        &self.lanes[lane].ahead
+    }
+
+    /// What is said before its turn.
+    pub fn ahead_mut(&mut self, lane: LaneId) -> &mut Ahead {
+        &mut self.lanes[lane].ahead
+    }
+
+    /// Whether the front row may be sent. Where only the newest is wanted, it may be what comes after all
+    /// that was stored has been read, or what the next one, which is there, does not stand for.
+    pub fn may_speak(&self, lane: LaneId) -> bool {
+        let lane = &self.lanes[lane];
+        let all_read = self.fresh_from.is_some_and(|from| self.walked >= from) && !lane.behind;
+        self.drain != Drain::LatestOnly || all_read || lane.rows.len() > 1
+    }
+
+    /// Rows of it wait that are not in memory.
+    pub fn is_behind(&self, lane: LaneId) -> bool {
+        self.lanes[lane].behind
+    }
+
+    /// The front row is merged into the one after it. Looks at how long it has been too much: `known`: it
+    /// could be sent.
+    pub fn merges(&mut self, lane: LaneId, known: bool, now: Instant) -> bool {
+        let lane = &mut self.lanes[lane];
+        match lane.rows.front() {
+            Some(front) if known && lane.behind => lane.pace.judge(front.row.time_ms, now),
+            _ => lane.pace.rest(),
+        }
+        matches!((lane.rows.front(), lane.rows.get(1)), (Some(front), Some(next)) if lane.pace.merges(front, next))
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.lanes.len()
@@ -285,6 +296,11 @@ impl Lanes {
     /// The front row, if it is this one.
     pub fn front_if(&self, lane: LaneId, seq: u64, place: Place) -> Option<&Queued> {
         self.front(lane).filter(|queued| queued.seq == seq && queued.place == place)
+    }
+
+    /// The row at the front or before its turn, if it is this one.
+    pub fn sendable(&self, lane: LaneId, seq: u64, place: Place) -> Option<&Queued> {
+        self.front_if(lane, seq, place).or_else(|| self.ahead(lane).find(seq, place))
     }
 
     /// Since when the front row has been waiting for its turn.
@@ -307,6 +323,7 @@ impl Lanes {
         let lane = &mut self.lanes[id];
         let queued = lane.rows.pop_front()?;
         lane.bytes -= queued.bytes;
+        lane.pace.went(fate == Fate::Merged);
         lane.front_since = (!lane.rows.is_empty()).then_some(now);
         let device = lane.device.clone();
         let settled = lane.partial.get_or_insert(Settled {
@@ -316,9 +333,7 @@ impl Lanes {
             fate: Fate::Acknowledged,
         });
         settled.samples += queued.row.samples;
-        if fate != Fate::Acknowledged && settled.fate != Fate::Parked {
-            settled.fate = fate;
-        }
+        settled.fate = settled.fate.max(fate);
         if lane.rows.front().is_some_and(|next| next.seq == queued.seq) {
             return None;
         }
@@ -356,17 +371,4 @@ impl Lane {
     fn has_room(&self, share: usize) -> bool {
         self.rows.len() < 2 || (self.rows.len() <= READ_AHEAD_ROWS / 2 && self.bytes <= share / 2)
     }
-}
-
-/// What a row takes in memory, about.
-fn footprint(row: &Row) -> usize {
-    use crate::row::Value;
-    let heap = |value: &Value| match value {
-        Value::Text(text) | Value::Json(text) => text.len(),
-        Value::Bytes(bytes) => bytes.len(),
-        _ => 0,
-    };
-    let cells: usize = row.cells.iter().map(|cell| size_of_val(cell) + heap(&cell.value)).sum();
-    let events: usize = row.events.iter().map(|event| event.name.len() + event.value.len() + 64).sum();
-    size_of::<Row>() + size_of::<Queued>() + cells + events
 }

@@ -22,42 +22,52 @@
 //!
 //! - a pack was split, because it was not answered often enough, or because one of its devices did not
 //!   answer its probe after the platform or the broker had been away;
+//! - it was sent before its turn (`drain = "live-first"`), was not answered, and goes again in its turn;
 //! - the process ended in between, because the form a record went in is not stored. Records from
 //!   before the start wait up to [`START_PATIENCE`] for the probes of all their devices, so that what
 //!   went as a pack does again; unless one of them does not answer by then. What went row by row,
 //!   because a device was unknown or kept its distance at the time, may go as a pack.
 //!
-//! Always true: the same id never stands for other bytes; rows of one device are sent and settled in order, one un-acknowledged at a time;
+//! Always true: the same id never stands for other bytes; rows of one device are settled in order, and
+//! sent in order but for the newest where it goes before its turn; one is un-acknowledged at a time;
 //! nobody is in a pack who was not probed since acknowledgements last stopped; each device and record
-//! is settled once. [`lanes`] bounds the memory, [`peers`] keeps the distances, [`said`] hands them on, [`sending`] decides
+//! is settled once. [`lanes`] bounds the memory, [`ahead`] says the newest before its turn, [`merge`] passes over what a newer row stands for, [`peers`] keeps the distances, [`said`] hands them on, [`sending`] decides
 //! what goes out, [`asking`] who is asked whether it is there, [`silence`] what a missing answer means, [`unit`] names the messages, [`window`] how many
 //! are out at a time, [`note`] is what people hear of it.
 
+mod ahead;
 mod asking;
 mod lanes;
+mod merge;
 mod note;
 mod peers;
+mod plan;
+mod queued;
 mod said;
 mod sending;
 mod silence;
 #[cfg(test)]
 mod tests;
 mod unit;
+mod unsaid;
 mod window;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use lanes::Lanes;
 pub use lanes::{LaneId, READ_AHEAD_BYTES, Reader};
-use lanes::{Lanes, Offered, Place};
 pub use note::{Counts, Note};
 use peers::{Peers, SELF};
+pub use plan::Plan;
+use queued::{Offered, Place};
 pub use said::Said;
 use unit::{Unit, take_apart};
 use window::Window;
 
 use super::super::backoff::Backoff;
+use crate::config::types::Drain;
 use crate::pipeline::handle::{Fate, Settled};
 use crate::pipeline::record::RecordError;
 use crate::row::{GATEWAY, Identity, Row};
@@ -101,6 +111,8 @@ pub struct Options {
     pub ack_timeout: Duration,
     /// Least time between two rows of a device.
     pub row_spacing: Duration,
+    /// In which order what waits is sent.
+    pub drain: Drain,
     /// Bytes of rows kept in memory, [`READ_AHEAD_BYTES`] but in tests.
     pub read_ahead_bytes: usize,
     /// Tells the probes of this process from those of earlier ones.
@@ -135,6 +147,8 @@ struct Message {
     reply: (Kind, Arc<str>),
     state: State,
     tries: u32,
+    /// Its row is sent before its turn.
+    ahead: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -186,22 +200,10 @@ pub struct Flight {
     counts: Counts,
 }
 
-/// What to do now.
-#[derive(Debug, Default)]
-pub struct Plan {
-    /// To the broker, in this order.
-    pub send: Vec<Outgoing>,
-    /// Ask again then, if nothing happens before.
-    pub wake: Option<Instant>,
-    /// More could be sent if the link had room.
-    pub more: bool,
-    room: usize,
-}
-
 impl Flight {
     /// Nothing read, nothing connected.
     pub fn new(options: Options, now: Instant) -> Self {
-        let mut lanes = Lanes::new(options.read_ahead_bytes);
+        let mut lanes = Lanes::new(options.read_ahead_bytes, options.drain);
         let mut peers = Peers::new(
             (GATEWAY.into(), options.gateway.clone()),
             options.heartbeat,
@@ -273,6 +275,7 @@ impl Flight {
     /// Everything in flight goes back and will be sent again, same ids, same bytes.
     pub fn disconnected(&mut self, now: Instant) {
         self.platform = Platform::Down;
+        self.stop_hurrying();
         self.window.disconnected();
         self.peers.forget(now);
         self.probes.clear();
@@ -328,12 +331,16 @@ impl Flight {
         if unit.place.is_none() {
             self.lanes.break_up(unit.seq);
         }
-        for (lane, _) in message.members {
-            if let Some(peer) = self.lanes.front(lane).map(|queued| queued.peer) {
+        for (lane, place) in message.members {
+            if let Some(peer) = self.lanes.sendable(lane, unit.seq, place).map(|queued| queued.peer) {
                 self.peers.row_answered(peer, now);
                 self.peers.get_mut(peer).alone &= unit.place.is_none();
             }
-            self.settle(lane, Fate::Acknowledged, now);
+            if message.ahead {
+                self.lanes.ahead_answered(lane);
+            } else {
+                self.settle(lane, Fate::Acknowledged, now);
+            }
         }
         if let Platform::Silent { ask_at } = &mut self.platform {
             *ask_at = (*ask_at).min(now + SILENT_FIRST);

@@ -7,7 +7,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::lanes::Queued;
 use super::peers::SELF;
 use super::{
     Flight, Kind, LaneId, MAX_PACK_BYTES, MAX_ROW_BYTES, Message, Note, Outgoing, PATIENCE, Place, Plan,
@@ -16,7 +15,6 @@ use super::{
 use crate::northbound::sagoo::payload::build;
 use crate::northbound::sagoo::payload::clean::Losses;
 use crate::northbound::sagoo::topic;
-use crate::pipeline::handle::Fate;
 use crate::row::{GATEWAY, Row};
 
 /// What may be done with a record.
@@ -32,35 +30,8 @@ enum Judgement {
 
 pub(super) struct Built {
     pub(super) outgoing: Outgoing,
-    reply: (Kind, Arc<str>),
-    losses: Losses,
-}
-
-/// One note for all that are met together.
-fn damaged(before: Option<Note>, row: &Queued) -> Note {
-    let (first_seq, samples) = match before {
-        Some(Note::Damaged { first_seq, samples, .. }) => (first_seq, samples),
-        _ => (row.seq, 0),
-    };
-    let (device, samples) = (row.row.device.clone(), samples + u64::from(row.row.samples));
-    Note::Damaged { device, first_seq, last_seq: row.seq, samples }
-}
-
-impl Plan {
-    pub(super) fn wake_at(&mut self, at: Instant) {
-        self.wake = Some(self.wake.map_or(at, |wake| wake.min(at)));
-    }
-
-    pub(super) fn push(&mut self, outgoing: Outgoing) {
-        self.room -= 1;
-        self.send.push(outgoing);
-    }
-
-    /// Whether the link takes another one; if not, the caller asks again once it does.
-    pub(super) fn has_room(&mut self) -> bool {
-        self.more |= self.room == 0;
-        self.room > 0
-    }
+    pub(super) reply: (Kind, Arc<str>),
+    pub(super) losses: Losses,
 }
 
 impl Flight {
@@ -91,7 +62,7 @@ impl Flight {
     }
 
     /// Whether another message may be out beside these.
-    fn has_place(&mut self, on_wire: usize) -> bool {
+    pub(super) fn has_place(&mut self, on_wire: usize) -> bool {
         let free = on_wire < self.window.size();
         self.window.wanted(!free);
         free
@@ -121,7 +92,7 @@ impl Flight {
                 continue;
             };
             let Some(built) = self.build(unit, &members) else { continue };
-            self.put_on_wire(unit, &members, built.reply, now);
+            self.put_on_wire(unit, &members, built.reply, false, now);
             self.counts.resent_messages += 1;
             on_wire += 1;
             plan.push(built.outgoing);
@@ -154,13 +125,21 @@ impl Flight {
         wanted: &mut BTreeSet<usize>,
         plan: &mut Plan,
     ) {
-        let mut candidates = BTreeMap::new();
+        let (mut ahead, mut candidates) = (Vec::new(), BTreeMap::new());
         let mut judged: BTreeMap<u64, Judgement> = BTreeMap::new();
         for lane in 0..self.lanes.len() {
-            self.settle_the_unsaid(lane, now);
+            if self.settle_the_unsaid(lane, now) && self.lanes.is_behind(lane) {
+                // there is room to read more
+                plan.wake_at(now);
+            }
         }
         for lane in 0..self.lanes.len() {
-            let Some(front) = self.lanes.front(lane) else { continue };
+            let hurry = self.may_hurry(lane, now, wanted, plan);
+            if hurry && (!self.lanes.ahead_had_its_turn(lane) || self.lanes.front(lane).is_none()) {
+                ahead.push(lane);
+                continue;
+            }
+            let Some(front) = self.lanes.front(lane).filter(|_| self.lanes.may_speak(lane)) else { continue };
             if self.peers.get(front.peer).busy {
                 continue;
             }
@@ -198,21 +177,8 @@ impl Flight {
                 }
             }
         }
+        self.send_ahead(ahead, now, plan);
         self.send_candidates(candidates, now, plan);
-    }
-
-    /// Rows with nothing to say need no answer.
-    fn settle_the_unsaid(&mut self, lane: LaneId, now: Instant) {
-        let mut lost: Option<Note> = None;
-        while let Some(front) = self.lanes.front(lane)
-            && let Some(fate) = front.unsaid()
-        {
-            if fate == Fate::Damaged {
-                lost = Some(damaged(lost, front));
-            }
-            self.settle(lane, fate, now);
-        }
-        self.notes.extend(lost);
     }
 
     /// How long the record waits for all its devices.
@@ -244,7 +210,11 @@ impl Flight {
                 continue;
             };
             let peer = self.peers.get(queued.peer);
-            if peer.alone || queued.row.device.as_ref() == GATEWAY || !peers.insert(queued.peer) {
+            if self.lanes.hurries(*lane)
+                || peer.alone
+                || queued.row.device.as_ref() == GATEWAY
+                || !peers.insert(queued.peer)
+            {
                 return Judgement::Alone;
             }
             if !self.peers.is_known(queued.peer, now) {
@@ -295,14 +265,31 @@ impl Flight {
                 plan.wake_at(now);
                 continue;
             }
-            self.put_on_wire(unit, &members, built.reply, now);
-            self.tell_losses(&members, built.losses);
-            let rows = members.iter().filter_map(|(lane, _)| self.lanes.front(*lane));
-            self.counts.sent_samples += rows.map(|queued| u64::from(queued.row.samples)).sum::<u64>();
-            self.counts.sent_messages += 1;
+            self.put_on_wire(unit, &members, built.reply, false, now);
+            self.say(&members, unit, built.losses, built.outgoing, plan);
             on_wire += 1;
-            plan.push(built.outgoing);
         }
+    }
+
+    /// The first time.
+    pub(super) fn say(
+        &mut self,
+        members: &[(LaneId, Place)],
+        unit: Unit,
+        losses: Losses,
+        outgoing: Outgoing,
+        plan: &mut Plan,
+    ) {
+        let rows = members.iter().filter_map(|(lane, place)| self.lanes.sendable(*lane, unit.seq, *place));
+        let first = rows.clone().next().map(|queued| queued.row.identity.device_key.clone());
+        self.counts.sent_samples += rows.map(|queued| u64::from(queued.row.samples)).sum::<u64>();
+        self.counts.sent_messages += 1;
+        if let Some(key) = first.filter(|_| losses.any())
+            && self.lossy.insert(key.clone())
+        {
+            self.notes.push(Note::Lossy(key, losses));
+        }
+        plan.push(outgoing);
     }
 
     /// The message of a unit; depends on its rows and the gateway's keys alone.
@@ -311,7 +298,7 @@ impl Flight {
         let id = unit.id(&gateway.device_key);
         let rows: Vec<&Row> = members
             .iter()
-            .filter_map(|(lane, _)| self.lanes.front(*lane))
+            .filter_map(|(lane, place)| self.lanes.sendable(*lane, unit.seq, *place))
             .map(|queued| &*queued.row)
             .collect();
         let own = unit.place.and_then(|_| rows.first()).copied();
@@ -330,17 +317,19 @@ impl Flight {
         })
     }
 
-    fn put_on_wire(
+    pub(super) fn put_on_wire(
         &mut self,
         unit: Unit,
         members: &[(LaneId, Place)],
         reply: (Kind, Arc<str>),
+        ahead: bool,
         now: Instant,
     ) {
-        for (lane, _) in members {
-            if let Some(queued) = self.lanes.front(*lane) {
+        for (lane, place) in members {
+            if let Some(queued) = self.lanes.sendable(*lane, unit.seq, *place) {
                 self.peers.row_sent(queued.peer, queued.set, now);
             }
+            self.lanes.takes_turn(*lane, ahead);
         }
         if unit.place.is_none() {
             self.peers.touched(SELF, now);
@@ -351,16 +340,8 @@ impl Flight {
             reply,
             state,
             tries: 0,
+            ahead,
         });
         message.state = state;
-    }
-
-    fn tell_losses(&mut self, members: &[(LaneId, Place)], losses: Losses) {
-        let key = members.first().and_then(|(lane, _)| self.lanes.front(*lane));
-        if let Some(key) = key.filter(|_| losses.any()).map(|queued| queued.row.identity.device_key.clone())
-            && self.lossy.insert(key.clone())
-        {
-            self.notes.push(Note::Lossy(key, losses));
-        }
     }
 }

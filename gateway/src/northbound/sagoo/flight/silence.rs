@@ -11,9 +11,9 @@
 
 use std::time::Instant;
 
-use super::lanes::Queued;
 use super::note::PARKED_BYTES;
 use super::peers::SELF;
+use super::queued::Queued;
 use super::{Flight, LaneId, Note, PACK_TRIES, Place, Platform, RESEND_FIRST, ROW_TRIES, State, Unit};
 use crate::pipeline::handle::Fate;
 
@@ -28,15 +28,18 @@ impl Flight {
         let timeout = self.options.ack_timeout;
         let late = |sent: Instant| now.saturating_duration_since(sent) >= timeout;
         let mut silent = false;
-        for message in self.messages.values_mut() {
+        let mut ahead = Vec::new();
+        for (unit, message) in &mut self.messages {
             if let State::Wire { sent } = message.state
                 && late(sent)
             {
                 message.state = State::Doubt { since: now };
+                ahead.extend(message.ahead.then_some(*unit));
                 self.window.timed_out(sent, now);
                 silent |= self.last_ack.is_none_or(|at| at < sent);
             }
         }
+        ahead.into_iter().for_each(|unit| self.give_up_ahead(unit));
         let overdue: Vec<u64> =
             self.probes.iter().filter(|(_, probe)| late(probe.sent)).map(|(number, _)| *number).collect();
         for number in overdue {
@@ -98,6 +101,7 @@ impl Flight {
     /// The gateway's probe of `sent` was answered: what timed out before it was tried in earnest.
     pub(super) fn platform_lives(&mut self, sent: Instant, now: Instant) {
         if !self.is_alive() {
+            self.stop_hurrying();
             self.platform = Platform::Alive { since: now };
             self.told = false;
             self.notes.push(Note::Answering);
@@ -111,6 +115,25 @@ impl Flight {
         for unit in doubtful {
             self.count_try(unit, now);
         }
+    }
+
+    /// What was sent before its turn and not answered is sent in its turn, where tries count.
+    fn give_up_ahead(&mut self, unit: Unit) {
+        let Some(message) = self.messages.remove(&unit) else { return };
+        for (lane, place) in message.members {
+            if let Some(peer) = self.lanes.sendable(lane, unit.seq, place).map(|queued| queued.peer) {
+                self.peers.get_mut(peer).busy = false;
+            }
+            self.lanes.ahead_failed(lane);
+        }
+    }
+
+    /// Nothing goes before its turn until the platform answers (again).
+    pub(super) fn stop_hurrying(&mut self) {
+        let ahead = self.messages.iter().filter(|(_, message)| message.ahead);
+        let ahead: Vec<Unit> = ahead.map(|(unit, _)| *unit).collect();
+        ahead.into_iter().for_each(|unit| self.give_up_ahead(unit));
+        self.lanes.stop_hurrying();
     }
 
     fn count_try(&mut self, unit: Unit, now: Instant) {

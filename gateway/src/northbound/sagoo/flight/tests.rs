@@ -1,5 +1,7 @@
 //! The flight against a simulated platform that loses, repeats and reorders acknowledgements, goes
-//! away, and dies of what would kill the real one. Time is simulated.
+//! away, and dies of what would kill the real one. Time is simulated. [`drain`]: what waited, in each order.
+
+mod drain;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -11,6 +13,7 @@ use serde_json::Value as Json;
 use super::note::PARKED_BYTES;
 use super::peers::SELF;
 use super::{Flight, Kind, Note, Options, Outgoing, READ_AHEAD_BYTES, ROW_TRIES, Unit, window};
+use crate::config::types::Drain;
 use crate::northbound::reader::Reader;
 use crate::northbound::sagoo::topic;
 use crate::pipeline::handle::{Fate, Settled, Stored};
@@ -53,6 +56,7 @@ fn options(devices: &[String], budget: usize) -> Options {
         heartbeat: HEARTBEAT,
         ack_timeout: ACK_TIMEOUT,
         row_spacing: SPACING,
+        drain: Drain::Ordered,
         read_ahead_bytes: budget,
         run: 7,
         said: super::Said::default(),
@@ -79,6 +83,8 @@ struct Weather {
     unreadable: Vec<(u64, u64)>,
     /// Records that are damaged.
     damaged: BTreeSet<u64>,
+    /// The way there and the answer take a few milliseconds.
+    fast: bool,
 }
 
 #[derive(Debug)]
@@ -109,6 +115,12 @@ struct World {
     bytes_of: HashMap<String, Outgoing>,
     last_row: HashMap<String, (Instant, BTreeSet<String>)>,
     newest: HashMap<String, i64>,
+    /// When a number of a device arrived first.
+    arrived: HashMap<(String, i64), Instant>,
+    spacing: Duration,
+    /// Numbers may be left out, and come after higher ones.
+    jumps: bool,
+    most_in_flight: usize,
     settled: Vec<Settled>,
     packs_of_many: usize,
     most_bytes: usize,
@@ -137,6 +149,10 @@ impl World {
             bytes_of: HashMap::new(),
             last_row: HashMap::new(),
             newest: HashMap::new(),
+            arrived: HashMap::new(),
+            spacing: SPACING,
+            jumps: false,
+            most_in_flight: 0,
             settled: Vec::new(),
             packs_of_many: 0,
             most_bytes: 0,
@@ -191,13 +207,15 @@ impl World {
     /// Runs until this moment, or until all of `samples` are settled.
     fn run(&mut self, until: Duration, samples: u64) {
         let end = self.start + until;
-        let mut rushed = 0;
+        let (mut rushed, mut before) = (0, (0, 0));
         while self.now < end && self.settled_samples() < samples {
             let wake = self.turn();
             let next = self.agenda.first_key_value().map(|((at, _), _)| *at);
-            let at = [wake, next].into_iter().flatten().min().unwrap_or(end);
+            let at = [wake, next].into_iter().flatten().min().unwrap_or(end).min(end);
             // A record that is broken up is looked at again at once, and so are its rows; not more.
-            rushed = if at <= self.now && next != Some(at) { rushed + 1 } else { 0 };
+            let progress = (self.settled.len(), self.reads);
+            rushed = if at <= self.now && next != Some(at) && progress == before { rushed + 1 } else { 0 };
+            before = progress;
             assert!(rushed < 8, "asks again and again without waiting: a busy loop");
             self.now = at.max(self.now);
             while let Some(due) = self.agenda.first_entry().filter(|due| due.key().0 <= self.now) {
@@ -225,7 +243,8 @@ impl World {
             let there = |record: &&Stored| {
                 record.seq >= from && record.seq < self.head && !self.weather.damaged.contains(&record.seq)
             };
-            let chunk = || self.records.iter().filter(there).take(3).cloned().collect();
+            let chunk =
+                || self.records.iter().skip(from as usize - 1).filter(there).take(3).cloned().collect();
             let chunk = (!self.is_unreadable()).then(chunk);
             self.reader.arrived(who, from, self.head, chunk, self.now);
         }
@@ -233,7 +252,8 @@ impl World {
         let room = self.rng.usize(0..40);
         let plan = self.flight.poll(self.now, room);
         assert!(plan.send.len() <= room);
-        assert!(self.flight.in_flight() <= window::MOST);
+        self.most_in_flight = self.most_in_flight.max(self.flight.in_flight());
+        assert!(self.most_in_flight <= window::MOST);
         assert!(self.connected || plan.send.is_empty(), "sent without a broker");
         for outgoing in plan.send {
             self.sent(outgoing);
@@ -251,7 +271,7 @@ impl World {
             let bytes = self.bytes_of.entry(id.clone()).or_insert_with(|| outgoing.clone());
             assert_eq!(*bytes, outgoing, "one id, two messages");
         }
-        let latency = Duration::from_millis(self.rng.u64(1..50));
+        let latency = Duration::from_millis(self.rng.u64(1..if self.weather.fast { 6 } else { 50 }));
         self.at(self.now + latency, Happening::Arrives(self.session, outgoing));
     }
 
@@ -259,7 +279,7 @@ impl World {
     fn spacing(&mut self, key: &str, set: BTreeSet<String>) {
         let mut set = set;
         if let Some((at, last)) = self.last_row.get(key) {
-            assert!(self.now - *at >= SPACING, "{key}: two rows {:?} apart", self.now - *at);
+            assert!(self.now - *at >= self.spacing, "{key}: two rows {:?} apart", self.now - *at);
             if !set.is_empty() && !last.is_empty() && *last != set {
                 assert!(
                     self.now - *at >= Duration::from_secs(1),
@@ -328,11 +348,13 @@ impl World {
             let device = sub_key.strip_suffix("-k").unwrap().to_owned();
             if let Some(number) = sub["properties"]["k0"]["value"].as_i64() {
                 poisoned |= self.weather.poisoned.contains(&(device.clone(), number));
-                let newest = self.newest.entry(device).or_insert(number);
+                let newest = self.newest.entry(device.clone()).or_insert(number);
                 let whole = self.weather.damaged.is_empty();
                 let next = if whole { *newest + 1 } else { number.max(*newest) };
-                assert!(number == *newest || number == next, "{sub_key}: {number} after {newest}");
-                *newest = number;
+                let in_order = number == *newest || number == next;
+                assert!(in_order || self.jumps, "{sub_key}: {number} after {newest}");
+                *newest = number.max(*newest);
+                self.arrived.entry((device, number)).or_insert(self.now);
                 let second = &sub["properties"]["k1"];
                 let (value, time) = (second["value"].as_i64(), second["time"].as_i64());
                 assert_eq!(value, time, "a value of another time");
@@ -347,7 +369,8 @@ impl World {
         for _ in 0..copies {
             let device = key.strip_suffix("-k").unwrap_or(&key);
             let slow = self.weather.slow.get(device).copied().unwrap_or_default();
-            let latency = Duration::from_millis(self.rng.u64(1..400)) + slow;
+            let latency =
+                Duration::from_millis(self.rng.u64(1..if self.weather.fast { 6 } else { 400 })) + slow;
             self.at(self.now + latency, Happening::Acknowledged(self.session, kind, key.clone(), id.clone()));
         }
     }
@@ -403,6 +426,7 @@ fn weather() -> impl Strategy<Value = Weather> {
                 slow: BTreeMap::new(),
                 unreadable,
                 damaged: BTreeSet::new(),
+                fast: false,
             }
         })
 }
@@ -530,6 +554,7 @@ fn fair() -> Weather {
         slow: BTreeMap::new(),
         unreadable: Vec::new(),
         damaged: BTreeSet::new(),
+        fast: false,
     }
 }
 

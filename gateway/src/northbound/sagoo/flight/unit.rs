@@ -4,7 +4,7 @@
 
 use std::collections::HashSet;
 
-use super::lanes::Place;
+use super::queued::Place;
 use crate::row::{Event, Row};
 
 /// What is sent and acknowledged as one: a record, or one row of it.

@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::*;
-use crate::config::types::Profile;
+use crate::config::types::{Drain, Profile};
 use crate::northbound::mosquitto::Mosquitto;
 use crate::northbound::sagoo::topic;
 
@@ -33,6 +33,7 @@ fn config(client_id: &str, host: &str, port: u16) -> SagooConfig {
         heartbeat: Duration::from_secs(10),
         ack_timeout: Duration::from_secs(5),
         row_spacing: Duration::from_millis(250),
+        drain: Drain::Ordered,
     }
 }
 

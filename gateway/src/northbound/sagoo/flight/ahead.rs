@@ -1,0 +1,200 @@
+//! The newest row of a device before those that wait since an outage (`drain = "live-first"`).
+//!
+//! ```text
+//! waiting, on disk and in the lane    1 2 3 4 5 6 … 997 998 999
+//! said in order, and so settled       1 2 3 ▸
+//! said before its turn                              ◂ 998
+//! ```
+//!
+//! What was acknowledged before its turn is remembered as ranges of records and settled, without being
+//! sent again, when its turn comes: rows of a device are settled in order whatever is sent first. The
+//! ranges are in memory only. After a restart or a reload, rows that were said before their turn are said
+//! once more, with the same id and bytes.
+//!
+//! What a reader of the platform's table sees: rows stand in the order in which they arrived, and an old
+//! row after a newer one carries its old times in every cell. Whoever wants the history in order sorts by
+//! the times of the cells; whoever wants the newest value takes the newest time, not the newest row.
+//!
+//! Always true: only rows that were stored after the platform began to answer are said before their turn,
+//! one at a time, and in turn with those that wait; a range covers no row that was not acknowledged; there
+//! are at most [`RANGES`] per device.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::time::Instant;
+
+use super::lanes::{LaneId, Lanes};
+use super::queued::{Place, Queued};
+use super::{Flight, MAX_ROW_BYTES, Plan, Unit};
+
+/// Ranges remembered per device. When there are more, its rows wait for their turn.
+pub const RANGES: usize = 64;
+
+/// What one lane says before its turn.
+#[derive(Debug, Default)]
+pub struct Ahead {
+    newest: Option<Queued>,
+    flying: Option<Queued>,
+    /// First and last record, inclusive, rising.
+    said: VecDeque<(u64, u64)>,
+    /// Newest record with a row that was not said before its turn.
+    left: u64,
+    /// The last row sent was one of these; it is the turn of those that wait.
+    had_its_turn: bool,
+}
+
+impl Ahead {
+    /// A row stored just now. `waits`: others of its device are before it, and it can go alone.
+    pub fn offer(&mut self, row: Queued, waits: bool) {
+        let left = if waits { self.newest.replace(row) } else { Some(row) };
+        self.leave(left);
+    }
+
+    /// It will be said in its turn.
+    fn leave(&mut self, row: Option<Queued>) {
+        self.leave_to(row.map_or(0, |row| row.seq));
+    }
+
+    /// What is unanswered up to this record will be said in its turn.
+    pub fn leave_to(&mut self, seq: u64) {
+        self.left = self.left.max(seq);
+    }
+
+    /// The row to be said, or under way, if it is this one.
+    pub fn find(&self, seq: u64, place: Place) -> Option<&Queued> {
+        [&self.newest, &self.flying].into_iter().flatten().find(|row| (row.seq, row.place) == (seq, place))
+    }
+
+    /// The one under way was not answered in time: it will be said in its turn.
+    fn failed(&mut self) {
+        let row = self.flying.take();
+        self.leave(row);
+    }
+
+    fn answered(&mut self) {
+        let Some(row) = self.flying.take() else { return };
+        match self.said.back_mut() {
+            Some((_, last)) if self.left <= *last => *last = row.seq,
+            _ => self.said.push_back((row.seq, row.seq)),
+        }
+    }
+}
+
+impl Lanes {
+    /// The row to be said before its turn now, if the device has one.
+    pub fn next_ahead(&mut self, lane: LaneId) -> Option<&Queued> {
+        let front = self.front(lane).map(|front| front.seq);
+        let ahead = self.ahead_mut(lane);
+        if let Some(newest) = ahead.newest.take_if(|newest| front.is_some_and(|seq| newest.seq <= seq)) {
+            ahead.leave(Some(newest));
+        }
+        ahead.newest.as_ref().filter(|_| ahead.said.len() < RANGES)
+    }
+
+    /// Whether it is the turn of those that wait.
+    pub fn ahead_had_its_turn(&self, lane: LaneId) -> bool {
+        self.ahead(lane).had_its_turn
+    }
+
+    /// Whether rows of the device go before their turn, so that nobody waits for it to fill a pack.
+    pub fn hurries(&self, lane: LaneId) -> bool {
+        let ahead = self.ahead(lane);
+        ahead.newest.is_some() || ahead.flying.is_some()
+    }
+
+    /// A row of the device is sent: the newest one before its turn, or the front one in its turn.
+    pub fn takes_turn(&mut self, lane: LaneId, before_its_turn: bool) {
+        let ahead = self.ahead_mut(lane);
+        ahead.had_its_turn = before_its_turn;
+        if before_its_turn {
+            ahead.flying = ahead.newest.take();
+        }
+    }
+
+    /// It was answered.
+    pub fn ahead_answered(&mut self, lane: LaneId) {
+        self.ahead_mut(lane).answered();
+    }
+
+    /// It was not.
+    pub fn ahead_failed(&mut self, lane: LaneId) {
+        self.ahead_mut(lane).failed();
+    }
+
+    /// The front row was acknowledged before its turn. Forgets what is behind it.
+    pub fn front_was_said(&mut self, lane: LaneId) -> bool {
+        let Some(seq) = self.front(lane).map(|front| front.seq) else { return false };
+        let said = &mut self.ahead_mut(lane).said;
+        while said.front().is_some_and(|(_, last)| *last < seq) {
+            said.pop_front();
+        }
+        said.front().is_some_and(|(first, _)| *first <= seq)
+    }
+
+    /// Where the live reader reads next, and the end of the buffer.
+    pub fn walks(&mut self, next: u64, head: u64) {
+        self.walked = next;
+        if self.fresh_from.is_none() {
+            self.fresh_from = Some(head);
+            for lane in 0..self.len() {
+                self.ahead_mut(lane).leave_to(head.saturating_sub(1));
+            }
+        }
+    }
+
+    /// Nothing goes before its turn any more until the platform answers again; what is stored from then on
+    /// is new.
+    pub fn stop_hurrying(&mut self) {
+        self.fresh_from = None;
+        for lane in 0..self.len() {
+            let ahead = self.ahead_mut(lane);
+            ahead.failed();
+            let newest = ahead.newest.take();
+            ahead.leave(newest);
+        }
+    }
+}
+
+impl Flight {
+    /// Whether the device has a row that can go before its turn now.
+    pub(super) fn may_hurry(
+        &mut self,
+        lane: LaneId,
+        now: Instant,
+        wanted: &mut BTreeSet<usize>,
+        plan: &mut Plan,
+    ) -> bool {
+        let Some((peer, set)) = self.lanes.next_ahead(lane).map(|newest| (newest.peer, newest.set)) else {
+            return false;
+        };
+        if !self.peers.is_known(peer, now) {
+            wanted.insert(peer);
+            return false;
+        }
+        let ready_at = self.peers.ready_at(peer, set).filter(|at| *at > now);
+        ready_at.iter().for_each(|at| plan.wake_at(*at));
+        ready_at.is_none() && !self.peers.get(peer).busy
+    }
+
+    /// Newest rows of devices that have older ones waiting.
+    pub(super) fn send_ahead(&mut self, lanes: Vec<LaneId>, now: Instant, plan: &mut Plan) {
+        for lane in lanes {
+            let Some((seq, place)) = self.lanes.next_ahead(lane).map(|row| (row.seq, row.place)) else {
+                continue;
+            };
+            if !self.has_place(self.in_flight()) || !plan.has_room() {
+                return;
+            }
+            let (unit, members) = (Unit { seq, place: Some(place) }, [(lane, place)]);
+            let Some(built) = self.build(unit, &members) else { continue };
+            if built.outgoing.payload.len() > MAX_ROW_BYTES {
+                // parked in its turn
+                self.lanes.takes_turn(lane, true);
+                self.lanes.ahead_failed(lane);
+                continue;
+            }
+            self.lanes.break_up(seq);
+            self.put_on_wire(unit, &members, built.reply, true, now);
+            self.say(&members, unit, built.losses, built.outgoing, plan);
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! What waited through an outage, in each order; merging; the window.
+
+use super::super::merge::MERGE_AFTER;
+use super::*;
+use crate::pipeline::book::Book;
+
+/// A world in which what waits is sent in this order.
+fn world(
+    drain: Drain,
+    devices: &[String],
+    records: Vec<(Duration, Vec<Row>)>,
+    weather: Weather,
+    budget: usize,
+) -> World {
+    let mut world = World::new(devices, records, weather, budget);
+    let spacing = if drain == Drain::LiveFirst { Duration::from_millis(10) } else { SPACING };
+    (world.jumps, world.spacing) = (drain != Drain::Ordered, spacing);
+    world.flight =
+        Flight::new(Options { drain, row_spacing: spacing, ..options(devices, budget) }, world.start);
+    world.flight.set_online(&world.online);
+    world
+}
+
+impl World {
+    /// The process is killed and starts again; what was settled is known.
+    fn restart(&mut self, drain: Drain, devices: &[String], budget: usize) {
+        let positions = self.settled.iter().map(|one| (one.device.clone(), one.seq + 1)).collect();
+        let row_spacing = self.spacing;
+        let written_before = self.head;
+        let options = Options { drain, row_spacing, positions, written_before, ..options(devices, budget) };
+        let said = self.flight.said(self.now);
+        self.flight = Flight::new(Options { said, ..options }, self.now);
+        self.flight.set_online(&self.online.clone());
+        self.reader = Reader::new(1);
+        self.session += 1;
+        if self.connected {
+            self.flight.connected(self.now);
+        }
+    }
+}
+
+/// `waiting` rows at once, then one a second.
+fn outage(devices: &[&str], waiting: i64, after: i64) -> Vec<(Duration, Vec<Row>)> {
+    let mut records = every_second(devices, waiting + after);
+    for (n, (at, _)) in records.iter_mut().enumerate() {
+        *at = Duration::from_secs((n as u64 + 1).saturating_sub(waiting as u64));
+    }
+    records
+}
+
+fn merged(world: &World) -> usize {
+    world.settled.iter().filter(|one| one.fate == Fate::Merged).count()
+}
+
+/// How long rows stored from `from` on took to arrive, worst and mean.
+fn latency(world: &World, device: &str, waiting: i64, from: i64, to: i64) -> (Duration, Duration) {
+    let stored = |n: i64| world.start + Duration::from_secs((n - waiting) as u64);
+    let took = (from..to).map(|n| world.arrived[&(device.to_owned(), n)] - stored(n));
+    (took.clone().max().unwrap(), took.sum::<Duration>() / (to - from) as u32)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+
+    #[test]
+    fn in_every_order_each_row_is_settled_once_the_newest_arrives_and_the_book_balances_also_across_kills(
+        mut weather in weather(), story in story(), small in any::<bool>(),
+        drain in prop_oneof![Just(Drain::Ordered), Just(Drain::LiveFirst), Just(Drain::LatestOnly)],
+        kills in proptest::collection::vec(1..90u64, 0..3),
+    ) {
+        weather.poisoned.clear();
+        weather.lost_percent = 0;
+        let devices: Vec<String> = (0..4).map(|i| format!("d{i}")).collect();
+        let records = tell(&story);
+        let mut book = Book::default();
+        let mut newest: HashMap<String, i64> = HashMap::new();
+        for (seq, (_, rows)) in (1..).zip(&records) {
+            for row in rows {
+                book.stored(1, seq, &row.device, row.samples);
+                newest.insert(row.device.to_string(), row.time_ms / 1_000);
+            }
+        }
+        let mut expected = expected(&records);
+        let samples = expected.values().map(|(samples, _)| u64::from(*samples)).sum();
+        let budget = if small { 2_500 } else { READ_AHEAD_BYTES };
+        let mut world = world(drain, &devices, records, weather, budget);
+        world.jumps |= !kills.is_empty();
+        let mut kills = kills;
+        kills.sort_unstable();
+        for kill in kills {
+            world.run(Duration::from_secs(kill), samples);
+            world.restart(drain, &devices, budget);
+        }
+        world.run(Duration::from_secs(7_200), samples);
+        let most = budget + 5 * 4 * 2_000;
+        prop_assert!(world.most_bytes <= most, "{} bytes in memory", world.most_bytes);
+        for one in world.settled.iter().filter(|one| one.fate == Fate::Merged) {
+            prop_assert!(drain == Drain::LatestOnly, "merged without need");
+            expected.get_mut(&(one.device.clone(), one.seq)).unwrap().1 = Fate::Merged;
+        }
+        assert_settled(&world.settled, &expected);
+        for (device, number) in newest {
+            prop_assert!(world.arrived.contains_key(&(device.clone(), number)), "the newest of {device}");
+        }
+        for one in &world.settled {
+            book.settled(&one.device, one.seq, one.samples, one.fate);
+        }
+        for device in &devices {
+            let ledger = book.ledger(device);
+            prop_assert_eq!(ledger.waiting, 0);
+            prop_assert_eq!(ledger.stored, ledger.acknowledged + ledger.merged, "{:?}", ledger);
+        }
+    }
+}
+
+#[test]
+fn an_hour_that_waited_is_drained_in_order_at_four_rows_a_second_and_nothing_is_merged() {
+    let fast = Weather { fast: true, ..fair() };
+    let mut world =
+        world(Drain::Ordered, &names(&["a", "b"]), outage(&["a", "b"], 1_800, 600), fast, READ_AHEAD_BYTES);
+    world.run(Duration::from_secs(600), u64::MAX);
+    let rate = world.settled.len() as f64 / 2.0 / 600.0;
+    assert!((3.8..=4.0).contains(&rate), "{rate} rows a second and device");
+    assert_eq!(merged(&world), 0);
+}
+
+#[test]
+fn live_first_says_the_newest_at_once_while_an_hour_is_drained_twenty_times_faster_than_it_came() {
+    let (fast, devices) = (Weather { fast: true, ..fair() }, ["a", "b", "c", "d"]);
+    let run = |waiting: i64| {
+        let records = outage(&devices, waiting, 200);
+        let mut world = world(Drain::LiveFirst, &names(&devices), records, fast.clone(), READ_AHEAD_BYTES);
+        world.run(Duration::from_secs(201), u64::MAX);
+        world
+    };
+    let (calm, busy) = (run(1), run(3_600));
+    let drained = (1..=3_600).map(|n| busy.arrived[&("a".to_owned(), n)]).max().unwrap() - busy.start;
+    assert!(drained <= Duration::from_secs(3_600 / 20), "{drained:?}");
+    let last = 3_600 + drained.as_secs() as i64;
+    let (worst, mean) = latency(&busy, "d", 3_600, 3_602, last);
+    let (_, usual) = latency(&calm, "d", 1, 3, last - 3_600);
+    // What the device's own row on its way and its distance cost; nothing for what waits.
+    assert!(worst <= Duration::from_millis(60), "{worst:?}");
+    assert!(mean <= usual + Duration::from_millis(20), "{mean:?}, usually {usual:?}");
+    assert_eq!(busy.settled.len(), busy.arrived.len(), "each row is settled, and said once");
+    assert_eq!(merged(&busy), 0);
+    let counts = busy.flight.counts();
+    assert_eq!((counts.sent_samples, counts.resent_messages), (2 * busy.arrived.len() as u64, 0));
+}
+
+#[test]
+fn a_row_said_before_its_turn_is_not_sent_again_in_its_turn() {
+    let fast = Weather { fast: true, ..fair() };
+    let mut world = world(Drain::LiveFirst, &names(&["a"]), outage(&["a"], 500, 20), fast, READ_AHEAD_BYTES);
+    world.run(Duration::from_secs(3), u64::MAX);
+    assert!(world.arrived.contains_key(&("a".to_owned(), 502)), "the newest waits for its turn");
+    assert!(world.settled.iter().all(|one| one.seq < 500), "it was settled before its turn");
+    world.run(Duration::from_secs(60), 2 * 520);
+    assert_eq!(world.settled.len(), 520);
+    assert_eq!(world.flight.counts().sent_messages, 520, "something was said twice");
+}
+
+#[test]
+fn latest_only_sends_one_row_per_device_of_what_waited_and_counts_the_rest_as_merged() {
+    for budget in [READ_AHEAD_BYTES, 3_000] {
+        let fast = Weather { fast: true, ..fair() };
+        let records = outage(&["a", "b"], 1_000, 5);
+        let mut world = world(Drain::LatestOnly, &names(&["a", "b"]), records, fast, budget);
+        world.run(Duration::from_secs(20), 2 * 2 * 1_005);
+        assert_eq!(world.settled.len(), 2 * 1_005);
+        let sent = world.settled.len() - merged(&world);
+        assert!((2..=12).contains(&sent), "{sent} rows of 2010 sent with {budget} bytes");
+        assert_eq!(world.arrived.len(), sent);
+        assert!(world.arrived.contains_key(&("a".to_owned(), 1_005)));
+    }
+}
+
+#[test]
+fn rows_that_come_faster_than_the_ceiling_for_long_are_merged_but_never_events_or_other_key_sets() {
+    // Ten a second against four; b keeps up.
+    let seconds = 3_000;
+    let mut records = Vec::new();
+    let mut events = 0;
+    for n in 1..=seconds * 10 {
+        let mut one = row("a", n, if n % 1_000 == 0 { 3 } else { 2 });
+        if n % 500 == 250 {
+            one.events.push(Event { name: format!("e{n}"), value: "{}".into(), time_ms: n });
+            events += 1;
+        }
+        one.time_ms = n * 100;
+        let mut rows = vec![one];
+        if n % 10 == 0 {
+            rows.push(row("b", n / 10, 2));
+        }
+        records.push((Duration::from_millis(n as u64 * 100), rows));
+    }
+    let fast = Weather { fast: true, ..fair() };
+    let mut world = world(Drain::Ordered, &names(&["a", "b"]), records, fast, READ_AHEAD_BYTES);
+    world.jumps = true;
+    let mut most_late = Duration::ZERO;
+    for second in (100..=seconds as u64).step_by(100) {
+        world.run(Duration::from_secs(second), u64::MAX);
+        let front = world.settled.iter().rev().find(|one| &*one.device == "a").unwrap().seq;
+        most_late =
+            most_late.max(Duration::from_secs(second).saturating_sub(Duration::from_millis(front * 100)));
+    }
+    assert!(most_late < MERGE_AFTER * 2, "{most_late:?} late");
+    assert!(most_late > MERGE_AFTER, "merged before there was need");
+    let of = |device: &str| {
+        world.settled.iter().filter(|one| &*one.device == device && one.fate == Fate::Merged).count()
+    };
+    assert!(of("a") > 5_000 && of("b") == 0, "{} and {}", of("a"), of("b"));
+    let told: usize = world.bytes_of.values().filter(|outgoing| outgoing.payload.contains("\"e")).count();
+    let settled_events = world.settled.iter().filter(|one| &*one.device == "a" && one.seq % 500 == 250);
+    assert!(events > 50 && settled_events.clone().all(|one| one.fate == Fate::Acknowledged));
+    assert!(told >= settled_events.count(), "{told} events told");
+    let others = world.settled.iter().filter(|one| &*one.device == "a" && one.seq % 1_000 == 0);
+    assert!(others.clone().count() > 10 && others.clone().all(|one| one.fate == Fate::Acknowledged));
+}
+
+#[test]
+fn an_unknown_device_and_a_silent_platform_merge_nothing() {
+    let mut weather = Weather { fast: true, ..fair() };
+    weather.late.insert("x".into(), 2_000);
+    weather.away.push((100, 1_500));
+    let mut world =
+        world(Drain::Ordered, &names(&["x"]), every_second(&["x"], 2_000), weather, READ_AHEAD_BYTES);
+    world.run(Duration::from_secs(3_600), 2 * 2_000);
+    assert_eq!((world.settled.len(), merged(&world)), (2_000, 0));
+}
+
+#[test]
+fn many_messages_are_on_their_way_to_a_fast_platform_and_few_to_a_lossy_one() {
+    let devices: Vec<String> = (0..300).map(|n| format!("d{n}")).collect();
+    let records: Vec<(Duration, Vec<Row>)> = (0..60)
+        .flat_map(|n| {
+            devices.iter().map(move |device| (Duration::from_secs(n), vec![row(device, n as i64 + 1, 2)]))
+        })
+        .collect();
+    let run = |lost_percent| {
+        let weather = Weather { fast: true, lost_percent, ..fair() };
+        let mut world = World::new(&devices, records.clone(), weather, READ_AHEAD_BYTES);
+        world.run(Duration::from_secs(60), u64::MAX);
+        world
+    };
+    let (good, bad) = (run(0), run(60));
+    assert!(good.flight.window.size() > window::START, "{:?}", good.flight.window);
+    assert!(good.most_in_flight > window::START, "{} in flight", good.most_in_flight);
+    assert!(bad.flight.window.size() < window::START, "{:?}", bad.flight.window);
+}
