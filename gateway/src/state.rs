@@ -1,16 +1,22 @@
 //! The thread that owns the small durable state (sled): drivers' key-value stores and command ids.
 //!
 //! Always true: its failing never stops telemetry; without it, everything answers with an error
-//! that says so.
+//! that says so, status says why, and it is opened again when it is next asked for and some time has
+//! passed.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread;
+use std::time::{Duration, Instant};
 
-use sagoo_edge_buffer::state::State;
-use tokio::sync::{mpsc, oneshot};
+use sagoo_edge_buffer::state::{State, StateError as Fault};
+use tokio::sync::{mpsc, oneshot, watch};
 
 /// Requests waiting; a full queue makes callers wait.
 const QUEUE: usize = 64;
+/// How long after it could not be opened it may be tried again.
+const REOPEN_AFTER: Duration = Duration::from_secs(30);
+/// Changes after which it is looked whether its files have grown too large.
+const TEND_EVERY: u32 = 256;
 /// Keys one driver may keep.
 pub const MAX_KEYS: usize = 1024;
 
@@ -36,67 +42,132 @@ pub struct StateError(String);
 #[derive(Debug, Clone)]
 pub struct Handle {
     queue: mpsc::Sender<Ask>,
+    trouble: watch::Receiver<String>,
 }
 
 /// Starts the thread; it ends, flushed, when the last handle is dropped.
 pub fn start(dir: PathBuf) -> (Handle, thread::JoinHandle<()>) {
     let (queue, mut asks) = mpsc::channel(QUEUE);
+    let (say, trouble) = watch::channel(String::new());
     let thread = thread::Builder::new()
         .name("state".to_owned())
         .spawn(move || {
-            let mut state = open(dir);
+            let mut owner = Owner { state: open(&dir), dir, tried: Instant::now(), changes: 0, say };
+            owner.say_trouble();
             while let Some(ask) = asks.blocking_recv() {
-                answer(&mut state, ask);
+                owner.answer(ask);
             }
-            if let Ok(state) = &mut state
+            if let Ok(state) = &owner.state
                 && let Err(error) = state.flush()
             {
                 tracing::warn!(%error, "small state is not flushed");
             }
         })
         .expect("a thread can be started at start-up");
-    (Handle { queue }, thread)
+    (Handle { queue, trouble }, thread)
 }
 
-fn open(dir: PathBuf) -> Result<State, StateError> {
-    match State::open(&dir) {
+fn open(dir: &Path) -> Result<State, StateError> {
+    match State::open(dir) {
         Ok((state, recovery)) => {
             tracing::debug!(dir = %dir.display(), ?recovery, "small state opened");
             Ok(state)
         }
         Err(error) => {
             tracing::error!(dir = %dir.display(), %error, "small state cannot be opened; telemetry goes on without it");
-            Err(StateError(format!("small state is not available: {error}")))
+            Err(unavailable(&error))
         }
     }
 }
 
-fn answer(state: &mut Result<State, StateError>, ask: Ask) {
-    let said = |error: sagoo_edge_buffer::state::StateError| StateError(error.to_string());
-    let open = || state.as_ref().map_err(Clone::clone);
-    match ask {
-        Ask::Get { space, key, reply } => {
-            let _ = reply.send(open().and_then(|state| state.get(&space, &key).map_err(said)));
+fn unavailable(error: &Fault) -> StateError {
+    StateError(format!("small state is not available: {error}"))
+}
+
+struct Owner {
+    dir: PathBuf,
+    state: Result<State, StateError>,
+    tried: Instant,
+    /// Since its files were last looked at.
+    changes: u32,
+    say: watch::Sender<String>,
+}
+
+impl Owner {
+    fn answer(&mut self, ask: Ask) {
+        if self.state.is_err() && self.tried.elapsed() > REOPEN_AFTER {
+            self.tried = Instant::now();
+            self.state = open(&self.dir);
+            self.say_trouble();
         }
-        Ask::Put { space, key, value, reply } => {
-            let _ = reply.send(open().and_then(|state| {
-                let known = state.get(&space, &key).map_err(said)?.is_some();
-                if !known && state.scan(&space).map_err(said)?.len() >= MAX_KEYS {
-                    return Err(StateError(format!("{space} holds {MAX_KEYS} keys already; delete some")));
-                }
-                state.put(&space, &key, &value).map_err(said)
-            }));
+        match ask {
+            Ask::Get { space, key, reply } => {
+                let _ = reply.send(self.with(|state| state.get(&space, &key)));
+            }
+            Ask::Put { space, key, value, reply } => {
+                let is_full = self.with(|state| {
+                    Ok(state.get(&space, &key)?.is_none() && state.scan(&space)?.len() >= MAX_KEYS)
+                });
+                let _ = reply.send(match is_full {
+                    Ok(false) => self.with(|state| state.put(&space, &key, &value)),
+                    Ok(true) => {
+                        Err(StateError(format!("{space} holds {MAX_KEYS} keys already; delete some")))
+                    }
+                    Err(error) => Err(error),
+                });
+                self.changed();
+            }
+            Ask::Delete { space, key, reply } => {
+                let _ = reply.send(self.with(|state| state.delete(&space, &key)));
+                self.changed();
+            }
+            Ask::Scan { space, reply } => {
+                let _ = reply.send(self.with(|state| state.scan(&space)));
+            }
         }
-        Ask::Delete { space, key, reply } => {
-            let _ = reply.send(open().and_then(|state| state.delete(&space, &key).map_err(said)));
+    }
+
+    /// What is broken is closed: opening it again recovers what can be recovered.
+    fn with<T>(&mut self, work: impl FnOnce(&mut State) -> Result<T, Fault>) -> Answer<T> {
+        let state = self.state.as_mut().map_err(|error| error.clone())?;
+        work(state).map_err(|error| match error {
+            Fault::Broken { .. } | Fault::Open { .. } => {
+                tracing::error!(dir = %self.dir.display(), %error, "small state is broken; telemetry goes on without it");
+                let said = unavailable(&error);
+                self.state = Err(said.clone());
+                self.tried = Instant::now();
+                self.say_trouble();
+                said
+            }
+            _ => StateError(error.to_string()),
+        })
+    }
+
+    fn changed(&mut self) {
+        self.changes += 1;
+        if self.changes >= TEND_EVERY {
+            self.changes = 0;
+            // said where it happens
+            let _ = self.with(State::tend);
         }
-        Ask::Scan { space, reply } => {
-            let _ = reply.send(open().and_then(|state| state.scan(&space).map_err(said)));
-        }
+    }
+
+    fn say_trouble(&self) {
+        let trouble = self.state.as_ref().err().map(|error| error.0.clone()).unwrap_or_default();
+        self.say.send_if_modified(|said| {
+            let is_news = *said != trouble;
+            *said = trouble;
+            is_news
+        });
     }
 }
 
 impl Handle {
+    /// Why it is not available; empty when all is well.
+    pub fn trouble(&self) -> watch::Receiver<String> {
+        self.trouble.clone()
+    }
+
     /// The value, if there is one.
     pub async fn get(&self, space: &str, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
         let (space, key) = (space.to_owned(), key.to_vec());
@@ -126,5 +197,43 @@ impl Handle {
         let (reply, answer) = oneshot::channel();
         self.queue.send(make(reply)).await.map_err(|_| gone())?;
         answer.await.map_err(|_| gone())?
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn without_small_state_everything_is_answered_and_status_can_say_why() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state");
+        let (first, first_thread) = start(path.clone());
+        first.put("kv", b"key", b"value").await.unwrap();
+        assert_eq!(*first.trouble().borrow(), "");
+        // the same directory, and so locked
+        let (second, second_thread) = start(path);
+        let error = second.get("kv", b"key").await.unwrap_err();
+        assert!(error.to_string().contains("in use by another process"), "{error}");
+        assert_eq!(*second.trouble().borrow(), error.to_string());
+        for (handle, thread) in [(first, first_thread), (second, second_thread)] {
+            drop(handle);
+            thread.join().unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn many_changes_do_not_make_its_files_grow_without_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let (handle, thread) = start(dir.path().to_owned());
+        for n in 0..12_000u32 {
+            handle.put("kv", &(n % 50).to_be_bytes(), &vec![n as u8; 4_000]).await.unwrap();
+        }
+        assert_eq!(handle.scan("kv").await.unwrap().len(), 50);
+        drop(handle);
+        thread.join().unwrap();
+        let files = std::fs::read_dir(dir.path().join("db")).unwrap();
+        let bytes: u64 = files.map(|file| file.unwrap().metadata().unwrap().len()).sum();
+        assert!(bytes < 24 << 20, "{bytes} bytes");
     }
 }

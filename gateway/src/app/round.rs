@@ -158,6 +158,7 @@ impl Round {
             Some((name.clone(), Arc::from(connection.driver.as_str())))
         });
         let routes = Routes { devices: devices.collect(), drivers: doors };
+        let state_trouble = state.trouble();
         let (commands, router) = commands::router(routes, state);
         middle.spawn("commands", router.run(middle.stop.clone()));
 
@@ -180,6 +181,7 @@ impl Round {
             config: config.clone(),
             began: outlives.began,
             pipeline: pipeline.clone(),
+            state_trouble,
             drivers: shown,
             northbound: platform_seen,
             last_reload: outlives.last_reload.clone(),

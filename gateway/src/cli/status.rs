@@ -129,6 +129,11 @@ fn northbound_and_buffer(status: &Status, colours: bool) -> String {
             );
         }
     }
+    for trouble in [&buffer.trouble, &status.state_trouble] {
+        if !trouble.is_empty() {
+            out += &format!("          {}\n", Tone::Bad.paint(&harmless(trouble), colours));
+        }
+    }
     out
 }
 

@@ -138,7 +138,13 @@ fn sample_status() -> Status {
         }],
         connections: Vec::new(),
         devices: vec![device, dead],
-        buffer: BufferStatus { bytes: 1_536, max_bytes: 256 << 20, ..BufferStatus::default() },
+        buffer: BufferStatus {
+            bytes: 1_536,
+            max_bytes: 256 << 20,
+            trouble: "write /b/1.seg: no space".into(),
+            ..BufferStatus::default()
+        },
+        state_trouble: "small state is not available: open /s".into(),
         northbound: NorthboundStatus {
             broker: "mqtts://b:8883".into(),
             last_error: "refused".into(),
@@ -173,6 +179,8 @@ platform  not connected for 0.0 s, mqtts://b:8883
           refused
           0 samples in 0 messages sent, 0 acknowledged, 0 sent again, 0 in flight; 0 commands
 buffer    1.5 KiB of 256 MiB, 7 samples waiting
+          write /b/1.seg: no space
+          small state is not available: open /s
 
 DRIVER  STATE    VERSION  PID  RESTARTS  SIGNED
 modbus  running  0.1.0     42         0  no

@@ -25,6 +25,8 @@ pub struct Board {
     pub began: Instant,
     /// Values, ledger, buffer.
     pub pipeline: pipeline::Handle,
+    /// Why the small state is not available.
+    pub state_trouble: watch::Receiver<String>,
     /// Driver processes.
     pub drivers: Vec<watch::Receiver<DriverStatus>>,
     /// The platform.
@@ -53,6 +55,7 @@ impl Board {
             devices,
             buffer: snapshot.buffer,
             backlog: snapshot.backlog,
+            state_trouble: self.state_trouble.borrow().clone(),
             northbound,
             totals,
             restart: snapshot.restart,

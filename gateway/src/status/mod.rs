@@ -35,6 +35,9 @@ pub struct Status {
     pub buffer: BufferStatus,
     /// What waits for the platform.
     pub backlog: Backlog,
+    /// Why the small state (drivers' own values, command ids) is not available; empty when all is well.
+    #[serde(default)]
+    pub state_trouble: String,
     /// The platform.
     pub northbound: NorthboundStatus,
     /// Sums over the devices.

@@ -7,17 +7,22 @@
 //! ```text
 //! <dir>/lock            held by flock while open, empty
 //! <dir>/db/             sled's own files
+//! <dir>/ballast         space for opening on a full disk
+//! <dir>/db.new/, db.old/ while the files are rewritten
 //! <dir>/quarantine-<t>/ what sled could not open at unix time t; one is kept
 //! ```
 
+mod ballast;
 mod durable;
 mod open;
+mod rewrite;
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 
 pub use open::StateRecovery;
+pub use rewrite::MAX_DB_BYTES;
 
 use crate::lock::Lock;
 
@@ -81,9 +86,12 @@ pub enum StateError {
 /// Small durable values, in spaces. One owner, calls block.
 #[derive(Debug)]
 pub struct State {
-    // before the lock, so that it is closed while the directory is still ours
-    db: sled::Db,
+    // before the lock, so that it is closed while the directory is still ours; none: it could not be
+    // opened again after it was rewritten
+    db: Option<sled::Db>,
     dir: PathBuf,
+    /// Size of its files above which they are rewritten.
+    rewrite_above: u64,
     _lock: Lock,
 }
 
@@ -132,7 +140,8 @@ impl State {
     /// `sled` panics on some damage; that must not reach the gateway.
     fn guard<T>(&self, work: impl FnOnce(&sled::Db) -> sled::Result<T>) -> Result<T, StateError> {
         let broken = |reason: String| StateError::Broken { dir: self.dir.clone(), reason };
-        match catch_unwind(AssertUnwindSafe(|| work(&self.db))) {
+        let Some(db) = &self.db else { return Err(broken("it is closed".to_owned())) };
+        match catch_unwind(AssertUnwindSafe(|| work(db))) {
             Ok(result) => result.map_err(|error| broken(error.to_string())),
             Err(panic) => Err(broken(open::panic_text(&*panic))),
         }

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::{State, StateError, durable};
+use super::{State, StateError, ballast, durable, rewrite};
 use crate::lock::Lock;
 
 /// Page cache: a floor of memory use rather than a limit, so small.
@@ -63,9 +63,18 @@ impl State {
         let lock = Lock::take(&lock_path).map_err(disk(&lock_path))?;
         let Some(lock) = lock else { return Err(StateError::Locked { dir: dir.to_owned() }) };
         let files = dir.join("db");
+        rewrite::finish(dir).map_err(disk(&files))?;
         let snapshots_removed = remove_half_written(&files).map_err(disk(&files))?;
         let mut recovery = StateRecovery { snapshots_removed, ..StateRecovery::default() };
-        let db = match try_open(&files, &mut recovery) {
+        let mut opened = try_open(&files, &mut recovery);
+        if matches!(&opened, Err(Trouble::Disk(error)) if error.kind() == io::ErrorKind::StorageFull)
+            && ballast::free(dir)
+        {
+            // what it has begun for want of space would keep it shut
+            recovery.snapshots_removed += remove_half_written(&files).map_err(disk(&files))?;
+            opened = try_open(&files, &mut recovery);
+        }
+        let db = match opened {
             Ok(db) => db,
             Err(Trouble::Disk(source) | Trouble::Busy(source)) => {
                 return Err(StateError::Open { path: files, source });
@@ -78,7 +87,9 @@ impl State {
                 open_again(&files, &quarantine, &mut recovery)?
             }
         };
-        Ok((Self { db, dir: dir.to_owned(), _lock: lock }, recovery))
+        ballast::take(dir);
+        let rewrite_above = rewrite::MAX_DB_BYTES;
+        Ok((Self { db: Some(db), dir: dir.to_owned(), rewrite_above, _lock: lock }, recovery))
     }
 }
 
@@ -93,10 +104,16 @@ fn open_again(files: &Path, quarantine: &Path, recovery: &mut StateRecovery) -> 
     if files.exists() {
         fs::remove_dir_all(files).map_err(disk(files))?;
     }
-    try_open(files, recovery).map_err(|trouble| match trouble {
-        Trouble::Disk(source) | Trouble::Busy(source) => StateError::Open { path: files.to_owned(), source },
-        Trouble::Damage(reason) => StateError::Broken { dir: files.to_owned(), reason },
-    })
+    try_open(files, recovery).map_err(|trouble| trouble.of(files))
+}
+
+impl Trouble {
+    fn of(self, files: &Path) -> StateError {
+        match self {
+            Self::Disk(source) | Self::Busy(source) => StateError::Open { path: files.to_owned(), source },
+            Self::Damage(reason) => StateError::Broken { dir: files.to_owned(), reason },
+        }
+    }
 }
 
 /// Opens, waiting for a lock that nobody else can mean to hold: the directory is ours.
@@ -110,15 +127,23 @@ fn try_open(files: &Path, recovery: &mut StateRecovery) -> Result<sled::Db, Trou
     open_and_read(files, recovery)
 }
 
+/// After it was closed by us.
+pub(super) fn reopen(files: &Path) -> Result<sled::Db, StateError> {
+    try_open(files, &mut StateRecovery::default()).map_err(|trouble| trouble.of(files))
+}
+
+pub(super) fn config(files: &Path) -> sled::Config {
+    sled::Config::new()
+        .path(files)
+        .cache_capacity(CACHE_BYTES)
+        .flush_every_ms(Some(FLUSH_EVERY_MS))
+        .print_profile_on_drop(false)
+}
+
 /// Opens and reads everything once, because `sled` notices some damage only then.
 fn open_and_read(files: &Path, recovery: &mut StateRecovery) -> Result<sled::Db, Trouble> {
     let opened = catch_unwind(|| {
-        let config = sled::Config::new()
-            .path(files)
-            .cache_capacity(CACHE_BYTES)
-            .flush_every_ms(Some(FLUSH_EVERY_MS))
-            .print_profile_on_drop(false);
-        let db = config.open()?;
+        let db = config(files).open()?;
         let mut values = 0;
         for pair in db.iter() {
             pair?;
@@ -191,6 +216,6 @@ fn entries(dir: &Path) -> io::Result<Vec<PathBuf>> {
     }
 }
 
-fn disk(path: &Path) -> impl FnOnce(io::Error) -> StateError {
+pub(super) fn disk(path: &Path) -> impl FnOnce(io::Error) -> StateError {
     move |source| StateError::Open { path: path.to_owned(), source }
 }

@@ -135,6 +135,65 @@ fn a_flipped_byte_in_the_log_never_keeps_it_shut() {
     );
 }
 
+fn db_bytes(dir: &std::path::Path) -> u64 {
+    let files = fs::read_dir(dir.join("db")).unwrap().map(|entry| entry.unwrap().metadata().unwrap());
+    files.filter(fs::Metadata::is_file).map(|meta| meta.len()).sum()
+}
+
+#[test]
+fn files_that_have_grown_are_rewritten_and_nothing_is_forgotten() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut state, _) = State::open(dir.path()).unwrap();
+    for round in 0..40u8 {
+        for key in 0..100u32 {
+            // what sled keeps of the same values, written again and again, is only its log
+            state.put("kv", &key.to_be_bytes(), &[round; MAX_VALUE]).unwrap();
+        }
+        state.flush().unwrap();
+        if db_bytes(dir.path()) > MAX_DB_BYTES {
+            break;
+        }
+        // so that it is not small enough to be given back by itself
+        for key in 0..1000u32 {
+            state.put("filler", &(u32::from(round) * 1000 + key).to_be_bytes(), &[round; 600]).unwrap();
+        }
+    }
+    for (key, _) in state.scan("filler").unwrap() {
+        state.delete("filler", &key).unwrap();
+    }
+    state.flush().unwrap();
+    let (kept, before) = (state.scan("kv").unwrap(), db_bytes(dir.path()));
+    assert!(kept.len() == 100 && before > MAX_DB_BYTES, "{before} bytes");
+    state.tend().unwrap();
+    let after = db_bytes(dir.path());
+    assert!(after < MAX_DB_BYTES / 4, "{after} bytes of {before}");
+    assert_eq!(state.scan("kv").unwrap(), kept);
+    state.put("kv", b"new", b"value").unwrap();
+    drop(state);
+    let (state, recovery) = State::open(dir.path()).unwrap();
+    assert_eq!((recovery.values, recovery.damage), (101, None));
+    assert_eq!(state.get("kv", b"new").unwrap(), Some(b"value".to_vec()));
+    assert!(!dir.path().join("db.old").exists() && !dir.path().join("db.new").exists());
+}
+
+#[test]
+fn a_rewrite_that_was_cut_short_costs_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    filled(dir.path(), 50);
+    let path = |name: &str| dir.path().join(name);
+    let values = || State::open(dir.path()).unwrap().1.values;
+    // before the new files are complete
+    fs::create_dir(path("db.new")).unwrap();
+    fs::write(path("db.new/db"), b"half of it").unwrap();
+    assert_eq!(values(), 50);
+    // between the two renames
+    fs::rename(path("db"), path("db.new")).unwrap();
+    fs::create_dir(path("db.old")).unwrap();
+    fs::write(path("db.old/db"), b"of no use any more").unwrap();
+    assert_eq!(values(), 50);
+    assert!(!path("db.new").exists() && !path("db.old").exists());
+}
+
 #[test]
 fn one_quarantine_is_kept() {
     let dir = tempfile::tempdir().unwrap();
