@@ -1,6 +1,7 @@
 //! The gateway and its command line. Start, run and stop are on this screen; `app` wires.
 
 mod app;
+mod class;
 mod cli;
 mod commands;
 mod config;

@@ -44,20 +44,21 @@ const OUTSIDE_CRATES: &[(&str, &[&str])] = &[
 ///
 /// Down the data path: `southbound` (session) → `pipeline` → buffer → `northbound` (forwarder, sagoo);
 /// `northbound` and `control` send requests through `commands`. The words they all speak are `row`,
-/// `status`, `commands` and `config`, which name nobody above them. Of two rows the longer one holds.
+/// `class`, `status`, `commands` and `config`, which name nobody above them. Of two rows the longer one holds.
 const GATEWAY: &[(&str, &[&str])] = &[
     ("main", &["app", "cli", "config", "southbound"]),
     ("cli", &["commands", "config", "control", "status"]),
     ("control", &["commands", "config", "status"]),
     ("status/board", &["config", "control", "pipeline", "row", "status"]),
     ("southbound", &["commands", "config", "pipeline", "row", "state", "status"]),
-    ("pipeline", &["config", "row", "status"]),
-    ("northbound", &["commands", "config", "pipeline", "row", "status"]),
+    ("pipeline", &["class", "config", "row", "status"]),
+    ("northbound", &["class", "commands", "config", "pipeline", "row", "status"]),
     ("commands", &["config", "state"]),
-    ("config", &["row"]),
+    ("config", &["class", "row"]),
     ("state", &[]),
-    ("status", &[]),
+    ("status", &["class"]),
     ("row", &[]),
+    ("class", &[]),
 ];
 
 /// Rooms and the words that must not be in their code.

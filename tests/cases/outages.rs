@@ -128,7 +128,8 @@ fn samples_survive_a_platform_outage_behind_a_living_broker() {
 
 #[test]
 fn eviction_drops_the_oldest_and_counts_it() {
-    /// Points whose text changes at every read; a read fills a twentieth of the smallest buffer.
+    /// Points whose text changes at every read; a read fills a twentieth of the samples' part of the
+    /// smallest buffer.
     const TEXTS: u64 = 400;
     const TEXT_CHARS: usize = 140;
     /// Reads that are dropped and that the gateway has not in memory for sending.
@@ -137,7 +138,7 @@ fn eviction_drops_the_oldest_and_counts_it() {
         .must_log("the platform does not answer; rows are kept")
         .must_log("buffer is full: oldest samples dropped")
         .may_log("device is offline connection=meter-a");
-    plan.max_size = "1MiB".to_owned();
+    plan.max_size = "2MiB".to_owned();
     plan.poll = Duration::from_millis(300);
     let (even, odd) = ("e".repeat(TEXT_CHARS), "o".repeat(TEXT_CHARS));
     let point = |number| Point {

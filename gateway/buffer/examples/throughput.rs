@@ -11,7 +11,7 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use sagoo_edge_buffer::{Buffer, Class, Cursor, Options, Origin};
+use sagoo_edge_buffer::{Buffer, Cursor, Options, Origin};
 
 const MIB: u64 = 1 << 20;
 /// Written per round.
@@ -95,7 +95,7 @@ fn store(dir: &Path, payloads: &[Vec<u8>]) -> Outcome<(f64, f64)> {
     let mut synced = start;
     for n in 0..VOLUME as usize / RECORD {
         let origin = Origin { instance: [1; 16], seq: n as u64 };
-        buffer.append(Class::Telemetry, Some(origin), &payloads[n % payloads.len()])?;
+        buffer.append(Some(origin), &payloads[n % payloads.len()])?;
         if synced.elapsed() >= SYNC_EVERY {
             buffer.sync()?;
             synced = Instant::now();
@@ -122,7 +122,7 @@ fn open_backlog(dir: &Path) -> Outcome<()> {
     let options = || Options::new(dir.clone(), 2 * BACKLOG);
     let (mut buffer, _) = Buffer::open(options())?;
     for _ in 0..BACKLOG as usize / RECORD {
-        buffer.append(Class::Telemetry, None, &[7; RECORD])?;
+        buffer.append(None, &[7; RECORD])?;
     }
     buffer.advance(Cursor { floor: 5, detail: vec![1; 1000] })?;
     buffer.sync()?;

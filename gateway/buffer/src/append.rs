@@ -8,7 +8,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use crate::error::Error;
-use crate::format::{Class, Origin, SegmentHeader, encode_frame, frame_len};
+use crate::format::{Origin, SegmentHeader, encode_frame, frame_len};
 use crate::options::Durability;
 use crate::segment::{self, Segment};
 use crate::store::{Appended, Buffer, Outcome};
@@ -19,12 +19,7 @@ const MAX_SCRATCH: usize = 64 << 10;
 impl Buffer {
     /// Stores a record, evicting the oldest segments if it would pass the cap. After an error nothing of
     /// the record is visible and it may be appended again.
-    pub fn append(
-        &mut self,
-        class: Class,
-        origin: Option<Origin>,
-        payload: &[u8],
-    ) -> Result<Appended, Error> {
+    pub fn append(&mut self, origin: Option<Origin>, payload: &[u8]) -> Result<Appended, Error> {
         if payload.len() > self.limits.max_payload {
             return Err(Error::PayloadTooLarge { len: payload.len(), max: self.limits.max_payload });
         }
@@ -36,10 +31,10 @@ impl Buffer {
         let evicted = self.make_room(frame as u64, payload.len())?;
         let seq = self.next_seq;
         let mut bytes = std::mem::take(&mut self.scratch);
-        let written = if self.begins_segment(payload.len()) {
-            self.append_to_new(&mut bytes, seq, class, origin, payload)
+        let written = if self.starts_segment(payload.len()) {
+            self.append_to_new(&mut bytes, seq, origin, payload)
         } else {
-            encode_frame(seq, class, origin, payload, &mut bytes);
+            encode_frame(seq, origin, payload, &mut bytes);
             self.append_to_active(&bytes)
         };
         bytes.clear();
@@ -53,20 +48,16 @@ impl Buffer {
         Ok(Appended { outcome: Outcome::Stored { seq }, evicted })
     }
 
-    /// Whether a record with a payload of this size would begin a new segment if appended next.
-    #[must_use]
-    pub fn starts_segment(&self, _class: Class, payload_len: usize) -> bool {
-        self.begins_segment(payload_len)
-    }
-
     /// Largest payload [`Self::append`] takes: 1 MiB, less if the cap is small.
     #[must_use]
     pub fn max_payload(&self) -> usize {
         self.limits.max_payload
     }
 
-    /// The same answer with and without an origin, so that it can be asked before one is known.
-    pub(crate) fn begins_segment(&self, payload_len: usize) -> bool {
+    /// Whether a record with a payload of this size would begin a new segment if appended next; the same
+    /// answer with and without an origin, so that it can be asked before one is known.
+    #[must_use]
+    pub fn starts_segment(&self, payload_len: usize) -> bool {
         let frame = frame_len(true, payload_len) as u64;
         match (&self.active, self.segments.back()) {
             (Some(_), Some(newest)) => {
@@ -88,10 +79,10 @@ impl Buffer {
                 self.active = None;
                 self.measure_newest(&file, frame.len() as u64);
             }
-            return Err(Error::write(&segment::path(&self.payload, first_seq))(error));
+            return Err(Error::write(&segment::path(&self.dir, first_seq))(error));
         }
         self.grow_newest(frame.len() as u64);
-        self.pending.wrote(&self.payload, first_seq, &file);
+        self.pending.wrote(&self.dir, first_seq, &file);
         self.sync_if_each().inspect_err(|_| {
             // The segment is closed by the failed sync; what it holds of this record must not count.
             self.active = None;
@@ -107,7 +98,6 @@ impl Buffer {
         &mut self,
         bytes: &mut Vec<u8>,
         seq: u64,
-        class: Class,
         origin: Option<Origin>,
         payload: &[u8],
     ) -> Result<(), Error> {
@@ -116,8 +106,8 @@ impl Buffer {
         }
         self.active = None;
         let data_start = self.encode_header(seq, bytes);
-        encode_frame(seq, class, origin, payload, bytes);
-        let path = segment::path(&self.payload, seq);
+        encode_frame(seq, origin, payload, bytes);
+        let path = segment::path(&self.dir, seq);
         let file = Arc::new(segment::create(&path)?);
         // A segment that never got a record had this name, and is emptied now.
         if let Some(empty) = self.segments.pop_back_if(|newest| newest.first_seq == seq) {
@@ -133,7 +123,7 @@ impl Buffer {
         self.segments.push_back(Segment::new(seq, seq + 1, data_start, len));
         self.segment_bytes += len;
         self.active = Some(file.clone());
-        self.pending.wrote(&self.payload, seq, &file);
+        self.pending.wrote(&self.dir, seq, &file);
         self.pending.created();
         self.sync_if_each().inspect_err(|_| {
             self.active = None;
@@ -154,7 +144,7 @@ impl Buffer {
         }
         let mut bytes = Vec::new();
         let data_start = self.encode_header(seq, &mut bytes);
-        let path = segment::path(&self.payload, seq);
+        let path = segment::path(&self.dir, seq);
         let written = segment::create(&path).and_then(|file| {
             file.write_all_at(&bytes, 0).map_err(Error::write(&path)).map(|()| Arc::new(file))
         });
@@ -162,7 +152,7 @@ impl Buffer {
             Ok(file) => {
                 self.segments.push_back(Segment::new(seq, seq, data_start, data_start));
                 self.segment_bytes += data_start;
-                self.pending.wrote(&self.payload, seq, &file);
+                self.pending.wrote(&self.dir, seq, &file);
                 self.pending.created();
             }
             Err(error) => {

@@ -6,7 +6,7 @@
 //! ```text
 //! <dir>/lock                              held by flock while open, empty
 //! <dir>/cursor                            drawn in cursor.rs
-//! <dir>/payload/<first_seq, 20 digits>.seg
+//! <dir>/<first_seq, 20 digits>.seg
 //! <dir>/damaged/<first_seq>-<offset>.bin  bytes that made no sense, for whoever wants to look
 //!
 //! segment file    header, then frames until the end of the file
@@ -26,18 +26,13 @@
 //! frame           0  magic        4  "Rec1"
 //!                 4  len          4  of the payload, <= 1 MiB
 //!                 8  seq          8  rises within a segment; by more than one only where records were lost
-//!                16  class        1  0 telemetry, 1 event
-//!                17  flags        1  bit 0: has an origin; the others are 0
+//!                16  flags        2  bit 0: has an origin; the others are 0
 //!                18  check        2  low half of the crc-32 of the 18 bytes before: finds the next
 //!                                    frame after damage without adding up a payload per candidate
 //!                20  crc          4  crc-32 of bytes 0 to 17, origin and payload
 //!                24  origin      24  instance 16, number 8; only with flag bit 0
 //!                 .  payload    len  opaque
 //! ```
-//!
-//! One sequence of segments holds both classes, so that order is total and a segment can be read
-//! alone. Classes may move to `payload/<class>/` later: the class is in every frame and in no name,
-//! so files of today stay readable there.
 
 /// Segments begin with this.
 const SEGMENT_MAGIC: [u8; 8] = *b"SagooSeg";
@@ -57,35 +52,9 @@ pub(crate) const FRAME_MAGIC: [u8; 4] = *b"Rec1";
 pub(crate) const FRAME_HEAD: usize = 24;
 const CHECKED: usize = 18;
 const ORIGIN: usize = 24;
-const HAS_ORIGIN: u8 = 1;
+const HAS_ORIGIN: u16 = 1;
 /// The most a frame adds to its payload.
 pub const FRAME_OVERHEAD_MAX: usize = FRAME_HEAD + ORIGIN;
-
-/// What a record is worth when not everything can be kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Class {
-    /// Values that the next read supersedes.
-    Telemetry,
-    /// Something that happened once.
-    Event,
-}
-
-impl Class {
-    fn to_byte(self) -> u8 {
-        match self {
-            Self::Telemetry => 0,
-            Self::Event => 1,
-        }
-    }
-
-    fn from_byte(byte: u8) -> Option<Self> {
-        match byte {
-            0 => Some(Self::Telemetry),
-            1 => Some(Self::Event),
-            _ => None,
-        }
-    }
-}
 
 /// Who sent a record, and as which of theirs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -182,7 +151,6 @@ impl SegmentHeader {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct FrameHead {
     pub(crate) seq: u64,
-    pub(crate) class: Class,
     len: usize,
     has_origin: bool,
     crc: u32,
@@ -202,12 +170,12 @@ impl FrameHead {
             return None;
         }
         let len = u32_at(head, 4)? as usize;
-        let flags = head[17];
+        let flags = u16_at(head, 16)?;
         if len > max_payload || flags & !HAS_ORIGIN != 0 {
             return None;
         }
-        let (seq, class, crc) = (u64_at(head, 8)?, Class::from_byte(head[16])?, u32_at(head, 20)?);
-        Some(Self { seq, class, len, has_origin: flags & HAS_ORIGIN != 0, crc, begun })
+        let (seq, crc) = (u64_at(head, 8)?, u32_at(head, 20)?);
+        Some(Self { seq, len, has_origin: flags & HAS_ORIGIN != 0, crc, begun })
     }
 
     /// Length of the whole frame.
@@ -243,19 +211,13 @@ pub(crate) fn frame_len(has_origin: bool, payload: usize) -> usize {
 }
 
 /// Appends one frame to `out`.
-pub(crate) fn encode_frame(
-    seq: u64,
-    class: Class,
-    origin: Option<Origin>,
-    payload: &[u8],
-    out: &mut Vec<u8>,
-) {
+pub(crate) fn encode_frame(seq: u64, origin: Option<Origin>, payload: &[u8], out: &mut Vec<u8>) {
     let start = out.len();
     out.reserve(frame_len(origin.is_some(), payload.len()));
     out.extend(FRAME_MAGIC);
     out.extend((payload.len() as u32).to_le_bytes());
     out.extend(seq.to_le_bytes());
-    out.extend([class.to_byte(), if origin.is_some() { HAS_ORIGIN } else { 0 }]);
+    out.extend(if origin.is_some() { HAS_ORIGIN } else { 0 }.to_le_bytes());
     let begun = crc32fast::hash(&out[start..]);
     out.extend((begun as u16).to_le_bytes());
     out.extend([0; CRC]);
@@ -312,13 +274,13 @@ mod tests {
     fn a_frame_is_read_as_written_and_no_flipped_bit_goes_unseen() {
         for origin in [None, Some(Origin { instance: [5; 16], seq: 77 })] {
             let mut bytes = Vec::new();
-            encode_frame(42, Class::Event, origin, b"payload", &mut bytes);
+            encode_frame(42, origin, b"payload", &mut bytes);
             let open = |bytes: &[u8]| {
                 let head = FrameHead::decode(bytes, 1 << 20)?;
                 let (origin, payload) = head.open(bytes)?;
-                Some((head.seq, head.class, origin, payload.to_vec()))
+                Some((head.seq, origin, payload.to_vec()))
             };
-            assert_eq!(open(&bytes), Some((42, Class::Event, origin, b"payload".to_vec())));
+            assert_eq!(open(&bytes), Some((42, origin, b"payload".to_vec())));
             for bit in 0..bytes.len() * 8 {
                 bytes[bit / 8] ^= 1 << (bit % 8);
                 assert_eq!(open(&bytes), None, "bit {bit}");

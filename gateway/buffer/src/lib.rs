@@ -1,7 +1,7 @@
 //! Store and forward of opaque bytes, and small durable state beside it.
 //!
-//! Always true: the buffer never sees a sample, only bytes, a sequence number and a class. It is
-//! synchronous and has one owner, who gives it a thread. In reading order:
+//! Always true: the buffer never sees a sample, only bytes and a sequence number. It is synchronous and
+//! has one owner, who gives it a thread. In reading order:
 //!
 //! - [`options`]: what a buffer is opened with, and the limits.
 //! - [`format`](mod@format): segment header and record frame, drawn and encoded; pure functions.
@@ -37,7 +37,7 @@ mod sync;
 
 pub use cursor::{Cursor, MAX_DETAIL};
 pub use error::Error;
-pub use format::{Class, Origin};
+pub use format::Origin;
 pub use options::{Durability, Options};
 pub use reader::{Damage, Record};
 pub use recover::{CursorFound, Recovery};

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::error::Error;
-use crate::format::{Class, Origin};
+use crate::format::Origin;
 use crate::scan::{FrameAt, Gap, Scanner, Step};
 use crate::segment;
 use crate::store::Buffer;
@@ -21,8 +21,6 @@ const MAX_DAMAGE: usize = 64;
 pub struct Record {
     /// Its number.
     pub seq: u64,
-    /// As appended.
-    pub class: Class,
     /// As appended.
     pub origin: Option<Origin>,
     /// As appended.
@@ -119,7 +117,7 @@ impl Buffer {
             reader.scanner.extend(segment.end, segment.next_seq);
             return Ok(reader);
         }
-        let path = segment::path(&self.payload, segment.first_seq);
+        let path = segment::path(&self.dir, segment.first_seq);
         let file = Arc::new(File::open(&path).map_err(Error::open(&path))?);
         let (start, first) = (segment.data_start, segment.first_seq);
         let mut scanner = Scanner::new(file.clone(), path, start, segment.end, first, segment.next_seq);
@@ -153,7 +151,7 @@ impl Buffer {
 }
 
 fn record(frame: &FrameAt, payload: &[u8]) -> Record {
-    Record { seq: frame.seq, class: frame.class, origin: frame.origin, payload: payload.to_vec() }
+    Record { seq: frame.seq, origin: frame.origin, payload: payload.to_vec() }
 }
 
 /// What was read before an error is still good; the error comes back with the next read.

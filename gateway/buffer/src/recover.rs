@@ -78,9 +78,8 @@ impl Buffer {
     pub fn open(options: Options) -> Result<(Self, Recovery), Error> {
         let limits = options.limits()?;
         let dir = options.dir;
-        let payload = dir.join("payload");
-        let is_new = !payload.exists();
-        DirBuilder::new().recursive(true).mode(0o700).create(&payload).map_err(Error::open(&payload))?;
+        let made_in = dir.ancestors().find(|above| above.exists()).unwrap_or(&dir).to_owned();
+        DirBuilder::new().recursive(true).mode(0o700).create(&dir).map_err(Error::open(&dir))?;
         let lock_path = dir.join("lock");
         let lock = Lock::take(&lock_path).map_err(Error::open(&lock_path))?;
         let Some(lock) = lock else { return Err(Error::Locked { dir }) };
@@ -101,7 +100,6 @@ impl Buffer {
             counts: Counts::default(),
             segment_bytes: 0,
             scratch: Vec::new(),
-            payload,
             dir,
         };
         let mut recovery = Recovery::default();
@@ -112,10 +110,9 @@ impl Buffer {
             None if existed || !buffer.segments.is_empty() => CursorFound::Lost,
             None => CursorFound::New,
         };
-        if is_new {
-            // The names of the new directories; a disk that cannot do this says so at the next sync.
-            let _ = sync_dir(&buffer.dir);
-            let _ = buffer.dir.parent().map(sync_dir);
+        // The names of new directories; a disk that cannot do this says so at the next sync.
+        for above in buffer.dir.ancestors().skip(1).filter(|above| above.starts_with(&made_in)) {
+            let _ = sync_dir(above);
         }
         recovery.released = buffer.release()?;
         // Only what is too much goes: nothing is written yet that would need room.
@@ -132,7 +129,7 @@ impl Buffer {
     /// Lists the segments, newest first, scanning those that nobody vouches for. Says whether the newest
     /// can be written on.
     fn find_segments(&mut self, recovery: &mut Recovery) -> Result<bool, Error> {
-        let found = list(&self.payload)?;
+        let found = list(&self.dir)?;
         self.segment_bytes = found.iter().map(|one| one.len).sum();
         let mut next: Option<Next> = None;
         let mut appendable = true;
@@ -278,10 +275,10 @@ impl Buffer {
         self.next_seq = self.next_seq.max(newest).max(self.cursor().floor);
         let unsynced = self.segments.len().saturating_sub(MAX_UNSYNCED);
         for segment in self.segments.range(unsynced..) {
-            let path = segment::path(&self.payload, segment.first_seq);
+            let path = segment::path(&self.dir, segment.first_seq);
             let file = segment::open(&path).map(Arc::new).ok();
             if let Some(file) = &file {
-                self.pending.wrote(&self.payload, segment.first_seq, file);
+                self.pending.wrote(&self.dir, segment.first_seq, file);
             }
             self.active = file;
         }
@@ -295,10 +292,10 @@ impl Buffer {
 }
 
 /// The segment files, oldest first. Files of other names are not ours and are let be.
-fn list(payload: &Path) -> Result<Vec<Found>, Error> {
+fn list(dir: &Path) -> Result<Vec<Found>, Error> {
     let mut found = Vec::new();
-    for entry in fs::read_dir(payload).map_err(Error::open(payload))? {
-        let entry = entry.map_err(Error::open(payload))?;
+    for entry in fs::read_dir(dir).map_err(Error::open(dir))? {
+        let entry = entry.map_err(Error::open(dir))?;
         let Some(first_seq) = entry.file_name().to_str().and_then(segment::first_seq_of) else { continue };
         let path = entry.path();
         let len = entry.metadata().map_err(Error::open(&path))?.len();

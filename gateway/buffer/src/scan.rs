@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::error::Error;
-use crate::format::{Class, FRAME_HEAD, FRAME_MAGIC, FrameHead, Origin, SEGMENT_HEADER_MAX, SegmentHeader};
+use crate::format::{FRAME_HEAD, FRAME_MAGIC, FrameHead, Origin, SEGMENT_HEADER_MAX, SegmentHeader};
 use crate::options::MAX_PAYLOAD;
 
 /// Bytes read at once.
@@ -29,7 +29,6 @@ pub(crate) enum Step {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct FrameAt {
     pub(crate) seq: u64,
-    pub(crate) class: Class,
     pub(crate) origin: Option<Origin>,
     pub(crate) payload_len: usize,
     offset: u64,
@@ -144,7 +143,6 @@ impl Scanner {
         let Some((origin, _)) = head.open(self.window.get(at, frame_len)?) else { return Ok(None) };
         Ok(Some(FrameAt {
             seq: head.seq,
-            class: head.class,
             origin,
             payload_len: head.payload_len(),
             offset: at,

@@ -60,8 +60,8 @@ impl Segment {
     }
 }
 
-pub(crate) fn path(payload: &Path, first_seq: u64) -> PathBuf {
-    payload.join(format!("{first_seq:020}.seg"))
+pub(crate) fn path(dir: &Path, first_seq: u64) -> PathBuf {
+    dir.join(format!("{first_seq:020}.seg"))
 }
 
 /// The first record's number in a segment's file name.

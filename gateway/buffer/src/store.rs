@@ -24,7 +24,6 @@ use crate::sync::Pending;
 #[derive(Debug)]
 pub struct Buffer {
     pub(crate) dir: PathBuf,
-    pub(crate) payload: PathBuf,
     pub(crate) limits: Limits,
     pub(crate) durability: Durability,
     /// Held for as long as the buffer is open.
@@ -214,7 +213,7 @@ impl Buffer {
     pub(crate) fn make_room(&mut self, frame: u64, payload_len: usize) -> Result<Vec<Evicted>, Error> {
         self.evict_until_fits(|buffer| {
             let header = SegmentHeader::len_with(buffer.origins.len()) as u64;
-            if buffer.begins_segment(payload_len) { header + frame } else { frame }
+            if buffer.starts_segment(payload_len) { header + frame } else { frame }
         })
     }
 
@@ -243,7 +242,7 @@ impl Buffer {
     fn remove_oldest(&mut self) -> Result<u64, Error> {
         let Some(oldest) = self.segments.front() else { return Ok(0) };
         let (first_seq, len) = (oldest.first_seq, oldest.len);
-        segment::remove(&segment::path(&self.payload, first_seq))?;
+        segment::remove(&segment::path(&self.dir, first_seq))?;
         self.forget_file(first_seq);
         self.segments.pop_front();
         if self.segments.is_empty() {
@@ -264,7 +263,6 @@ impl Buffer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::format::Class;
     use crate::options::{MIN_MAX_BYTES, Options};
 
     #[test]
@@ -273,7 +271,7 @@ mod tests {
         let (mut buffer, _) = Buffer::open(Options::new(dir.path().to_owned(), MIN_MAX_BYTES)).unwrap();
         buffer.cursor_file.shorten();
         while buffer.counts.evicted_records == 0 {
-            buffer.append(Class::Telemetry, None, &[7; 5_000]).unwrap();
+            buffer.append(None, &[7; 5_000]).unwrap();
         }
         assert!(buffer.stats().bytes + cursor::FILE_BYTES <= MIN_MAX_BYTES);
         buffer.advance(Cursor { floor: buffer.first_seq(), detail: Vec::new() }).unwrap();

@@ -97,10 +97,10 @@ pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
 
 impl Pending {
     /// `file` was written to.
-    pub(crate) fn wrote(&mut self, payload: &Path, first_seq: u64, file: &Arc<File>) {
+    pub(crate) fn wrote(&mut self, dir: &Path, first_seq: u64, file: &Arc<File>) {
         self.dirty();
         if self.segments.last().is_none_or(|last| last.first_seq != first_seq) {
-            let path = segment::path(payload, first_seq);
+            let path = segment::path(dir, first_seq);
             self.segments.push(Unsynced { first_seq, path, file: file.clone() });
         }
     }
@@ -194,7 +194,7 @@ impl Buffer {
     fn collect(&mut self) -> SyncJob {
         self.pending.jobs += 1;
         self.pending.since = None;
-        let names = std::mem::take(&mut self.pending.new_names).then(|| self.payload.clone());
+        let names = std::mem::take(&mut self.pending.new_names).then(|| self.dir.clone());
         let cursor = self.cursor_file.begin_sync().map(|(mark, file, path)| (mark, file, path.to_owned()));
         SyncJob { id: self.pending.jobs, segments: std::mem::take(&mut self.pending.segments), cursor, names }
     }
@@ -209,7 +209,7 @@ impl SyncJob {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::format::{Class, Origin};
+    use crate::format::Origin;
     use crate::options::Options;
     use crate::store::Outcome;
 
@@ -220,7 +220,7 @@ mod tests {
     }
 
     fn append(buffer: &mut Buffer) -> Result<Outcome, Error> {
-        buffer.append(Class::Telemetry, Some(ORIGIN), b"record").map(|appended| appended.outcome)
+        buffer.append(Some(ORIGIN), b"record").map(|appended| appended.outcome)
     }
 
     /// The newest segment's file seems to be one that cannot be synced.
@@ -228,7 +228,7 @@ mod tests {
         let first_seq = buffer.segments.back().unwrap().first_seq;
         buffer.pending.forget(first_seq);
         let file = Arc::new(File::open("/dev/null").unwrap());
-        buffer.pending.wrote(&buffer.payload, first_seq, &file);
+        buffer.pending.wrote(&buffer.dir, first_seq, &file);
     }
 
     #[test]
@@ -239,8 +239,8 @@ mod tests {
         break_sync(&mut buffer);
         let error = buffer.sync().unwrap_err();
         assert!(error.to_string().contains("00001.seg"), "{error}");
-        assert!(buffer.starts_segment(Class::Telemetry, 1));
-        buffer.append(Class::Event, None, b"next").unwrap();
+        assert!(buffer.starts_segment(1));
+        buffer.append(None, b"next").unwrap();
         assert_eq!(buffer.segment_start(2), Some(2));
         buffer.sync().unwrap();
         assert!(buffer.sync_job().is_none(), "the failed file is not synced again");
@@ -251,7 +251,7 @@ mod tests {
     fn a_record_that_cannot_be_synced_at_once_is_not_stored() {
         let dir = tempfile::tempdir().unwrap();
         let mut buffer = open(dir.path(), Durability::Each);
-        buffer.append(Class::Event, None, b"first").unwrap();
+        buffer.append(None, b"first").unwrap();
         let bytes = buffer.stats().bytes;
         break_sync(&mut buffer);
         append(&mut buffer).unwrap_err();

@@ -119,14 +119,18 @@ fn northbound_and_buffer(status: &Status, colours: bool) -> String {
         count(status.backlog.waiting),
         done(&status.backlog, colours),
     );
-    for (records, what) in
-        [(buffer.evicted_records, "evicted because it was full"), (buffer.damaged_records, "damaged")]
-    {
-        if records > 0 {
-            out += &format!(
-                "          {}\n",
-                Tone::Bad.paint(&format!("{} records {what}", count(records)), colours)
-            );
+    for (word, class) in [("events", &buffer.classes.events), ("telemetry", &buffer.classes.telemetry)] {
+        out += &format!(
+            "          {word}: {} of {}, {} rows waiting\n",
+            bytes(class.bytes),
+            bytes(class.max_bytes),
+            count(class.waiting_rows),
+        );
+        let lost =
+            [(class.evicted_records, "evicted because it was full"), (class.damaged_records, "damaged")];
+        for (records, what) in lost.into_iter().filter(|(records, _)| *records > 0) {
+            let told = format!("{} records of {word} {what}", count(records));
+            out += &format!("          {}\n", Tone::Bad.paint(&told, colours));
         }
     }
     for trouble in [&buffer.trouble, &status.state_trouble] {

@@ -3,11 +3,12 @@
 use clap::{CommandFactory as _, Parser as _};
 use serde_json::{Value as Json, json};
 
+use crate::class::PerClass;
 use crate::commands::Verdict;
 use crate::control::message::{LeftRunning, OutcomeReply, PointReply, ReloadReply, Reloaded};
 use crate::status::{
-    Backlog, BufferStatus, ConnectionStatus, DeviceStatus, DriverStatus, LastReload, Ledger, LineStatus,
-    NorthboundStatus, PointStatus, Restart, StandbyStatus, Status,
+    Backlog, BufferStatus, ClassStatus, ConnectionStatus, DeviceStatus, DriverStatus, LastReload, Ledger,
+    LineStatus, NorthboundStatus, PointStatus, Restart, StandbyStatus, Status,
 };
 
 use super::*;
@@ -138,12 +139,17 @@ fn sample_status() -> Status {
         }],
         connections: Vec::new(),
         devices: vec![device, dead],
-        buffer: BufferStatus {
-            bytes: 1_536,
-            max_bytes: 256 << 20,
-            trouble: "write /b/1.seg: no space".into(),
-            ..BufferStatus::default()
-        },
+        buffer: BufferStatus::of(PerClass {
+            events: ClassStatus { bytes: 512, max_bytes: 16 << 20, ..ClassStatus::default() },
+            telemetry: ClassStatus {
+                bytes: 1_024,
+                max_bytes: 240 << 20,
+                waiting_rows: 2,
+                evicted_records: 1,
+                trouble: "write /b/1.seg: no space".into(),
+                ..ClassStatus::default()
+            },
+        }),
         state_trouble: "small state is not available: open /s".into(),
         northbound: NorthboundStatus {
             broker: "mqtts://b:8883".into(),
@@ -179,6 +185,9 @@ platform  not connected for 0.0 s, mqtts://b:8883
           refused
           0 samples in 0 messages sent, 0 acknowledged, 0 sent again, 0 in flight; 0 commands
 buffer    1.5 KiB of 256 MiB, 7 samples waiting
+          events: 512 B of 16 MiB, 0 rows waiting
+          telemetry: 1 KiB of 240 MiB, 2 rows waiting
+          1 records of telemetry evicted because it was full
           write /b/1.seg: no space
           small state is not available: open /s
 

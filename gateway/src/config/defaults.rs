@@ -42,8 +42,12 @@ pub const ROW_SPACING_RANGE: RangeInclusive<Duration> = Duration::from_millis(25
 pub const BUFFER_DIR: &str = "/var/lib/sagoo-edge/buffer";
 /// `[buffer] max_size`
 pub const BUFFER_MAX_SIZE: u64 = 256 << 20;
+/// Least of it that events and telemetry have each.
+pub const CLASS_SIZE_MIN: u64 = sagoo_edge_buffer::options::MIN_MAX_BYTES;
 /// Range of `[buffer] max_size`.
-pub const BUFFER_SIZE_RANGE: RangeInclusive<u64> = 1 << 20..=1 << 40;
+pub const BUFFER_SIZE_RANGE: RangeInclusive<u64> = 2 * CLASS_SIZE_MIN..=1 << 40;
+/// Events have this part of the buffer, telemetry the rest.
+pub const EVENTS_PER_BUFFER: u64 = 16;
 /// `[buffer] sync`
 pub const BUFFER_SYNC: Duration = Duration::from_secs(1);
 /// Range of `[buffer] sync` when it is an interval.

@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use serde_json::Value as Json;
 
+use super::defaults;
+use crate::class::Class;
 use crate::row::Identity;
 
 /// All of it.
@@ -153,12 +155,28 @@ pub enum Drain {
 /// Store and forward.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BufferConfig {
-    /// Directory; `state/` inside it holds small values.
+    /// Directory: `payload/` inside it holds what waits, `state/` small values.
     pub dir: PathBuf,
-    /// Most bytes on disk.
+    /// Most bytes of `payload/`, both classes together.
     pub max_size: u64,
     /// When written data is synced: the loss bound at a power cut.
     pub sync: Sync,
+}
+
+impl BufferConfig {
+    /// Where a class lies.
+    pub fn place(&self, class: Class) -> PathBuf {
+        self.dir.join("payload").join(class.word())
+    }
+
+    /// What a class may take of `max_size`: events a sixteenth, and at least what they need.
+    pub fn share(&self, class: Class) -> u64 {
+        let events = (self.max_size / defaults::EVENTS_PER_BUFFER).max(defaults::CLASS_SIZE_MIN);
+        match class {
+            Class::Event => events,
+            Class::Telemetry => self.max_size.saturating_sub(events),
+        }
+    }
 }
 
 /// `sync = "1s"` or `sync = "each"`.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::names::Metric;
 use super::page::Page;
 use super::process;
-use crate::status::{ConnectionStatus, DeviceStatus, DriverStatus, Ledger, Status};
+use crate::status::{ClassStatus, ConnectionStatus, DeviceStatus, DriverStatus, Ledger, Status};
 
 /// The whole page.
 pub(super) fn page(status: &Status) -> String {
@@ -86,11 +86,14 @@ fn connections(page: &mut Page, connections: &[ConnectionStatus]) {
 
 fn buffer(page: &mut Page, status: &Status) {
     let buffer = &status.buffer;
-    page.number(Metric::BufferBytes, buffer.bytes);
-    page.number(Metric::BufferLimit, buffer.max_bytes);
-    page.number(Metric::BufferRecords, buffer.records);
-    page.number(Metric::RecordsEvicted, buffer.evicted_records);
-    page.number(Metric::RecordsDamaged, buffer.damaged_records);
+    let of = |number: fn(&ClassStatus) -> u64| {
+        buffer.classes.iter().map(move |(class, one)| (vec![("class", class.word())], number(one)))
+    };
+    page.metric(Metric::BufferBytes, of(|one| one.bytes));
+    page.metric(Metric::BufferLimit, of(|one| one.max_bytes));
+    page.metric(Metric::BufferRecords, of(|one| one.records));
+    page.metric(Metric::RecordsEvicted, of(|one| one.evicted_records));
+    page.metric(Metric::RecordsDamaged, of(|one| one.damaged_records));
     page.number(Metric::BufferTrouble, u8::from(!buffer.trouble.is_empty()));
 }
 
@@ -107,6 +110,7 @@ fn platform(page: &mut Page, status: &Status) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::class::PerClass;
     use crate::status::{BufferStatus, Evicted, LineStatus};
 
     #[test]
@@ -126,7 +130,14 @@ mod tests {
                 ..DriverStatus::default()
             }],
             connections: vec![ConnectionStatus { name: "hall".into(), driver: "modbus".into(), line }],
-            buffer: BufferStatus { bytes: 17, trouble: "no space".into(), ..BufferStatus::default() },
+            buffer: BufferStatus {
+                classes: PerClass {
+                    telemetry: ClassStatus { bytes: 17, ..ClassStatus::default() },
+                    ..PerClass::default()
+                },
+                trouble: "no space".into(),
+                ..BufferStatus::default()
+            },
             ..Status::default()
         };
         let page = page(&status);
@@ -141,7 +152,7 @@ mod tests {
             r#"sagoo_edge_driver_restarts_total{driver="modbus"} 3"#,
             r#"sagoo_edge_connection_busy_seconds_total{connection="hall",driver="modbus"} 1.25"#,
             r#"sagoo_edge_polls_skipped_total{connection="hall",driver="modbus"} 4"#,
-            "sagoo_edge_buffer_bytes 17",
+            "sagoo_edge_buffer_bytes{class=\"telemetry\"} 17",
             "sagoo_edge_buffer_in_trouble 1",
             "sagoo_edge_platform_connected 0",
         ] {

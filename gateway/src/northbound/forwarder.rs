@@ -1,7 +1,8 @@
 //! The task that forwards: reads, lets the flight decide, hands messages to the link, and reports
 //! what became of rows.
 //!
-//! Always true: it sleeps unless something happened (the buffer's head, a message, a timer); the
+//! Always true: it sleeps unless something happened (a buffer's head, a message, a timer); events are
+//! read before telemetry, whose backlog never keeps them waiting for longer than one read; the
 //! flight is asked for no more than the link has room for, so handing over never fails.
 
 use std::collections::HashSet;
@@ -15,7 +16,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::reader::{For, Reader};
+use super::reader::{CHUNK_BYTES, For, Reader};
 use super::replies::Replies;
 use super::report::Report;
 use super::sagoo::downlink::Downlink;
@@ -24,6 +25,7 @@ use super::sagoo::link::{self, Ends, Incoming, Link};
 use super::sagoo::payload::parse;
 use super::sagoo::topic::{self, Inbound};
 use super::{Announcement, Setup};
+use crate::class::{Class, PerClass};
 use crate::pipeline;
 use crate::pipeline::handle::{Gone, Stored};
 use crate::row::GATEWAY;
@@ -35,18 +37,18 @@ const LINK_STOP: Duration = Duration::from_millis(400);
 /// Messages looked at before the flight gets its turn.
 const MESSAGES_PER_TURN: usize = 64;
 
-/// For whom, from where, the head at that time, and what was read.
-type Read = (For, u64, u64, Result<Option<Vec<Stored>>, Gone>);
+/// Of which class and for whom, from where, the head at that time, and what was read.
+type Read = ((Class, For), u64, u64, Result<Option<Vec<Stored>>, Gone>);
 type Reading = Pin<Box<dyn Future<Output = Read> + Send>>;
 
 struct Forwarder {
     flight: Flight,
-    reader: Reader,
+    readers: PerClass<Reader>,
     downlink: Downlink,
     ends: Ends,
     session: Option<u64>,
     pipeline: pipeline::Handle,
-    head: watch::Receiver<u64>,
+    heads: PerClass<watch::Receiver<u64>>,
     reading: Option<Reading>,
     replies: Replies,
     report: Report,
@@ -56,13 +58,14 @@ struct Forwarder {
 /// Forwards until `stop`. Ends with an error only if the pipeline or the link has ended by itself.
 pub async fn run(setup: Setup, stop: CancellationToken) -> anyhow::Result<()> {
     let resume = setup.pipeline.resume().await.context("asking where to begin forwarding")?;
-    let head = setup.pipeline.head();
+    let heads = PerClass::new(|class| setup.pipeline.head(class));
+    let readers = PerClass::new(|class| Reader::new(class, resume[class].from));
     let own_key = setup.gateway.identity.device_key.clone();
     let options = Options {
         gateway: setup.gateway.identity.clone(),
         devices: setup.devices.iter().map(|device| (device.name.clone(), device.identity.clone())).collect(),
-        positions: resume.positions,
-        written_before: *head.borrow(),
+        resume,
+        written_before: PerClass::new(|class| *heads[class].borrow()),
         heartbeat: setup.config.heartbeat,
         ack_timeout: setup.config.ack_timeout,
         row_spacing: setup.config.row_spacing,
@@ -95,11 +98,11 @@ pub async fn run(setup: Setup, stop: CancellationToken) -> anyhow::Result<()> {
     flight.set_online(&online.borrow_and_update());
     let mut forwarder = Forwarder {
         flight,
-        reader: Reader::new(resume.from),
+        readers,
         downlink,
         ends,
         session: None,
-        head,
+        heads,
         pipeline: setup.pipeline,
         reading: None,
         replies,
@@ -138,12 +141,15 @@ impl Forwarder {
             tokio::select! {
                 () = stop.cancelled() => {}
                 message = self.ends.incoming.recv() => self.incoming(message)?,
-                (who, from, head, records) = reading(&mut self.reading), if reads => {
+                ((class, who), from, head, records) = reading(&mut self.reading), if reads => {
                     self.reading = None;
                     let records = records.context("reading from the buffer")?;
-                    self.reader.arrived(who, from, head, records, Instant::now().into_std());
+                    self.readers[class].arrived(who, from, head, records, Instant::now().into_std());
                 }
-                changed = self.head.changed(), if hears => changed.context("the pipeline has ended")?,
+                changed = self.heads.events.changed(), if hears => changed.context("the pipeline has ended")?,
+                changed = self.heads.telemetry.changed(), if hears => {
+                    changed.context("the pipeline has ended")?;
+                }
                 changed = online.changed(), if online_open => {
                     online_open = changed.is_ok();
                     self.flight.set_online(&online.borrow_and_update());
@@ -162,13 +168,18 @@ impl Forwarder {
         if !self.flight.is_alive() {
             return false;
         }
-        let busy = self.reader.feed(&mut self.flight, now.into_std());
-        if self.reading.is_none() && !busy {
-            let head = *self.head.borrow_and_update();
-            if let Some((who, from)) = self.reader.wants(head, &mut self.flight, now.into_std()) {
+        let mut busy = false;
+        for class in Class::ALL {
+            let feeds = self.readers[class].feed(&mut self.flight, now.into_std());
+            busy |= feeds;
+            if self.reading.is_some() || feeds {
+                continue;
+            }
+            let head = *self.heads[class].borrow_and_update();
+            if let Some((who, from)) = self.readers[class].wants(head, &mut self.flight, now.into_std()) {
                 let pipeline = self.pipeline.clone();
                 self.reading = Some(Box::pin(async move {
-                    (who, from, head, pipeline.read(from, super::reader::CHUNK_BYTES).await)
+                    ((class, who), from, head, pipeline.read(class, from, CHUNK_BYTES).await)
                 }));
             }
         }
@@ -191,8 +202,8 @@ impl Forwarder {
         }
         let wake = plan.wake.map(Instant::from_std);
         let status = self.report.update(&self.flight, self.downlink.received(), now);
-        let retry = self.reader.retry_at(now.into_std()).filter(|_| self.flight.is_alive());
-        let retry = retry.map(Instant::from_std);
+        let retries = self.readers.iter().filter_map(|(_, reader)| reader.retry_at(now.into_std()));
+        let retry = retries.min().filter(|_| self.flight.is_alive()).map(Instant::from_std);
         let wake = [wake, status, retry, self.replies.wake()].into_iter().flatten().min();
         (plan, wake)
     }

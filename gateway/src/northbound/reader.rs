@@ -1,4 +1,5 @@
-//! Walks through the buffer for the flight: once to the head, and again for devices that fell behind.
+//! Walks through the records of one class for the flight: once to the head, and again for devices that
+//! fell behind.
 //! See [`super::sagoo::flight::Lanes`] for the rules; this is where records become rows.
 //!
 //! Always true: a record is decoded after all records its rows refer to, or after rows that stand for
@@ -11,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::backoff::Backoff;
 use super::sagoo::flight::{Flight, LaneId, Reader as Who};
+use crate::class::Class;
 use crate::pipeline::handle::Stored;
 use crate::pipeline::record::{Decoder, RecordError, encode};
 use crate::row::Row;
@@ -27,6 +29,7 @@ const RECORDS_PER_TURN: usize = 64;
 /// Who reads where.
 #[derive(Debug)]
 pub struct Reader {
+    class: Class,
     live: Walk,
     lap: Option<Lap>,
     /// Which of the two is served first; they take turns.
@@ -63,14 +66,14 @@ pub enum For {
 
 impl Reader {
     /// Begins at the start of a segment.
-    pub fn new(from: u64) -> Self {
+    pub fn new(class: Class, from: u64) -> Self {
         let live = Walk::new(from, Decoder::default());
-        Self { live, lap: None, lap_first: false, rng: fastrand::Rng::new() }
+        Self { class, live, lap: None, lap_first: false, rng: fastrand::Rng::new() }
     }
 
     /// What has to be read next, if anything: for whom and from where.
     pub fn wants(&mut self, head: u64, flight: &mut Flight, now: Instant) -> Option<(For, u64)> {
-        flight.lanes().walks(self.live.next, head);
+        flight.lanes(self.class).walks(self.live.next, head);
         self.continue_lap(flight);
         let live = (self.live.is_hungry(now) && self.live.next < head).then_some((For::Live, self.live.next));
         let lap = self.lap.as_ref().filter(|lap| lap.lane.is_some() && lap.walk.is_hungry(now));
@@ -111,7 +114,7 @@ impl Reader {
         for _ in 0..RECORDS_PER_TURN {
             let Some(record) = self.live.chunk.pop_front() else { break };
             let (seq, rows) = self.live.decode(record, true);
-            flight.offer(Who::Live, seq, rows, now);
+            flight.offer((self.class, Who::Live, seq), rows, now);
         }
         for _ in 0..RECORDS_PER_TURN {
             if !self.feed_lap(flight, now) {
@@ -126,19 +129,19 @@ impl Reader {
     fn feed_lap(&mut self, flight: &mut Flight, now: Instant) -> bool {
         let Some(lap) = self.lap.as_mut() else { return false };
         let Some(lane) = lap.lane else { return false };
-        if !flight.lanes().lap_goes_on(lane) {
+        if !flight.lanes(self.class).lap_goes_on(lane) {
             lap.lane = None;
             return false;
         }
         let next = lap.walk.chunk.front().map_or(lap.walk.next, |record| record.seq);
         if next >= self.live.next {
-            flight.lanes().end_lap(lap.start);
+            flight.lanes(self.class).end_lap(lap.start);
             self.lap = None;
             return false;
         }
         let Some(record) = lap.walk.chunk.pop_front() else { return false };
         let (seq, rows) = lap.walk.decode(record, false);
-        flight.offer(Who::Lap { start: lap.start }, seq, rows, now);
+        flight.offer((self.class, Who::Lap { start: lap.start }, seq), rows, now);
         true
     }
 
@@ -147,12 +150,14 @@ impl Reader {
         if self.lap.as_ref().is_some_and(|lap| lap.lane.is_some()) {
             return;
         }
-        let Some((lane, from)) = flight.lanes().wants_lap() else { return };
-        if let Some(lap) = self.lap.as_mut().filter(|lap| flight.lanes().can_continue(lane, lap.start)) {
+        let Some((lane, from)) = flight.lanes(self.class).wants_lap() else { return };
+        if let Some(lap) =
+            self.lap.as_mut().filter(|lap| flight.lanes(self.class).can_continue(lane, lap.start))
+        {
             lap.lane = Some(lane);
             return;
         }
-        let context = flight.lanes().begin_lap();
+        let context = flight.lanes(self.class).begin_lap();
         let walk = Walk::new(from, seeded(&context));
         self.lap = Some(Lap { walk, start: from, lane: Some(lane) });
     }

@@ -97,10 +97,9 @@ impl Report {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
-
     use super::super::sagoo::flight::{Kind, Options};
     use super::*;
+    use crate::class::PerClass;
     use crate::config::types::Drain;
     use crate::row::Identity;
 
@@ -110,8 +109,8 @@ mod tests {
         let options = Options {
             gateway: Identity { product_key: "p".into(), device_key: "gw".into() },
             devices: Vec::new(),
-            positions: HashMap::new(),
-            written_before: 0,
+            resume: PerClass::default(),
+            written_before: PerClass::default(),
             heartbeat: HEARTBEAT,
             ack_timeout: Duration::from_secs(5),
             row_spacing: Duration::from_millis(250),

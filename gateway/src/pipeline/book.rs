@@ -251,6 +251,11 @@ impl Book {
         self.floor
     }
 
+    /// Rows that are not settled: of each record one per device.
+    pub fn waiting_rows(&self) -> u64 {
+        self.segments.values().flat_map(HashMap::values).map(|open| u64::from(open.rows)).sum()
+    }
+
     /// Rows of a device below its position are settled.
     pub fn positions(&self) -> HashMap<Arc<str>, u64> {
         self.accounts.iter().map(|(device, account)| (device.clone(), account.position)).collect()

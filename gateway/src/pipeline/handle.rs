@@ -10,6 +10,7 @@ use sagoo_edge_proto::driver::DeviceSamples;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::snapshot::Snapshot;
+use crate::class::{Class, PerClass};
 use crate::row::Value;
 
 /// Requests waiting for the pipeline; a full queue makes callers wait.
@@ -38,13 +39,13 @@ pub type Numbers = HashMap<u32, (Arc<str>, Vec<Arc<str>>)>;
 /// One stored record.
 #[derive(Debug, Clone)]
 pub struct Stored {
-    /// Its place in the buffer.
+    /// Its place in its class.
     pub seq: u64,
     /// For [`super::record::Decoder`].
     pub payload: Vec<u8>,
 }
 
-/// Where the forwarder begins.
+/// Where the forwarder begins in one class.
 #[derive(Debug, Clone, Default)]
 pub struct Resume {
     /// First record to read: the start of a segment, so that rows can be rebuilt.
@@ -56,6 +57,8 @@ pub struct Resume {
 /// What became of a device's rows in one record.
 #[derive(Debug, Clone)]
 pub struct Settled {
+    /// The class of the record.
+    pub class: Class,
     /// Name in the configuration.
     pub device: Arc<str>,
     /// The record.
@@ -88,7 +91,7 @@ pub struct Gone;
 #[derive(Debug, Clone)]
 pub struct Handle {
     pub(super) queue: mpsc::Sender<Ask>,
-    pub(super) head: watch::Receiver<u64>,
+    pub(super) heads: PerClass<watch::Receiver<u64>>,
 }
 
 /// What can be asked.
@@ -99,8 +102,8 @@ pub(super) enum Ask {
     Dropped { device: Arc<str>, instance: [u8; 16], total: u64 },
     Event { device: Arc<str>, name: String, value: String, boot_ns: u64 },
     Own(Vec<(Arc<str>, Value)>),
-    Read { from: u64, max_bytes: usize, reply: oneshot::Sender<Option<Vec<Stored>>> },
-    Resume(oneshot::Sender<Resume>),
+    Read { class: Class, from: u64, max_bytes: usize, reply: oneshot::Sender<Option<Vec<Stored>>> },
+    Resume(oneshot::Sender<PerClass<Resume>>),
     Settle(Vec<Settled>),
     Snapshot(oneshot::Sender<Snapshot>),
     Stop(oneshot::Sender<()>),
@@ -122,23 +125,23 @@ impl Handle {
         self.queue.send(Ask::Event { device: device.into(), name, value, boot_ns }).await.map_err(|_| Gone)
     }
 
-    /// Records from `from` on, in order, at least one if there is any; empty at the head.
+    /// Records of a class from `from` on, in order, at least one if there is any; empty at the head.
     /// A gap (first seq above `from`) means the records between were evicted or damaged. `None`: the
     /// disk cannot be read now; they are still there, so ask again later.
-    pub async fn read(&self, from: u64, max_bytes: usize) -> Result<Option<Vec<Stored>>, Gone> {
+    pub async fn read(&self, class: Class, from: u64, max_bytes: usize) -> Result<Option<Vec<Stored>>, Gone> {
         let (reply, answer) = oneshot::channel();
-        self.queue.send(Ask::Read { from, max_bytes, reply }).await.map_err(|_| Gone)?;
+        self.queue.send(Ask::Read { class, from, max_bytes, reply }).await.map_err(|_| Gone)?;
         answer.await.map_err(|_| Gone)
     }
 
     /// Where to begin after a start.
-    pub async fn resume(&self) -> Result<Resume, Gone> {
+    pub async fn resume(&self) -> Result<PerClass<Resume>, Gone> {
         let (reply, answer) = oneshot::channel();
         self.queue.send(Ask::Resume(reply)).await.map_err(|_| Gone)?;
         answer.await.map_err(|_| Gone)
     }
 
-    /// Reports what became of rows; per device in order of seq, once per device and record.
+    /// Reports what became of rows; per class and device in order of seq, once per device and record.
     pub async fn settle(&self, settled: Vec<Settled>) -> Result<(), Gone> {
         self.queue.send(Ask::Settle(settled)).await.map_err(|_| Gone)
     }
@@ -165,9 +168,9 @@ impl Handle {
         answer.await.map_err(|_| Gone)
     }
 
-    /// The seq the next record will get; changes wake the forwarder.
-    pub fn head(&self) -> watch::Receiver<u64> {
-        self.head.clone()
+    /// The seq the next record of a class will get; changes wake the forwarder.
+    pub fn head(&self, class: Class) -> watch::Receiver<u64> {
+        self.heads[class].clone()
     }
 }
 
@@ -175,6 +178,6 @@ impl Handle {
 #[cfg(test)]
 pub fn unheard() -> (Handle, impl Sized) {
     let (queue, asks) = mpsc::channel(QUEUE);
-    let (heads, head) = watch::channel(0);
-    (Handle { queue, head }, (asks, heads))
+    let (head, seen) = watch::channel(0);
+    (Handle { queue, heads: PerClass::new(|_| seen.clone()) }, (asks, head))
 }

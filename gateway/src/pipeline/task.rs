@@ -1,4 +1,4 @@
-//! The thread that owns the buffer: writes batches, serves the forwarder, keeps the book.
+//! The thread that owns the buffers: writes batches, serves the forwarder, keeps the book.
 //!
 //! Always true: a batch is answered only after its record is in the buffer (or was there already);
 //! syncing never makes a batch wait; a full or broken disk is said once and retried, never fatal.
@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use sagoo_edge_buffer::{Class, Origin};
+use sagoo_edge_buffer::Origin;
 use sagoo_edge_proto::driver::DeviceSamples;
 use sagoo_edge_proto::{clock, sample};
 use tokio::runtime;
@@ -23,8 +23,10 @@ use super::snapshot::{DeviceSnapshot, Snapshot};
 use super::unwritten::Unwritten;
 use super::wall::WallClock;
 use super::writer::Writer;
+use crate::class::{Class, PerClass};
 use crate::config::types::{Config, Sync};
 use crate::row::{Cell, Event, GATEWAY, Identity, Row, Value};
+use crate::status::BufferStatus;
 
 /// How often settled rows are written to the cursor: what a kill may make us send twice.
 const CURSOR_INTERVAL: Duration = Duration::from_millis(100);
@@ -33,10 +35,12 @@ const RETRY_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Opens the buffer, counts what waits in it and starts the thread. Blocks for as long as that takes.
 pub fn start(config: &Config) -> Result<(Handle, thread::JoinHandle<()>), sagoo_edge_buffer::Error> {
-    let (writer, last) =
-        Writer::open(&config.buffer, |name| name == GATEWAY || config.devices.contains_key(name))?;
+    let configured = |name: &str| name == GATEWAY || config.devices.contains_key(name);
+    let (events, _) = Writer::open(&config.buffer, Class::Event, configured)?;
+    let (telemetry, last) = Writer::open(&config.buffer, Class::Telemetry, configured)?;
+    let writers = PerClass { events, telemetry };
     let (queue, asks) = mpsc::channel(QUEUE);
-    let head = writer.head();
+    let heads = PerClass::new(|class| writers[class].head());
     let newest = last.values().map(|row| row.time_ms).max();
     let devices = config.devices.iter().map(|(name, device)| {
         let name: Arc<str> = name.as_str().into();
@@ -46,7 +50,7 @@ pub fn start(config: &Config) -> Result<(Handle, thread::JoinHandle<()>), sagoo_
         devices: devices.collect(),
         shown: config.devices.keys().map(|name| (name.as_str().into(), Shown::default())).collect(),
         gateway: config.gateway.identity.clone(),
-        writer,
+        writers,
         wall: WallClock::new(newest),
         left_out: LeftOut::default(),
         flow: Flow::new(now_s()),
@@ -60,11 +64,11 @@ pub fn start(config: &Config) -> Result<(Handle, thread::JoinHandle<()>), sagoo_
         .name("pipeline".to_owned())
         .spawn(move || runtime.block_on(pipeline.run(asks, sync_every)))
         .expect("a thread can be started at start-up");
-    Ok((Handle { queue, head }, thread))
+    Ok((Handle { queue, heads }, thread))
 }
 
 struct Pipeline {
-    writer: Writer,
+    writers: PerClass<Writer>,
     devices: HashMap<Arc<str>, Device>,
     shown: HashMap<Arc<str>, Shown>,
     gateway: Identity,
@@ -88,7 +92,7 @@ impl Pipeline {
                 ask = asks.recv() => match ask {
                     Some(Ask::Stop(done)) => {
                         self.left_out.say();
-                        self.writer.finish().await;
+                        self.finish().await;
                         let _ = done.send(());
                         return;
                     }
@@ -96,19 +100,35 @@ impl Pipeline {
                         self.answer(ask);
                         self.say_off_balance();
                     }
-                    None => return self.writer.finish().await,
+                    None => return self.finish().await,
                 },
                 _ = sync.tick() => {
-                    self.writer.begin_sync();
+                    self.each(Writer::begin_sync);
                     self.left_out.say();
-                    self.writer.check_all();
+                    self.each(Writer::check_all);
                     self.say_off_balance();
                 }
-                () = self.writer.synced() => {}
-                _ = retry.tick(), if self.writer.is_stalled() => self.writer.retry(),
-                _ = cursor.tick(), if self.writer.unwritten_cursor => self.writer.write_cursor(),
+                () = self.writers.events.synced() => {}
+                () = self.writers.telemetry.synced() => {}
+                _ = retry.tick(), if self.any(Writer::is_stalled) => self.each(Writer::retry),
+                _ = cursor.tick(), if self.any(|writer| writer.unwritten_cursor) => {
+                    self.each(Writer::write_unwritten_cursor);
+                }
             }
         }
+    }
+
+    fn any(&self, is: impl Fn(&Writer) -> bool) -> bool {
+        self.writers.iter().any(|(_, writer)| is(writer))
+    }
+
+    fn each(&mut self, act: impl Fn(&mut Writer)) {
+        self.writers.iter_mut().for_each(|(_, writer)| act(writer));
+    }
+
+    async fn finish(&mut self) {
+        self.writers.events.finish().await;
+        self.writers.telemetry.finish().await;
     }
 
     fn answer(&mut self, ask: Ask) {
@@ -125,16 +145,16 @@ impl Pipeline {
                 self.event(&device, Event { name, value, time_ms });
             }
             Ask::Own(values) => self.own(values),
-            Ask::Read { from, max_bytes, reply } => {
-                let _ = reply.send(self.writer.read(from, max_bytes));
+            Ask::Read { class, from, max_bytes, reply } => {
+                let _ = reply.send(self.writers[class].read(from, max_bytes));
             }
             Ask::Resume(reply) => {
-                let _ = reply.send(self.writer.resume());
+                let _ = reply.send(PerClass::new(|class| self.writers[class].resume()));
             }
             Ask::Settle(settled) => {
                 let samples = settled.iter().map(|one| u64::from(one.samples)).sum();
                 self.flow.settled(samples, now_s());
-                self.writer.settle(settled);
+                settled.into_iter().for_each(|one| self.writers[one.class].settle(&one));
             }
             Ask::Snapshot(reply) => {
                 let _ = reply.send(self.snapshot());
@@ -146,10 +166,10 @@ impl Pipeline {
     /// Answers when the batch is in the buffer, now or before.
     fn batch(&mut self, mut arrived: Arrived, reply: oneshot::Sender<()>) {
         let origin = Origin { instance: arrived.instance, seq: arrived.seq };
-        let book = &self.writer.book;
-        let taken = book.taken.last(&origin.instance).max(self.writer.last_seq_of(&origin.instance));
+        let writer = &mut self.writers.telemetry;
+        let taken = writer.book.taken.last(&origin.instance).max(writer.last_seq_of(&origin.instance));
         if taken >= Some(origin.seq) {
-            return self.writer.wait_for(origin, reply);
+            return writer.wait_for(origin, reply);
         }
         let (mut rows, mut suppressed, mut read) = (Vec::new(), Vec::new(), Vec::new());
         for packed in std::mem::take(&mut arrived.devices) {
@@ -164,15 +184,14 @@ impl Pipeline {
             rows.extend(made.rows);
         }
         let counted = !suppressed.is_empty();
-        self.writer.book.take(origin, !rows.is_empty(), suppressed);
+        let writer = &mut self.writers.telemetry;
+        writer.book.take(origin, !rows.is_empty(), suppressed);
         if counted {
             // before the rows, so that a kill in between can be told from one before
-            self.writer.write_cursor();
+            writer.write_cursor();
         }
         self.flow.stored(rows.iter().map(|row| u64::from(row.samples)).sum(), now_s());
-        let origin = Some(origin);
-        let class = Class::Telemetry;
-        self.writer.submit(Unwritten { class, origin, rows, read, replies: vec![reply] });
+        writer.submit(Unwritten { origin: Some(origin), rows, read, replies: vec![reply] });
     }
 
     /// One device's rows; nothing when it is not configured or its samples cannot be read.
@@ -221,13 +240,8 @@ impl Pipeline {
                 samples: 0,
             },
         };
-        self.writer.submit(Unwritten {
-            class: Class::Event,
-            origin: None,
-            rows: vec![row],
-            read: Vec::new(),
-            replies: Vec::new(),
-        });
+        let (origin, rows) = (None, vec![row]);
+        self.writers.events.submit(Unwritten { origin, rows, read: Vec::new(), replies: Vec::new() });
     }
 
     /// The gateway's own properties, one row.
@@ -247,27 +261,23 @@ impl Pipeline {
             events: Vec::new(),
             samples,
         };
-        self.writer.submit(Unwritten {
-            class: Class::Telemetry,
-            origin: None,
-            rows: vec![row],
-            read,
-            replies: Vec::new(),
-        });
+        let (origin, rows) = (None, vec![row]);
+        self.writers.telemetry.submit(Unwritten { origin, rows, read, replies: Vec::new() });
     }
 
     /// A driver's running total of dropped samples.
     fn dropped(&mut self, device: Arc<str>, instance: [u8; 16], total: u64) {
-        let samples = self.writer.book.dropped_by_driver(&device, instance, total);
+        let writer = &mut self.writers.telemetry;
+        let samples = writer.book.dropped_by_driver(&device, instance, total);
         if samples > 0 {
             tracing::error!(%device, samples, "driver dropped samples while the gateway did not take them");
-            self.writer.write_cursor();
+            writer.write_cursor();
         }
     }
 
     /// Each account that does not balance is said once, to the log and to the platform.
     fn say_off_balance(&mut self) {
-        for (device, ledger) in self.writer.off_balance() {
+        for (device, ledger) in self.writers.telemetry.off_balance() {
             let (read_off, stored_off) = (ledger.read_off(), ledger.stored_off());
             tracing::error!(
                 %device,
@@ -285,21 +295,25 @@ impl Pipeline {
     }
 
     fn snapshot(&mut self) -> Snapshot {
-        let names = self.devices.keys().chain(self.writer.book.devices());
+        // events account for no samples
+        let book = &self.writers.telemetry.book;
+        let names = self.devices.keys().chain(book.devices());
         let devices = names.map(|name| {
             let shown = self.shown.get(name);
             let one = DeviceSnapshot {
                 online: shown.is_some_and(|shown| shown.online),
                 reason: shown.map(|shown| shown.reason.clone()).unwrap_or_default(),
                 points: self.devices.get(name).map(Device::snapshot).unwrap_or_default(),
-                ledger: self.writer.book.ledger(name),
+                ledger: book.ledger(name),
             };
             (name.clone(), one)
         });
         let devices: BTreeMap<_, DeviceSnapshot> = devices.collect();
         let waiting = devices.values().map(|device| device.ledger.waiting).sum();
-        let (restart, buffer) = (self.writer.book.restart.clone(), self.writer.status());
-        Snapshot { devices, restart, buffer, backlog: self.flow.backlog(waiting, now_s()) }
+        let restart = book.restart.clone();
+        let classes = PerClass::new(|class| self.writers[class].status());
+        let backlog = self.flow.backlog(waiting, now_s());
+        Snapshot { devices, restart, buffer: BufferStatus::of(classes), backlog }
     }
 }
 

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use sagoo_edge_buffer::{Class, Origin};
+use sagoo_edge_buffer::Origin;
 use tokio::sync::oneshot;
 
 use super::scan::per_device;
@@ -12,8 +12,6 @@ use crate::row::Row;
 
 /// A record on its way into the buffer.
 pub struct Unwritten {
-    /// How precious it is.
-    pub class: Class,
     /// The batch it is of.
     pub origin: Option<Origin>,
     /// What is written.
@@ -29,8 +27,7 @@ impl Unwritten {
     /// then the driver would send the batch again.
     pub fn halves(mut self) -> [Self; 2] {
         let rows = self.rows.split_off(self.rows.len() / 2);
-        let mut first =
-            Self { class: self.class, origin: None, rows: self.rows, read: Vec::new(), replies: Vec::new() };
+        let mut first = Self { origin: None, rows: self.rows, read: Vec::new(), replies: Vec::new() };
         for (device, samples) in per_device(first.rows.iter().map(|row| (&row.device, row.samples))) {
             // what is counted wrongly stays with the last one, where it is seen
             if let Some((_, read)) = self.read.iter_mut().find(|(name, _)| *name == device) {

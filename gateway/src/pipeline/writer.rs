@@ -1,4 +1,4 @@
-//! The buffer's owner: writes records, serves reads, keeps the cursor and the sync going.
+//! The owner of one class's buffer: writes records, serves reads, keeps the cursor and the sync going.
 //!
 //! Always true: records are written in the order they were submitted; syncing never makes a write
 //! wait; a disk that takes no data is said once and tried again, nothing submitted is lost meanwhile.
@@ -22,9 +22,10 @@ use super::record;
 use super::scan::{per_device, say_damage, scan};
 use super::unreadable::Unreadable;
 use super::unwritten::Unwritten;
+use crate::class::Class;
 use crate::config::types::{BufferConfig, Sync};
 use crate::row::Row;
-use crate::status::{BufferStatus, Ledger};
+use crate::status::{ClassStatus, Ledger};
 
 /// Events and rows of the gateway's own kept while the disk takes no data; more are lost and said.
 const STALLED: usize = 256;
@@ -33,6 +34,7 @@ const TROUBLE_INTERVAL: Duration = Duration::from_secs(60);
 
 /// See the module.
 pub struct Writer {
+    class: Class,
     buffer: Buffer,
     dir: PathBuf,
     /// The account of what was written.
@@ -68,10 +70,12 @@ impl Writer {
     /// Opens the buffer and counts what waits in it; also gives each device's last row.
     pub fn open(
         config: &BufferConfig,
+        class: Class,
         configured: impl Fn(&str) -> bool,
     ) -> Result<(Self, HashMap<Arc<str>, Row>), Error> {
-        let (mut buffer, recovery) = Buffer::open(options(config))?;
-        tracing::info!(dir = %config.dir.display(), segments = recovery.segments, records = recovery.records, "buffer opened");
+        let (dir, max_bytes) = (config.place(class), config.share(class));
+        let (mut buffer, recovery) = Buffer::open(options(config, dir.clone(), max_bytes))?;
+        tracing::info!(dir = %dir.display(), segments = recovery.segments, records = recovery.records, "buffer opened");
         if recovery.torn_bytes > 0 || recovery.damaged_records > 0 {
             tracing::error!(
                 torn_bytes = recovery.torn_bytes,
@@ -83,7 +87,7 @@ impl Writer {
         let mut book = Book::restore(floor, &buffer.cursor().detail);
         let last = scan(&mut buffer, &mut book)?;
         book.untake(|instance| buffer.last_seq_of(instance));
-        say_damage(&config.dir, recovery.damage.into_iter().chain(buffer.take_damage()));
+        say_damage(&dir, recovery.damage.into_iter().chain(buffer.take_damage()));
         let found = Found {
             first_seq: buffer.first_seq(),
             next_seq: buffer.next_seq(),
@@ -94,16 +98,17 @@ impl Writer {
         };
         if let Some(restart) = book.reconcile(&found, configured) {
             let missing_samples = restart.missing_samples;
-            tracing::error!(missing_samples, sync = ?config.sync, "{}", restart.cause);
+            tracing::error!(class = class.word(), missing_samples, sync = ?config.sync, "{}", restart.cause);
         }
         if !recovery.evicted.is_empty() {
             let records: u64 = recovery.evicted.iter().map(|gone| gone.records).sum();
-            tracing::error!(records, "buffer.max_size is smaller than what waited: oldest records dropped");
+            tracing::error!(dir = %dir.display(), records, "buffer.max_size is smaller than what waited: oldest records dropped");
         }
         let (head, _) = watch::channel(buffer.next_seq());
         let mut writer = Self {
+            class,
             book,
-            max_bytes: config.max_size,
+            max_bytes,
             segment: buffer.next_seq(),
             context: HashMap::new(),
             head,
@@ -112,7 +117,7 @@ impl Writer {
             stalled: VecDeque::new(),
             trouble: None,
             unreadable: Unreadable::default(),
-            dir: config.dir.clone(),
+            dir,
             syncing: None,
             off_balance: Vec::new(),
             buffer,
@@ -188,13 +193,13 @@ impl Writer {
     }
 
     fn store(&mut self, unwritten: &Unwritten) -> Written {
-        let Unwritten { class, origin, rows, read, .. } = unwritten;
+        let Unwritten { origin, rows, read, .. } = unwritten;
         if rows.is_empty() {
             self.count_read(read);
             return Written::Done;
         }
         let mut payload = record::encode(rows, &self.context);
-        if self.buffer.starts_segment(*class, payload.len()) {
+        if self.buffer.starts_segment(payload.len()) {
             self.context.clear();
             payload = record::encode(rows, &self.context);
         }
@@ -202,7 +207,7 @@ impl Writer {
             return Written::TooLarge;
         }
         let begins = self.context.is_empty();
-        let appended = self.buffer.append(*class, *origin, &payload);
+        let appended = self.buffer.append(*origin, &payload);
         // room is made before the write, which may fail all the same
         self.count_evicted();
         let Appended { outcome, .. } = match appended {
@@ -264,7 +269,7 @@ impl Writer {
         let lost = self.book.evicted(first - 1);
         if let Some((device, _)) = lost.iter().max_by_key(|(_, samples)| samples) {
             let (devices, samples) = (lost.len(), lost.iter().map(|(_, samples)| samples).sum::<u64>());
-            tracing::error!(%device, devices, samples, "buffer is full: oldest samples dropped; raise buffer.max_size or restore the link");
+            tracing::error!(class = self.class.word(), %device, devices, samples, "buffer is full: oldest samples dropped; raise buffer.max_size or restore the link");
             // at once, so that a kill does not forget the loss
             self.write_cursor();
         }
@@ -297,16 +302,21 @@ impl Writer {
         Resume { from, positions: self.book.positions() }
     }
 
-    /// What became of rows.
-    pub fn settle(&mut self, settled: Vec<Settled>) {
-        for one in settled {
-            let lost = self.book.settled(&one.device, one.seq, one.samples, one.fate);
-            if lost > 0 {
-                tracing::error!(device = %one.device, before_seq = one.seq, samples = lost, "samples are lost: their records are damaged");
-            }
-            self.check(&one.device);
+    /// What became of rows of this class.
+    pub fn settle(&mut self, one: &Settled) {
+        let lost = self.book.settled(&one.device, one.seq, one.samples, one.fate);
+        if lost > 0 {
+            tracing::error!(device = %one.device, before_seq = one.seq, samples = lost, "samples are lost: their records are damaged");
         }
+        self.check(&one.device);
         self.unwritten_cursor = true;
+    }
+
+    /// If it is behind.
+    pub fn write_unwritten_cursor(&mut self) {
+        if self.unwritten_cursor {
+            self.write_cursor();
+        }
     }
 
     /// Brings the cursor on disk up to the book.
@@ -372,13 +382,14 @@ impl Writer {
     }
 
     /// What status shows.
-    pub fn status(&self) -> BufferStatus {
+    pub fn status(&self) -> ClassStatus {
         let stats = self.buffer.stats();
         let written = self.trouble.as_ref().map(|(text, _)| text);
         let read = self.unreadable.error();
-        BufferStatus {
+        ClassStatus {
             bytes: stats.bytes,
             max_bytes: self.max_bytes,
+            waiting_rows: self.book.waiting_rows(),
             records: stats.records,
             evicted_records: stats.evicted_records,
             damaged_records: stats.damaged_records,
@@ -389,10 +400,10 @@ impl Writer {
     }
 }
 
-fn options(config: &BufferConfig) -> Options {
+fn options(config: &BufferConfig, dir: PathBuf, max_bytes: u64) -> Options {
     let durability = match config.sync {
         Sync::Each => Durability::Each,
         Sync::Interval(every) => Durability::Interval(every),
     };
-    Options { durability, ..Options::new(config.dir.clone(), config.max_size) }
+    Options { durability, ..Options::new(dir, max_bytes) }
 }

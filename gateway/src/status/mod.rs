@@ -15,6 +15,8 @@ use serde::{Deserialize, Serialize};
 
 pub use ledger::{Evicted, Ledger, Restart};
 
+use crate::class::PerClass;
+
 /// Everything at one moment.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Status {
@@ -187,6 +189,36 @@ pub struct BufferStatus {
     pub bytes: u64,
     /// Cap.
     pub max_bytes: u64,
+    /// Each has its share.
+    #[serde(flatten)]
+    pub classes: PerClass<ClassStatus>,
+    /// Why it takes no data or cannot be read; empty when all is well.
+    pub trouble: String,
+}
+
+impl BufferStatus {
+    /// Both together.
+    pub fn of(classes: PerClass<ClassStatus>) -> Self {
+        let (events, telemetry) = (&classes.events, &classes.telemetry);
+        let trouble = if telemetry.trouble.is_empty() { &events.trouble } else { &telemetry.trouble };
+        Self {
+            bytes: events.bytes + telemetry.bytes,
+            max_bytes: events.max_bytes + telemetry.max_bytes,
+            trouble: trouble.clone(),
+            classes,
+        }
+    }
+}
+
+/// What waits of one class.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct ClassStatus {
+    /// On disk.
+    pub bytes: u64,
+    /// Its part of the cap.
+    pub max_bytes: u64,
+    /// Rows that wait for the platform: of each record one per device in it.
+    pub waiting_rows: u64,
     /// On disk, acknowledged ones in the oldest segment included.
     pub records: u64,
     /// Dropped because full.

@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use proptest::prelude::*;
-use sagoo_edge_buffer::{Buffer, Class, Cursor, CursorFound, Options, Origin, Record};
+use sagoo_edge_buffer::{Buffer, Cursor, CursorFound, Options, Origin, Record};
 
 use super::{append, open, options, payload, read_all, scratch, segments, seqs};
 
@@ -41,8 +41,7 @@ fn filled(dir: &Path) -> Vec<Record> {
     let (mut buffer, _) = Buffer::open(Options { segment_bytes: 8_000, ..options(dir) }).unwrap();
     for n in 1..=27u64 {
         let origin = (n % 3 != 0).then_some(Origin { instance: [(n % 3) as u8; 16], seq: n });
-        let class = if n % 5 == 0 { Class::Event } else { Class::Telemetry };
-        buffer.append(class, origin, &payload(n, 600 + n as usize * 7)).unwrap();
+        buffer.append(origin, &payload(n, 600 + n as usize * 7)).unwrap();
     }
     buffer.sync().unwrap();
     read_all(&mut buffer)

@@ -4,7 +4,7 @@ use std::env;
 use std::io::Write;
 use std::process::Command;
 
-use sagoo_edge_buffer::{Buffer, Class, Cursor, Error, Options, Origin, Outcome};
+use sagoo_edge_buffer::{Buffer, Cursor, Error, Options, Origin, Outcome};
 
 use super::{MIB, append, bytes_in, payload, read_all, segments};
 
@@ -23,7 +23,7 @@ fn writer(dir: std::path::PathBuf) {
     let instance = [4; 16];
     let send = |buffer: &mut Buffer, len: usize| {
         let seq = buffer.next_seq();
-        let appended = buffer.append(Class::Telemetry, Some(Origin { instance, seq }), &payload(seq, len))?;
+        let appended = buffer.append(Some(Origin { instance, seq }), &payload(seq, len))?;
         assert_eq!(appended.outcome, Outcome::Stored { seq });
         Ok::<_, Error>(())
     };

@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use proptest::strategy::{Strategy, ValueTree};
-use sagoo_edge_buffer::{Buffer, Class, Cursor, Options, Origin, Outcome};
+use sagoo_edge_buffer::{Buffer, Cursor, Options, Origin, Outcome};
 
 use super::{MIB, payload, read_all};
 
@@ -33,7 +33,7 @@ fn writer(dir: OsString) {
     loop {
         let seq = buffer.next_seq();
         let origin = Origin { instance: INSTANCE, seq };
-        let stored = buffer.append(Class::Telemetry, Some(origin), &content(seq)).unwrap();
+        let stored = buffer.append(Some(origin), &content(seq)).unwrap();
         assert_eq!(stored.outcome, Outcome::Stored { seq });
         writeln!(said, "stored {seq}").unwrap();
         if seq % 10 == 0 {

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use sagoo_edge_buffer::{Buffer, Class, Cursor, Error, MAX_DETAIL, Options, Origin, Outcome};
+use sagoo_edge_buffer::{Buffer, Cursor, Error, MAX_DETAIL, Options, Origin, Outcome};
 
 use super::{MIB, append, bytes_in, open, options, payload, read_all, segments, seqs};
 
@@ -26,7 +26,6 @@ fn nobody_else_may_read_it() {
     append(&mut buffer, b"secret");
     let mode = |path: &std::path::Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&dir), 0o700);
-    assert_eq!(mode(&dir.join("payload")), 0o700);
     for file in [dir.join("lock"), dir.join("cursor"), segments(&dir).remove(0)] {
         assert_eq!(mode(&file), 0o600, "{}", file.display());
     }
@@ -39,7 +38,7 @@ fn sizes_outside_the_limits_are_refused_and_change_nothing() {
     assert!(matches!(Buffer::open(small), Err(Error::CapTooSmall { .. })));
     let (mut buffer, _) = open(dir.path());
     let largest = buffer.max_payload();
-    let error = buffer.append(Class::Event, None, &vec![1; largest + 1]).unwrap_err();
+    let error = buffer.append(None, &vec![1; largest + 1]).unwrap_err();
     assert!(matches!(error, Error::PayloadTooLarge { .. }), "{error}");
     assert_eq!(append(&mut buffer, &vec![1; largest]), 1);
     let detail = vec![1; MAX_DETAIL];
@@ -77,7 +76,7 @@ fn the_oldest_segments_make_room_and_are_named() {
     let (mut buffer, _) = Buffer::open(Options::new(dir.path().to_owned(), MIB)).unwrap();
     let mut evicted = Vec::new();
     for n in 0..2_000 {
-        evicted.extend(buffer.append(Class::Telemetry, None, &payload(n, 1_000)).unwrap().evicted);
+        evicted.extend(buffer.append(None, &payload(n, 1_000)).unwrap().evicted);
         assert!(bytes_in(dir.path()) <= MIB);
     }
     assert!(evicted.len() >= 5);
@@ -121,9 +120,8 @@ fn a_double_is_told_across_restart_release_and_eviction() {
     let open = || Buffer::open(Options::new(dir.path().to_owned(), MIB)).unwrap().0;
     let instance = [9; 16];
     let mut buffer = open();
-    let send = |buffer: &mut Buffer, seq| {
-        buffer.append(Class::Telemetry, Some(Origin { instance, seq }), b"batch").unwrap().outcome
-    };
+    let send =
+        |buffer: &mut Buffer, seq| buffer.append(Some(Origin { instance, seq }), b"batch").unwrap().outcome;
     assert_eq!(send(&mut buffer, 41), Outcome::Stored { seq: 1 });
     assert_eq!(send(&mut buffer, 41), Outcome::Double);
     drop(buffer);
@@ -192,7 +190,7 @@ fn a_buffer_full_to_the_last_byte_loses_nothing_when_it_is_opened_again() {
         assert!(read_all(&mut buffer) == records);
     }
     let (mut buffer, _) = open();
-    let evicted = buffer.append(Class::Telemetry, None, b"one more").unwrap().evicted;
+    let evicted = buffer.append(None, b"one more").unwrap().evicted;
     assert_eq!(evicted.iter().map(|gone| (gone.first_seq, gone.records)).collect::<Vec<_>>(), [(1, 1)]);
     assert!(bytes_in(dir.path()) <= MIB);
 }
@@ -202,7 +200,7 @@ fn numbers_and_senders_outlive_a_cap_too_small_for_any_segment() {
     let dir = tempfile::tempdir().unwrap();
     let origin = Origin { instance: [3; 16], seq: 8 };
     let (mut buffer, _) = Buffer::open(Options::new(dir.path().to_owned(), 64 * MIB)).unwrap();
-    buffer.append(Class::Event, Some(origin), b"first").unwrap();
+    buffer.append(Some(origin), b"first").unwrap();
     for n in 0..30 {
         append(&mut buffer, &payload(n, 100_000));
     }
@@ -219,7 +217,7 @@ fn numbers_and_senders_outlive_a_cap_too_small_for_any_segment() {
         assert_eq!(buffer.stats().bytes, bytes_in(dir.path()));
     }
     let (mut buffer, _) = open();
-    let again = buffer.append(Class::Event, Some(origin), b"first").unwrap();
+    let again = buffer.append(Some(origin), b"first").unwrap();
     assert_eq!(again.outcome, Outcome::Double);
     assert_eq!(append(&mut buffer, b"next"), 32);
 }
@@ -237,10 +235,10 @@ fn the_first_record_after_a_bare_header_begins_a_segment() {
     fs::OpenOptions::new().write(true).open(&file).unwrap().set_len(header).unwrap();
     let (mut buffer, recovery) = open(dir.path());
     assert_eq!((recovery.segments, recovery.records), (1, 0));
-    assert!(buffer.starts_segment(Class::Event, 10));
+    assert!(buffer.starts_segment(10));
     assert_eq!(append(&mut buffer, b"first"), 1);
     assert_eq!(buffer.segment_start(1), Some(1));
-    assert!(!buffer.starts_segment(Class::Event, 10));
+    assert!(!buffer.starts_segment(10));
     assert_eq!((buffer.stats().segments, buffer.stats().bytes), (1, bytes_in(dir.path())));
     assert_eq!(seqs(&read_all(&mut buffer)), [1]);
 }

@@ -19,7 +19,7 @@ mod model;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use sagoo_edge_buffer::{Buffer, Class, Options, Outcome, Record, Recovery};
+use sagoo_edge_buffer::{Buffer, Options, Outcome, Record, Recovery};
 use tempfile::TempDir;
 
 const MIB: u64 = 1 << 20;
@@ -44,7 +44,7 @@ fn payload(n: u64, len: usize) -> Vec<u8> {
 }
 
 fn append(buffer: &mut Buffer, payload: &[u8]) -> u64 {
-    match buffer.append(Class::Telemetry, None, payload).unwrap().outcome {
+    match buffer.append(None, payload).unwrap().outcome {
         Outcome::Stored { seq } => seq,
         Outcome::Double => panic!("a record without origin cannot be a double"),
     }
@@ -68,8 +68,8 @@ fn seqs(records: &[Record]) -> Vec<u64> {
 
 /// Segment files, oldest first.
 fn segments(dir: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(dir.join("payload")).unwrap();
-    let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+    let paths = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    let mut paths: Vec<_> = paths.filter(|path| path.extension().is_some_and(|end| end == "seg")).collect();
     paths.sort();
     paths
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use proptest::prelude::*;
-use sagoo_edge_buffer::{Buffer, Class, Cursor, Options, Origin, Outcome, Record, SyncJob};
+use sagoo_edge_buffer::{Buffer, Cursor, Options, Origin, Outcome, Record, SyncJob};
 
 use super::{MIB, bytes_in, payload, read_all, scratch};
 
@@ -13,7 +13,7 @@ const MAX_BYTES: u64 = MIB;
 
 #[derive(Debug, Clone)]
 enum Op {
-    Append { event: bool, sender: Option<(u8, u64)>, len: usize },
+    Append { sender: Option<(u8, u64)>, len: usize },
     Read { back: u64, max_bytes: usize },
     Advance { by: u64, detail: usize },
     Sync,
@@ -25,9 +25,9 @@ enum Op {
 fn op() -> impl Strategy<Value = Op> {
     let len = prop_oneof![5 => 0..2_000usize, 4 => 2_000..40_000usize, 2 => 40_000..120_000usize];
     let sender = proptest::option::of((0..3u8, 0..3u64));
-    let append = (any::<bool>(), sender, len);
+    let append = (sender, len);
     prop_oneof![
-        24 => append.prop_map(|(event, sender, len)| Op::Append { event, sender, len }),
+        24 => append.prop_map(|(sender, len)| Op::Append { sender, len }),
         5 => (0..30u64, 0..60_000usize).prop_map(|(back, max_bytes)| Op::Read { back, max_bytes }),
         2 => (0..9u64, 0..9_000usize).prop_map(|(by, detail)| Op::Advance { by, detail }),
         1 => Just(Op::Sync),
@@ -68,7 +68,7 @@ impl Pair<'_> {
 
     fn run(&mut self, op: &Op, segment_bytes: u64) {
         match op {
-            Op::Append { event, sender, len } => self.append(*event, *sender, *len),
+            Op::Append { sender, len } => self.append(*sender, *len),
             Op::Read { back, max_bytes } => self.read(self.model.next_seq.saturating_sub(*back), *max_bytes),
             Op::Advance { by, detail } => self.advance(*by, *detail),
             Op::Sync => {
@@ -85,16 +85,15 @@ impl Pair<'_> {
         }
     }
 
-    fn append(&mut self, event: bool, sender: Option<(u8, u64)>, len: usize) {
-        let class = if event { Class::Event } else { Class::Telemetry };
+    fn append(&mut self, sender: Option<(u8, u64)>, len: usize) {
         let origin = sender.map(|(sender, ahead)| {
             let instance = [sender; 16];
             Origin { instance, seq: self.model.last.get(&instance).copied().unwrap_or(5) + ahead }
         });
         let double = origin.is_some_and(|origin| self.model.last.get(&origin.instance) >= Some(&origin.seq));
-        let begins = self.buffer().starts_segment(class, len);
+        let begins = self.buffer().starts_segment(len);
         let payload = payload(self.model.next_seq, len);
-        let appended = self.buffer().append(class, origin, &payload).unwrap();
+        let appended = self.buffer().append(origin, &payload).unwrap();
         if double {
             assert_eq!((appended.outcome, appended.evicted), (Outcome::Double, vec![]));
             return;
@@ -106,7 +105,7 @@ impl Pair<'_> {
         if let Some(origin) = origin {
             self.model.last.insert(origin.instance, origin.seq);
         }
-        self.model.records.insert(seq, Record { seq, class, origin, payload });
+        self.model.records.insert(seq, Record { seq, origin, payload });
         for gone in appended.evicted {
             let floor = self.model.cursor.floor;
             let rest = self.model.records.split_off(&(gone.last_seq + 1));
@@ -203,7 +202,7 @@ proptest! {
         let model = Model { next_seq: 1, ..Model::default() };
         let mut pair = Pair { dir: dir.path(), buffer, model, job: None };
         for _ in 0..fill {
-            pair.append(false, None, 90_000);
+            pair.append(None, 90_000);
         }
         for op in &ops {
             pair.run(op, segment_bytes);

@@ -3,6 +3,7 @@
 use sagoo_edge_proto::sample::{Quality, Sample, pack};
 
 use super::*;
+use crate::class::Class;
 use crate::config::load;
 use crate::pipeline::handle::{Fate, Numbers, Settled};
 use crate::pipeline::record::Decoder;
@@ -60,11 +61,15 @@ fn batch(seq: u64, device: u32, value: u64) -> Arrived {
 }
 
 async fn rows(handle: &Handle, from: u64) -> Vec<(u64, Row)> {
+    rows_of(Class::Telemetry, handle, from).await
+}
+
+async fn rows_of(class: Class, handle: &Handle, from: u64) -> Vec<(u64, Row)> {
     let mut decoder = Decoder::default();
     let mut found = Vec::new();
-    let mut next = handle.resume().await.unwrap().from;
+    let mut next = handle.resume().await.unwrap()[class].from;
     loop {
-        let records = handle.read(next, 1 << 16).await.unwrap().expect("the disk can be read");
+        let records = handle.read(class, next, 1 << 16).await.unwrap().expect("the disk can be read");
         let Some(last) = records.last() else { return found };
         next = last.seq + 1;
         for record in records {
@@ -75,7 +80,7 @@ async fn rows(handle: &Handle, from: u64) -> Vec<(u64, Row)> {
 }
 
 fn settled(device: &str, seq: u64) -> Settled {
-    Settled { device: device.into(), seq, samples: 1, fate: Fate::Acknowledged }
+    Settled { class: Class::Telemetry, device: device.into(), seq, samples: 1, fate: Fate::Acknowledged }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -109,7 +114,7 @@ async fn a_restart_goes_on_where_the_platform_answered_and_still_knows_doubles()
     thread.join().unwrap();
 
     let (handle, thread) = start(&config).unwrap();
-    let resume = handle.resume().await.unwrap();
+    let resume = handle.resume().await.unwrap().telemetry;
     assert_eq!(resume.positions.get("b"), Some(&(first_b + 1)));
     let snapshot = handle.snapshot().await.unwrap();
     let (a, b) = (snapshot.devices["a"].ledger, snapshot.devices["b"].ledger);
@@ -123,7 +128,7 @@ async fn a_restart_goes_on_where_the_platform_answered_and_still_knows_doubles()
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_buffer_drops_the_oldest_and_counts_every_sample() {
     let dir = tempfile::tempdir().unwrap();
-    let (handle, thread) = start(&config(dir.path(), 1 << 20)).unwrap();
+    let (handle, thread) = start(&config(dir.path(), 1 << 21)).unwrap();
     for seq in 1..=24_000 {
         handle.batch(batch(seq, 0, seq)).await.unwrap();
     }
@@ -132,7 +137,7 @@ async fn a_full_buffer_drops_the_oldest_and_counts_every_sample() {
     assert!(ledger.evicted > 0, "{ledger:?}");
     assert_eq!(ledger.stored, 24_000);
     assert_eq!(ledger.waiting + ledger.evicted, 24_000);
-    assert!(snapshot.buffer.bytes <= 1 << 20, "{:?}", snapshot.buffer);
+    assert!(snapshot.buffer.bytes <= 1 << 21, "{:?}", snapshot.buffer);
     let left = rows(&handle, 0).await;
     assert_eq!(left.len() as u64, ledger.waiting);
     assert_eq!(left.last().unwrap().1.cells[0].value, Value::Uint(24_000));
@@ -154,27 +159,32 @@ async fn a_batch_that_cannot_be_read_costs_only_itself() {
     thread.join().unwrap();
 }
 
-/// The buffer's only segment file.
+/// The only segment file of telemetry.
 fn segment(dir: &std::path::Path) -> std::path::PathBuf {
-    let mut files = std::fs::read_dir(dir.join("payload")).unwrap();
-    let file = files.next().unwrap().unwrap().path();
-    assert!(files.next().is_none(), "more than one segment");
-    file
+    let files = std::fs::read_dir(dir.join("payload/telemetry")).unwrap();
+    let segments = files.map(|file| file.unwrap().path());
+    let mut segments = segments.filter(|path| path.extension().is_some_and(|end| end == "seg"));
+    let segment = segments.next().unwrap();
+    assert!(segments.next().is_none(), "more than one segment");
+    segment
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_disk_that_cannot_be_read_is_told_from_one_that_has_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let (handle, thread) = start(&config(dir.path(), 1 << 22)).unwrap();
-    assert!(handle.read(1, 1 << 16).await.unwrap().unwrap().is_empty(), "nothing is there yet");
+    assert!(
+        handle.read(Class::Telemetry, 1, 1 << 16).await.unwrap().unwrap().is_empty(),
+        "nothing is there yet"
+    );
     handle.batch(batch(1, 0, 1)).await.unwrap();
     let (file, away) = (segment(dir.path()), dir.path().join("away"));
     std::fs::rename(&file, &away).unwrap();
-    assert!(handle.read(1, 1 << 16).await.unwrap().is_none());
+    assert!(handle.read(Class::Telemetry, 1, 1 << 16).await.unwrap().is_none());
     let trouble = handle.snapshot().await.unwrap().buffer.trouble;
     assert!(trouble.contains(file.to_str().unwrap()), "{trouble}");
     std::fs::rename(&away, &file).unwrap();
-    assert_eq!(handle.read(1, 1 << 16).await.unwrap().unwrap().len(), 1);
+    assert_eq!(handle.read(Class::Telemetry, 1, 1 << 16).await.unwrap().unwrap().len(), 1);
     assert_eq!(handle.snapshot().await.unwrap().buffer.trouble, "");
     handle.stop().await;
     thread.join().unwrap();
@@ -203,18 +213,20 @@ async fn rows_after_a_damaged_record_wait_until_they_are_settled_also_after_a_re
         (3, 2, 1),
         "two of three are still there, if unreadable"
     );
-    let from = handle.resume().await.unwrap().from;
+    let from = handle.resume().await.unwrap().telemetry.from;
     let mut decoder = Decoder::default();
-    for record in handle.read(from, 1 << 16).await.unwrap().unwrap() {
+    for record in handle.read(Class::Telemetry, from, 1 << 16).await.unwrap().unwrap() {
         let rows = decoder.decode(&record.payload).unwrap();
         let damaged = rows[0].as_ref().unwrap_err().damaged().unwrap().clone();
         let fate = Fate::Damaged;
-        let settled = Settled { device: damaged.device, seq: record.seq, samples: damaged.samples, fate };
+        let class = Class::Telemetry;
+        let settled =
+            Settled { class, device: damaged.device, seq: record.seq, samples: damaged.samples, fate };
         handle.settle(vec![settled]).await.unwrap();
     }
     let ledger = handle.snapshot().await.unwrap().devices["a"].ledger;
     assert_eq!((ledger.stored, ledger.waiting, ledger.evicted_damaged), (3, 0, 3));
-    let resume = handle.resume().await.unwrap();
+    let resume = handle.resume().await.unwrap().telemetry;
     assert_eq!(resume.positions["a"], 4, "nothing holds the floor any more");
     handle.stop().await;
     thread.join().unwrap();
@@ -229,7 +241,7 @@ async fn an_event_has_the_wall_time_of_the_moment_it_happened() {
     for (device, boot_ns) in [("a", tick), ("a", long_ago), (GATEWAY, u64::MAX)] {
         handle.event(device, "trip".to_owned(), "{}".to_owned(), boot_ns).await.unwrap();
     }
-    let rows = rows(&handle, 0).await;
+    let rows = rows_of(Class::Event, &handle, 0).await;
     let [(_, first), (_, before), (_, future)] = &rows[..] else { panic!("{rows:?}") };
     assert!((now - 50..now + 5_000).contains(&first.events[0].time_ms), "{first:?} at {now}");
     let apart = first.events[0].time_ms - before.events[0].time_ms;
@@ -305,7 +317,8 @@ async fn a_batch_whose_rows_a_kill_took_counts_once_when_it_comes_again() {
     both.devices.extend(batch(2, 0, 41).devices);
     handle.batch(both.clone()).await.unwrap();
     // Killed after the account was written and before the rows were.
-    std::fs::copy(dir.path().join("cursor"), before.path().join("cursor")).unwrap();
+    let cursor = "payload/telemetry/cursor";
+    std::fs::copy(dir.path().join(cursor), before.path().join(cursor)).unwrap();
     handle.stop().await;
     thread.join().unwrap();
 
@@ -323,7 +336,7 @@ async fn a_batch_whose_rows_a_kill_took_counts_once_when_it_comes_again() {
 
 /// Names of the gateway's own events in the buffer.
 async fn own_events(handle: &Handle) -> Vec<Event> {
-    let rows = rows(handle, 0).await.into_iter().filter(|(_, row)| &*row.device == GATEWAY);
+    let rows = rows_of(Class::Event, handle, 0).await.into_iter().filter(|(_, row)| &*row.device == GATEWAY);
     rows.flat_map(|(_, row)| row.events).collect()
 }
 

@@ -13,6 +13,7 @@ use tonic::{Request, Response, Status};
 use tower::service_fn;
 
 use super::*;
+use crate::class::Class;
 use crate::commands::{Action, Request as CommandRequest};
 use crate::southbound::answers::Answers;
 use crate::southbound::configuration;
@@ -367,14 +368,14 @@ async fn a_process_that_is_left_running_hears_every_ack_and_no_stop() {
         acked = seq;
     }
     // the driver closes its half; batches it sends meanwhile are sent again later, events are not
-    let head = *gateway.context.pipeline.head().borrow();
+    let head = *gateway.context.pipeline.head(Class::Event).borrow();
     let event = wire::Event { device: "one".to_owned(), name: "door".to_owned(), ..Default::default() };
     talk.say(Up::Event(event)).await;
     talk.batch(generation, 21, 0).await;
     drop(talk.say);
     assert!(matches!(talk.running.await.unwrap(), Ended::Kept));
     assert_eq!(gateway.stored("one").await, acked);
-    assert_eq!(*gateway.context.pipeline.head().borrow(), head + 1, "the event is stored");
+    assert_eq!(*gateway.context.pipeline.head(Class::Event).borrow(), head + 1, "the event is stored");
     assert_eq!(gateway.online(), set(&["one"]), "it goes on, and so do its devices");
 }
 

@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::desk::MAX_REMEMBERED;
 use super::*;
+use crate::class::Class;
 use crate::commands::{PointOutcome, Routes, router};
 use crate::config::load;
 use crate::pipeline::record::Decoder;
@@ -297,10 +298,10 @@ impl Stuck {
         self.downlink.handle("t", inbound, payload.as_bytes(), Instant::now());
     }
 
-    /// Events in the buffer.
+    /// Events that are stored.
     async fn events(&self) -> Vec<Event> {
         let mut decoder = Decoder::default();
-        let records = self.pipeline.read(1, usize::MAX).await.unwrap().unwrap();
+        let records = self.pipeline.read(Class::Event, 1, usize::MAX).await.unwrap().unwrap();
         let rows = records.iter().flat_map(|record| decoder.decode(&record.payload).unwrap());
         rows.flat_map(|row| row.unwrap().events).collect()
     }

@@ -25,6 +25,7 @@ use std::time::Instant;
 use super::lanes::{LaneId, Lanes};
 use super::queued::{Place, Queued};
 use super::{Flight, MAX_ROW_BYTES, Plan, Unit};
+use crate::class::Class;
 
 /// Ranges remembered per device. When there are more, its rows wait for their turn.
 pub const RANGES: usize = 64;
@@ -158,14 +159,14 @@ impl Flight {
     /// Whether the device has a row that can go before its turn now.
     pub(super) fn may_hurry(
         &mut self,
+        class: Class,
         lane: LaneId,
         now: Instant,
         wanted: &mut BTreeSet<usize>,
         plan: &mut Plan,
     ) -> bool {
-        let Some((peer, set)) = self.lanes.next_ahead(lane).map(|newest| (newest.peer, newest.set)) else {
-            return false;
-        };
+        let newest = self.lanes[class].next_ahead(lane);
+        let Some((peer, set)) = newest.map(|newest| (newest.peer, newest.set)) else { return false };
         if !self.peers.is_known(peer, now) {
             wanted.insert(peer);
             return false;
@@ -176,23 +177,22 @@ impl Flight {
     }
 
     /// Newest rows of devices that have older ones waiting.
-    pub(super) fn send_ahead(&mut self, lanes: Vec<LaneId>, now: Instant, plan: &mut Plan) {
+    pub(super) fn send_ahead(&mut self, class: Class, lanes: Vec<LaneId>, now: Instant, plan: &mut Plan) {
         for lane in lanes {
-            let Some((seq, place)) = self.lanes.next_ahead(lane).map(|row| (row.seq, row.place)) else {
-                continue;
-            };
+            let newest = self.lanes[class].next_ahead(lane);
+            let Some((seq, place)) = newest.map(|row| (row.seq, row.place)) else { continue };
             if !self.has_place(self.in_flight()) || !plan.has_room() {
                 return;
             }
-            let (unit, members) = (Unit { seq, place: Some(place) }, [(lane, place)]);
+            let (unit, members) = (Unit { class, seq, place: Some(place) }, [(lane, place)]);
             let Some(built) = self.build(unit, &members) else { continue };
             if built.outgoing.payload.len() > MAX_ROW_BYTES {
                 // parked in its turn
-                self.lanes.takes_turn(lane, true);
-                self.lanes.ahead_failed(lane);
+                self.lanes[class].takes_turn(lane, true);
+                self.lanes[class].ahead_failed(lane);
                 continue;
             }
-            self.lanes.break_up(seq);
+            self.lanes[class].break_up(seq);
             self.put_on_wire(unit, &members, built.reply, true, now);
             self.say(&members, unit, built.losses, built.outgoing, plan);
         }

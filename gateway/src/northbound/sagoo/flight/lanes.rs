@@ -1,4 +1,4 @@
-//! Rows read from the buffer and not yet settled, one lane per device, bounded.
+//! Rows of one class read from the buffer and not yet settled, one lane per device, bounded.
 //!
 //! A lane that is full *falls behind*: its further rows are not kept but read again later, so that a
 //! slow or unknown device costs the others nothing. Two readers fill the lanes:
@@ -11,7 +11,7 @@
 //!
 //! Always true: `taken` is the first record whose rows a lane has not handled, so no row is taken
 //! twice or left out; a lap serves only lanes that were behind when it began, and whose `taken` it walks over; memory is at most
-//! [`READ_AHEAD_BYTES`] plus two rows per device, and two more where [`super::ahead`] is at work.
+//! the budget plus two rows per device, and two more where [`super::ahead`] is at work.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -21,12 +21,16 @@ use super::ahead::Ahead;
 use super::merge::Pace;
 use super::peers::{SELF, set_of};
 use super::queued::{Offered, Place, Queued, blank, footprint};
+use crate::class::Class;
 use crate::config::types::Drain;
 use crate::pipeline::handle::{Fate, Settled};
 use crate::row::Row;
 
 /// Bytes of rows kept for all devices together; each has an equal share, and room for two rows at least.
+/// Events have [`EVENTS_PER_READ_AHEAD`] of it.
 pub const READ_AHEAD_BYTES: usize = 4 * 1024 * 1024;
+/// Events have this part of the memory, telemetry the rest.
+const EVENTS_PER_READ_AHEAD: usize = 16;
 /// Rows kept per device at most.
 pub const READ_AHEAD_ROWS: usize = 256;
 
@@ -64,9 +68,10 @@ pub enum Reader {
     },
 }
 
-/// All lanes.
+/// All lanes of a class.
 #[derive(Debug)]
 pub struct Lanes {
+    class: Class,
     budget: usize,
     drain: Drain,
     /// What is stored from this record on is new: the platform answered before.
@@ -81,9 +86,16 @@ pub struct Lanes {
 }
 
 impl Lanes {
-    /// None yet; together they keep `budget` bytes of rows.
-    pub fn new(budget: usize, drain: Drain) -> Self {
+    /// None yet; those of both classes together keep `budget` bytes of rows. `drain` is for telemetry:
+    /// events keep their order, and none stands for another.
+    pub fn new(class: Class, budget: usize, drain: Drain) -> Self {
+        let events = budget / EVENTS_PER_READ_AHEAD;
+        let (budget, drain) = match class {
+            Class::Event => (events, Drain::Ordered),
+            Class::Telemetry => (budget - events, drain),
+        };
         Self {
+            class,
             budget,
             drain,
             fresh_from: None,
@@ -327,6 +339,7 @@ impl Lanes {
         lane.front_since = (!lane.rows.is_empty()).then_some(now);
         let device = lane.device.clone();
         let settled = lane.partial.get_or_insert(Settled {
+            class: self.class,
             device,
             seq: queued.seq,
             samples: 0,

@@ -11,7 +11,11 @@
 //!
 //! A record goes as one pack on the gateway's topic when all its rows can go now; else each row goes
 //! alone, on its device's own topic, where an unknown device is merely ignored (sagooiot.md R2). Ids
-//! are made of the gateway's key, the record and the place in it (`gw-7`, `gw-7-0`).
+//! are made of the gateway's key, the record and the place in it (`gw-7`, `gw-7-0`; an event's `gw-e7-0`).
+//!
+//! Events go before telemetry: each class has its own records, lanes and order, and of what may go now the
+//! events go first. Within a class a device's rows keep their order; an event overtakes older rows of its
+//! device on purpose, because it says when it happened and is worth more than they are.
 //!
 //! A try counts only if the gateway's probe, sent after it timed out, was answered. A pack is sent
 //! [`PACK_TRIES`] times and then split; a row alone is sent [`ROW_TRIES`] times and then parked: it is
@@ -28,10 +32,10 @@
 //!   went as a pack does again; unless one of them does not answer by then. What went row by row,
 //!   because a device was unknown or kept its distance at the time, may go as a pack.
 //!
-//! Always true: the same id never stands for other bytes; rows of one device are settled in order, and
-//! sent in order but for the newest where it goes before its turn; one is un-acknowledged at a time;
+//! Always true: the same id never stands for other bytes; rows of one device and class are settled in
+//! order, and sent in order but for the newest where it goes before its turn; one of a device is un-acknowledged at a time;
 //! nobody is in a pack who was not probed since acknowledgements last stopped; each device and record
-//! is settled once. [`lanes`] bounds the memory, [`ahead`] says the newest before its turn, [`merge`] passes over what a newer row stands for, [`peers`] keeps the distances, [`said`] hands them on, [`sending`] decides
+//! of a class is settled once. [`lanes`] bounds the memory, [`ahead`] says the newest before its turn, [`merge`] passes over what a newer row stands for, [`peers`] keeps the distances, [`said`] hands them on, [`sending`] decides
 //! what goes out, [`asking`] who is asked whether it is there, [`silence`] what a missing answer means, [`unit`] names the messages, [`window`] how many
 //! are out at a time, [`note`] is what people hear of it.
 
@@ -52,7 +56,7 @@ mod unit;
 mod unsaid;
 mod window;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -67,8 +71,9 @@ use unit::{Unit, take_apart};
 use window::Window;
 
 use super::super::backoff::Backoff;
+use crate::class::{Class, PerClass};
 use crate::config::types::Drain;
-use crate::pipeline::handle::{Fate, Settled};
+use crate::pipeline::handle::{Fate, Resume, Settled};
 use crate::pipeline::record::RecordError;
 use crate::row::{GATEWAY, Identity, Row};
 
@@ -101,10 +106,10 @@ pub struct Options {
     pub gateway: Identity,
     /// Configured devices.
     pub devices: Vec<(Arc<str>, Identity)>,
-    /// Rows below are settled.
-    pub positions: HashMap<Arc<str>, u64>,
+    /// Where it begins.
+    pub resume: PerClass<Resume>,
     /// Records below are from before the start and may have been sent.
-    pub written_before: u64,
+    pub written_before: PerClass<u64>,
     /// Longest time without anything that keeps a device online.
     pub heartbeat: Duration,
     /// How long an answer may take.
@@ -182,7 +187,7 @@ enum Platform {
 #[derive(Debug)]
 pub struct Flight {
     options: Options,
-    lanes: Lanes,
+    lanes: PerClass<Lanes>,
     peers: Peers,
     messages: BTreeMap<Unit, Message>,
     probes: BTreeMap<u64, Probe>,
@@ -203,7 +208,7 @@ pub struct Flight {
 impl Flight {
     /// Nothing read, nothing connected.
     pub fn new(options: Options, now: Instant) -> Self {
-        let mut lanes = Lanes::new(options.read_ahead_bytes, options.drain);
+        let mut lanes = PerClass::new(|class| Lanes::new(class, options.read_ahead_bytes, options.drain));
         let mut peers = Peers::new(
             (GATEWAY.into(), options.gateway.clone()),
             options.heartbeat,
@@ -211,14 +216,19 @@ impl Flight {
             options.said.clone(),
             now,
         );
-        let position = |device: &Arc<str>| options.positions.get(device).copied().unwrap_or(0);
-        lanes.add(GATEWAY.into(), position(&GATEWAY.into()));
         for (device, identity) in &options.devices {
             peers.add(device.clone(), identity.clone(), now);
-            lanes.add(device.clone(), position(device));
         }
-        for (device, position) in &options.positions {
-            lanes.add(device.clone(), *position);
+        for (class, lanes) in lanes.iter_mut() {
+            let positions = &options.resume[class].positions;
+            let devices = options.devices.iter().map(|(device, _)| device.clone());
+            for device in std::iter::once(GATEWAY.into()).chain(devices) {
+                let position = positions.get(&device).copied().unwrap_or(0);
+                lanes.add(device, position);
+            }
+            for (device, position) in positions {
+                lanes.add(device.clone(), *position);
+            }
         }
         Self {
             rng: fastrand::Rng::with_seed(options.run),
@@ -242,7 +252,12 @@ impl Flight {
 
     /// Rows of a record, as decoded. One that cannot be rebuilt is settled in its turn. Two events of one
     /// name in a row would overwrite each other in the platform's message, so such a row is taken apart.
-    pub fn offer(&mut self, reader: Reader, seq: u64, rows: Vec<Result<Row, RecordError>>, now: Instant) {
+    pub fn offer(
+        &mut self,
+        (class, reader, seq): (Class, Reader, u64),
+        rows: Vec<Result<Row, RecordError>>,
+        now: Instant,
+    ) {
         let whole = rows.iter().all(Result::is_ok);
         let mut offered = Vec::with_capacity(rows.len());
         for (row, index) in rows.into_iter().zip(0..) {
@@ -258,12 +273,12 @@ impl Flight {
             }
         }
         let peers = &mut self.peers;
-        self.lanes.offer((reader, seq, whole), offered, now, |row| peers.of(row, now));
+        self.lanes[class].offer((reader, seq, whole), offered, now, |row| peers.of(row, now));
     }
 
     /// The lanes' side of reading again; see [`lanes`].
-    pub fn lanes(&mut self) -> &mut Lanes {
-        &mut self.lanes
+    pub fn lanes(&mut self, class: Class) -> &mut Lanes {
+        &mut self.lanes[class]
     }
 
     /// The broker is there; whether the platform is, is asked first.
@@ -329,17 +344,19 @@ impl Flight {
             self.window.answered(now.saturating_duration_since(sent));
         }
         if unit.place.is_none() {
-            self.lanes.break_up(unit.seq);
+            self.lanes[unit.class].break_up(unit.seq);
         }
         for (lane, place) in message.members {
-            if let Some(peer) = self.lanes.sendable(lane, unit.seq, place).map(|queued| queued.peer) {
+            if let Some(peer) =
+                self.lanes[unit.class].sendable(lane, unit.seq, place).map(|queued| queued.peer)
+            {
                 self.peers.row_answered(peer, now);
                 self.peers.get_mut(peer).alone &= unit.place.is_none();
             }
             if message.ahead {
-                self.lanes.ahead_answered(lane);
+                self.lanes[unit.class].ahead_answered(lane);
             } else {
-                self.settle(lane, Fate::Acknowledged, now);
+                self.settle(unit.class, lane, Fate::Acknowledged, now);
             }
         }
         if let Platform::Silent { ask_at } = &mut self.platform {
@@ -347,8 +364,8 @@ impl Flight {
         }
     }
 
-    fn settle(&mut self, lane: LaneId, fate: Fate, now: Instant) {
-        self.settled.extend(self.lanes.pop(lane, fate, now));
+    fn settle(&mut self, class: Class, lane: LaneId, fate: Fate, now: Instant) {
+        self.settled.extend(self.lanes[class].pop(lane, fate, now));
     }
 
     fn run(&self) -> String {

@@ -12,6 +12,7 @@ use super::{
     Flight, Kind, LaneId, MAX_PACK_BYTES, MAX_ROW_BYTES, Message, Note, Outgoing, PATIENCE, Place, Plan,
     Platform, START_PATIENCE, State, Unit,
 };
+use crate::class::Class;
 use crate::northbound::sagoo::payload::build;
 use crate::northbound::sagoo::payload::clean::Losses;
 use crate::northbound::sagoo::topic;
@@ -104,7 +105,7 @@ impl Flight {
         let mut at = now;
         let (mut unknown, mut refused) = (false, false);
         for (lane, _) in &self.messages.get(&unit)?.members {
-            let queued = self.lanes.front(*lane)?;
+            let queued = self.lanes[unit.class].front(*lane)?;
             if !self.peers.is_known(queued.peer, now) {
                 unknown = true;
                 refused |= self.peers.get(queued.peer).misses > 0;
@@ -125,47 +126,62 @@ impl Flight {
         wanted: &mut BTreeSet<usize>,
         plan: &mut Plan,
     ) {
+        for class in Class::ALL {
+            for lane in 0..self.lanes[class].len() {
+                if self.settle_the_unsaid(class, lane, now) && self.lanes[class].is_behind(lane) {
+                    // there is room to read more
+                    plan.wake_at(now);
+                }
+            }
+            // one class after the other: a device whose event goes now is busy for its rows
+            self.send_new_of(class, alive_since, now, wanted, plan);
+        }
+    }
+
+    fn send_new_of(
+        &mut self,
+        class: Class,
+        alive_since: Instant,
+        now: Instant,
+        wanted: &mut BTreeSet<usize>,
+        plan: &mut Plan,
+    ) {
         let (mut ahead, mut candidates) = (Vec::new(), BTreeMap::new());
         let mut judged: BTreeMap<u64, Judgement> = BTreeMap::new();
-        for lane in 0..self.lanes.len() {
-            if self.settle_the_unsaid(lane, now) && self.lanes.is_behind(lane) {
-                // there is room to read more
-                plan.wake_at(now);
-            }
-        }
-        for lane in 0..self.lanes.len() {
-            let hurry = self.may_hurry(lane, now, wanted, plan);
-            if hurry && (!self.lanes.ahead_had_its_turn(lane) || self.lanes.front(lane).is_none()) {
+        for lane in 0..self.lanes[class].len() {
+            let hurry = self.may_hurry(class, lane, now, wanted, plan);
+            let lanes = &self.lanes[class];
+            if hurry && (!lanes.ahead_had_its_turn(lane) || lanes.front(lane).is_none()) {
                 ahead.push(lane);
                 continue;
             }
-            let Some(front) = self.lanes.front(lane).filter(|_| self.lanes.may_speak(lane)) else { continue };
+            let Some(front) = lanes.front(lane).filter(|_| lanes.may_speak(lane)) else { continue };
             if self.peers.get(front.peer).busy {
                 continue;
             }
             let (seq, place) = (front.seq, front.place);
-            if let Some(members) = self.lanes.whole(seq) {
+            if let Some(members) = lanes.whole(seq) {
                 let judgement = match judged.get(&seq) {
                     Some(judgement) => *judgement,
                     None => {
-                        let until = self.patience(lane, seq, alive_since, now);
-                        self.judge(seq, members, until, now, wanted)
+                        let until = self.patience((class, lane, seq), alive_since, now);
+                        self.judge((class, seq), members, until, now, wanted)
                     }
                 };
                 judged.insert(seq, judgement);
                 match judgement {
                     Judgement::Go => {
-                        candidates.insert(Unit { seq, place: None }, lane);
+                        candidates.insert(Unit { class, seq, place: None }, lane);
                         continue;
                     }
                     Judgement::Wait(at) => {
                         plan.wake_at(at);
                         continue;
                     }
-                    Judgement::Alone => self.lanes.break_up(seq),
+                    Judgement::Alone => self.lanes[class].break_up(seq),
                 }
             }
-            let Some(front) = self.lanes.front(lane) else { continue };
+            let Some(front) = self.lanes[class].front(lane) else { continue };
             if !self.peers.is_known(front.peer, now) {
                 wanted.insert(front.peer);
                 continue;
@@ -173,25 +189,30 @@ impl Flight {
             match self.peers.ready_at(front.peer, front.set) {
                 Some(at) if at > now => plan.wake_at(at),
                 _ => {
-                    candidates.insert(Unit { seq, place: Some(place) }, lane);
+                    candidates.insert(Unit { class, seq, place: Some(place) }, lane);
                 }
             }
         }
-        self.send_ahead(ahead, now, plan);
+        self.send_ahead(class, ahead, now, plan);
         self.send_candidates(candidates, now, plan);
     }
 
     /// How long the record waits for all its devices.
-    fn patience(&self, lane: LaneId, seq: u64, alive_since: Instant, now: Instant) -> Instant {
-        let until = self.lanes.front_since(lane).unwrap_or(now).max(alive_since) + PATIENCE;
+    fn patience(
+        &self,
+        (class, lane, seq): (Class, LaneId, u64),
+        alive_since: Instant,
+        now: Instant,
+    ) -> Instant {
+        let until = self.lanes[class].front_since(lane).unwrap_or(now).max(alive_since) + PATIENCE;
         // It may have been sent as a pack before the restart, and shall be one again.
-        let old = seq < self.options.written_before;
+        let old = seq < self.options.written_before[class];
         if old { until.max(alive_since + START_PATIENCE) } else { until }
     }
 
     fn judge(
         &self,
-        seq: u64,
+        (class, seq): (Class, u64),
         members: &[(LaneId, Place)],
         until: Instant,
         now: Instant,
@@ -201,16 +222,16 @@ impl Flight {
         let mut ready_at = now;
         let mut waiting = false;
         for (lane, place) in members {
-            let Some(queued) = self.lanes.front_if(*lane, seq, *place) else {
-                let earlier = self.lanes.front(*lane);
-                if earlier.is_none_or(|earlier| self.holds_up(earlier, now)) {
+            let Some(queued) = self.lanes[class].front_if(*lane, seq, *place) else {
+                let earlier = self.lanes[class].front(*lane);
+                if earlier.is_none_or(|earlier| self.holds_up(class, earlier, now)) {
                     return Judgement::Alone;
                 }
                 waiting = true;
                 continue;
             };
             let peer = self.peers.get(queued.peer);
-            if self.lanes.hurries(*lane)
+            if self.lanes[class].hurries(*lane)
                 || peer.alone
                 || queued.row.device.as_ref() == GATEWAY
                 || !peers.insert(queued.peer)
@@ -242,11 +263,11 @@ impl Flight {
         let mut on_wire = self.in_flight();
         for (unit, lane) in candidates {
             let members = match unit.place {
-                None => self.lanes.whole(unit.seq).unwrap_or_default().to_vec(),
+                None => self.lanes[unit.class].whole(unit.seq).unwrap_or_default().to_vec(),
                 Some(place) => vec![(lane, place)],
             };
             let busy = |(lane, _): &(LaneId, Place)| {
-                self.lanes.front(*lane).is_none_or(|queued| self.peers.get(queued.peer).busy)
+                self.lanes[unit.class].front(*lane).is_none_or(|queued| self.peers.get(queued.peer).busy)
             };
             if members.is_empty() || members.iter().any(busy) {
                 continue;
@@ -256,7 +277,7 @@ impl Flight {
             }
             let Some(built) = self.build(unit, &members) else { continue };
             if unit.place.is_none() && built.outgoing.payload.len() > MAX_PACK_BYTES {
-                self.lanes.break_up(unit.seq);
+                self.lanes[unit.class].break_up(unit.seq);
                 plan.wake_at(now);
                 continue;
             }
@@ -280,7 +301,9 @@ impl Flight {
         outgoing: Outgoing,
         plan: &mut Plan,
     ) {
-        let rows = members.iter().filter_map(|(lane, place)| self.lanes.sendable(*lane, unit.seq, *place));
+        let rows = members
+            .iter()
+            .filter_map(|(lane, place)| self.lanes[unit.class].sendable(*lane, unit.seq, *place));
         let first = rows.clone().next().map(|queued| queued.row.identity.device_key.clone());
         self.counts.sent_samples += rows.map(|queued| u64::from(queued.row.samples)).sum::<u64>();
         self.counts.sent_messages += 1;
@@ -298,7 +321,7 @@ impl Flight {
         let id = unit.id(&gateway.device_key);
         let rows: Vec<&Row> = members
             .iter()
-            .filter_map(|(lane, place)| self.lanes.sendable(*lane, unit.seq, *place))
+            .filter_map(|(lane, place)| self.lanes[unit.class].sendable(*lane, unit.seq, *place))
             .map(|queued| &*queued.row)
             .collect();
         let own = unit.place.and_then(|_| rows.first()).copied();
@@ -326,10 +349,10 @@ impl Flight {
         now: Instant,
     ) {
         for (lane, place) in members {
-            if let Some(queued) = self.lanes.sendable(*lane, unit.seq, *place) {
+            if let Some(queued) = self.lanes[unit.class].sendable(*lane, unit.seq, *place) {
                 self.peers.row_sent(queued.peer, queued.set, now);
             }
-            self.lanes.takes_turn(*lane, ahead);
+            self.lanes[unit.class].takes_turn(*lane, ahead);
         }
         if unit.place.is_none() {
             self.peers.touched(SELF, now);

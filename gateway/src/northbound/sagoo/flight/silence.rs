@@ -15,6 +15,7 @@ use super::note::PARKED_BYTES;
 use super::peers::SELF;
 use super::queued::Queued;
 use super::{Flight, LaneId, Note, PACK_TRIES, Place, Platform, RESEND_FIRST, ROW_TRIES, State, Unit};
+use crate::class::Class;
 use crate::pipeline::handle::Fate;
 
 impl Flight {
@@ -121,10 +122,12 @@ impl Flight {
     fn give_up_ahead(&mut self, unit: Unit) {
         let Some(message) = self.messages.remove(&unit) else { return };
         for (lane, place) in message.members {
-            if let Some(peer) = self.lanes.sendable(lane, unit.seq, place).map(|queued| queued.peer) {
+            if let Some(peer) =
+                self.lanes[unit.class].sendable(lane, unit.seq, place).map(|queued| queued.peer)
+            {
                 self.peers.get_mut(peer).busy = false;
             }
-            self.lanes.ahead_failed(lane);
+            self.lanes[unit.class].ahead_failed(lane);
         }
     }
 
@@ -133,7 +136,7 @@ impl Flight {
         let ahead = self.messages.iter().filter(|(_, message)| message.ahead);
         let ahead: Vec<Unit> = ahead.map(|(unit, _)| *unit).collect();
         ahead.into_iter().for_each(|unit| self.give_up_ahead(unit));
-        self.lanes.stop_hurrying();
+        self.lanes.iter_mut().for_each(|(_, lanes)| lanes.stop_hurrying());
     }
 
     fn count_try(&mut self, unit: Unit, now: Instant) {
@@ -156,10 +159,10 @@ impl Flight {
 
     /// The rows of a pack go alone, and so do later ones of these devices until one of them was answered.
     pub(super) fn split(&mut self, unit: Unit) {
-        self.lanes.break_up(unit.seq);
+        self.lanes[unit.class].break_up(unit.seq);
         let Some(message) = self.messages.remove(&unit) else { return };
         for (lane, _) in message.members {
-            if let Some(queued) = self.lanes.front(lane) {
+            if let Some(queued) = self.lanes[unit.class].front(lane) {
                 let peer = self.peers.get_mut(queued.peer);
                 peer.busy = false;
                 peer.alone = true;
@@ -169,26 +172,26 @@ impl Flight {
 
     /// Gives up the front row of a lane.
     pub(super) fn park(&mut self, unit: Unit, lane: LaneId, tries: u32, now: Instant) {
-        let Some(queued) = self.lanes.front(lane) else { return };
+        let Some(queued) = self.lanes[unit.class].front(lane) else { return };
         let (device, peer, seq) = (queued.row.device.clone(), queued.peer, queued.seq);
         let (samples, members) = (queued.row.samples, [(lane, queued.place)]);
         let mut payload = self.build(unit, &members).map(|built| built.outgoing.payload).unwrap_or_default();
         payload.truncate(payload.floor_char_boundary(PARKED_BYTES));
         self.peers.get_mut(peer).busy = false;
-        self.settle(lane, Fate::Parked, now);
+        self.settle(unit.class, lane, Fate::Parked, now);
         let id = unit.id(&self.options.gateway.device_key);
         self.notes.push(Note::Parked { device, seq, id, samples, tries, payload });
     }
 
     /// Nobody should wait behind this row: its message was not answered in time, or its device not at all.
-    pub(super) fn holds_up(&self, queued: &Queued, now: Instant) -> bool {
+    pub(super) fn holds_up(&self, class: Class, queued: &Queued, now: Instant) -> bool {
         let refused = !self.peers.is_known(queued.peer, now) && self.peers.get(queued.peer).misses > 0;
-        refused || self.in_trouble(queued.seq, queued.place)
+        refused || self.in_trouble(class, queued.seq, queued.place)
     }
 
     /// Its message was not answered in time.
-    fn in_trouble(&self, seq: u64, place: Place) -> bool {
-        let units = [Unit { seq, place: None }, Unit { seq, place: Some(place) }];
+    fn in_trouble(&self, class: Class, seq: u64, place: Place) -> bool {
+        let units = [None, Some(place)].map(|place| Unit { class, seq, place });
         units
             .iter()
             .filter_map(|unit| self.messages.get(unit))

@@ -13,10 +13,11 @@ use serde_json::Value as Json;
 use super::note::PARKED_BYTES;
 use super::peers::SELF;
 use super::{Flight, Kind, Note, Options, Outgoing, READ_AHEAD_BYTES, ROW_TRIES, Unit, window};
+use crate::class::{Class, PerClass};
 use crate::config::types::Drain;
 use crate::northbound::reader::Reader;
 use crate::northbound::sagoo::topic;
-use crate::pipeline::handle::{Fate, Settled, Stored};
+use crate::pipeline::handle::{Fate, Resume, Settled, Stored};
 use crate::pipeline::record::encode;
 use crate::row::{Cell, Event, GATEWAY, Identity, Row, Value};
 
@@ -47,12 +48,24 @@ fn row(device: &str, number: i64, width: usize) -> Row {
     }
 }
 
+/// An announcement of a device; `number` shows its order.
+fn event(device: &str, number: i64) -> Row {
+    let announced = Event { name: "trip".into(), value: format!("{{\"n\":{number}}}"), time_ms: number };
+    Row { events: vec![announced], samples: 1, ..row(device, number, 0) }
+}
+
+/// Where the pipeline puts it.
+fn class_of(rows: &[Row]) -> Class {
+    let announces = |row: &Row| row.cells.is_empty() && !row.events.is_empty();
+    if rows.iter().all(announces) { Class::Event } else { Class::Telemetry }
+}
+
 fn options(devices: &[String], budget: usize) -> Options {
     Options {
         gateway: identity(GATEWAY),
         devices: devices.iter().map(|device| (device.as_str().into(), identity(device))).collect(),
-        positions: HashMap::new(),
-        written_before: 0,
+        resume: PerClass::default(),
+        written_before: PerClass::default(),
         heartbeat: HEARTBEAT,
         ack_timeout: ACK_TIMEOUT,
         row_spacing: SPACING,
@@ -89,7 +102,7 @@ struct Weather {
 
 #[derive(Debug)]
 enum Happening {
-    Written,
+    Written(Class),
     Arrives(u64, Outgoing),
     Acknowledged(u64, Kind, String, String),
     Broken,
@@ -102,10 +115,10 @@ struct World {
     weather: Weather,
     rng: fastrand::Rng,
     flight: Flight,
-    reader: Reader,
+    readers: PerClass<Reader>,
     /// Written so far; the rest comes at its time.
-    records: Vec<Stored>,
-    head: u64,
+    records: PerClass<Vec<Stored>>,
+    heads: PerClass<u64>,
     agenda: BTreeMap<(Instant, u64), Happening>,
     order: u64,
     session: u64,
@@ -113,8 +126,12 @@ struct World {
     online: HashSet<String>,
     // What was seen.
     bytes_of: HashMap<String, Outgoing>,
-    last_row: HashMap<String, (Instant, BTreeSet<String>)>,
+    last_row: HashMap<String, Instant>,
+    last_set: HashMap<String, (Instant, BTreeSet<String>)>,
     newest: HashMap<String, i64>,
+    newest_event: HashMap<String, i64>,
+    /// Ids in the order they first went.
+    went: Vec<String>,
     /// When a number of a device arrived first.
     arrived: HashMap<(String, i64), Instant>,
     spacing: Duration,
@@ -138,9 +155,9 @@ impl World {
             start,
             rng: fastrand::Rng::with_seed(weather.seed),
             flight,
-            reader: Reader::new(1),
-            records: Vec::new(),
-            head: 1,
+            readers: PerClass::new(|class| Reader::new(class, 1)),
+            records: PerClass::default(),
+            heads: PerClass::new(|_| 1),
             agenda: BTreeMap::new(),
             order: 0,
             session: 0,
@@ -148,7 +165,10 @@ impl World {
             online,
             bytes_of: HashMap::new(),
             last_row: HashMap::new(),
+            last_set: HashMap::new(),
             newest: HashMap::new(),
+            newest_event: HashMap::new(),
+            went: Vec::new(),
             arrived: HashMap::new(),
             spacing: SPACING,
             jumps: false,
@@ -160,15 +180,20 @@ impl World {
             weather,
         };
         let mut context = HashMap::new();
-        for (i, (at, rows)) in records.into_iter().enumerate() {
-            if i % 7 == 0 {
+        for (at, rows) in records {
+            let class = class_of(&rows);
+            let written = &mut world.records[class];
+            let seq = written.len() as u64 + 1;
+            if class == Class::Telemetry && seq % 7 == 1 {
                 context.clear();
             }
-            world.records.push(Stored { seq: i as u64 + 1, payload: encode(&rows, &context) });
+            let none = HashMap::new();
+            let before = if class == Class::Telemetry { &context } else { &none };
+            written.push(Stored { seq, payload: encode(&rows, before) });
             for row in rows.into_iter().filter(|row| !row.cells.is_empty()) {
                 context.insert(row.device.clone(), Row { events: Vec::new(), ..row });
             }
-            world.at(start + at, Happening::Written);
+            world.at(start + at, Happening::Written(class));
         }
         world.at(start, Happening::Mended);
         for (from, length) in world.weather.broken.clone() {
@@ -231,24 +256,9 @@ impl World {
     }
 
     fn turn(&mut self) -> Option<Instant> {
-        while self.flight.is_alive() {
-            let busy = self.reader.feed(&mut self.flight, self.now);
-            let Some((who, from)) = self.reader.wants(self.head, &mut self.flight, self.now) else {
-                if busy {
-                    continue;
-                }
-                break;
-            };
-            self.reads += 1;
-            let there = |record: &&Stored| {
-                record.seq >= from && record.seq < self.head && !self.weather.damaged.contains(&record.seq)
-            };
-            let chunk =
-                || self.records.iter().skip(from as usize - 1).filter(there).take(3).cloned().collect();
-            let chunk = (!self.is_unreadable()).then(chunk);
-            self.reader.arrived(who, from, self.head, chunk, self.now);
-        }
-        self.most_bytes = self.most_bytes.max(self.flight.lanes().bytes());
+        Class::ALL.into_iter().for_each(|class| self.read(class));
+        let bytes = Class::ALL.map(|class| self.flight.lanes(class).bytes());
+        self.most_bytes = self.most_bytes.max(bytes.iter().sum());
         let room = self.rng.usize(0..40);
         let plan = self.flight.poll(self.now, room);
         assert!(plan.send.len() <= room);
@@ -260,14 +270,39 @@ impl World {
         }
         self.settled.extend(self.flight.take_settled());
         let soon = plan.more.then(|| self.now + Duration::from_millis(1));
-        let retry = self.reader.retry_at(self.now).filter(|_| self.flight.is_alive());
+        let retries = self.readers.iter().filter_map(|(_, reader)| reader.retry_at(self.now));
+        let retry = retries.min().filter(|_| self.flight.is_alive());
         [plan.wake, soon, retry].into_iter().flatten().min()
+    }
+
+    fn read(&mut self, class: Class) {
+        let head = self.heads[class];
+        while self.flight.is_alive() {
+            let busy = self.readers[class].feed(&mut self.flight, self.now);
+            let Some((who, from)) = self.readers[class].wants(head, &mut self.flight, self.now) else {
+                if busy {
+                    continue;
+                }
+                break;
+            };
+            self.reads += 1;
+            let damaged = |seq| class == Class::Telemetry && self.weather.damaged.contains(&seq);
+            let there = |record: &&Stored| (from..head).contains(&record.seq) && !damaged(record.seq);
+            let chunk = || {
+                self.records[class].iter().skip(from as usize - 1).filter(there).take(3).cloned().collect()
+            };
+            let chunk = (!self.is_unreadable()).then(chunk);
+            self.readers[class].arrived(who, from, head, chunk, self.now);
+        }
     }
 
     fn sent(&mut self, outgoing: Outgoing) {
         let message: Json = serde_json::from_str(&outgoing.payload).unwrap();
         let id = message["id"].as_str().unwrap().to_owned();
         if !id.contains("-p7-") {
+            if !self.bytes_of.contains_key(&id) {
+                self.went.push(id.clone());
+            }
             let bytes = self.bytes_of.entry(id.clone()).or_insert_with(|| outgoing.clone());
             assert_eq!(*bytes, outgoing, "one id, two messages");
         }
@@ -277,26 +312,22 @@ impl World {
 
     /// As the platform sees it. Announcements without properties are not stored, so their empty set is none.
     fn spacing(&mut self, key: &str, set: BTreeSet<String>) {
-        let mut set = set;
-        if let Some((at, last)) = self.last_row.get(key) {
-            assert!(self.now - *at >= self.spacing, "{key}: two rows {:?} apart", self.now - *at);
-            if !set.is_empty() && !last.is_empty() && *last != set {
-                assert!(
-                    self.now - *at >= Duration::from_secs(1),
-                    "{key}: two sets {:?} apart",
-                    self.now - *at
-                );
-            }
-            if set.is_empty() {
-                set.clone_from(last);
-            }
+        if let Some(before) = self.last_row.insert(key.to_owned(), self.now) {
+            let apart = self.now - before;
+            assert!(apart >= self.spacing, "{key}: two rows {apart:?} apart");
         }
-        self.last_row.insert(key.to_owned(), (self.now, set));
+        if set.is_empty() {
+            return;
+        }
+        if let Some((at, last)) = self.last_set.insert(key.to_owned(), (self.now, set.clone())) {
+            let apart = self.now - at;
+            assert!(last == set || apart >= Duration::from_secs(1), "{key}: two sets {apart:?} apart");
+        }
     }
 
     fn happen(&mut self, happening: Happening) {
         match happening {
-            Happening::Written => self.head += 1,
+            Happening::Written(class) => self.heads[class] += 1,
             Happening::Broken => {
                 self.connected = false;
                 self.session += 1;
@@ -346,6 +377,14 @@ impl World {
             let sub_key = sub["identity"]["deviceKey"].as_str().unwrap();
             assert!(self.knows(sub_key), "CRASH: {sub_key} is unknown to the platform");
             let device = sub_key.strip_suffix("-k").unwrap().to_owned();
+            if let Some(number) = sub["events"]["trip"]["value"]["n"].as_i64() {
+                let newest = self.newest_event.entry(device.clone()).or_insert(number);
+                assert!(
+                    (*newest..=*newest + 1).contains(&number),
+                    "{sub_key}: event {number} after {newest}"
+                );
+                *newest = number;
+            }
             if let Some(number) = sub["properties"]["k0"]["value"].as_i64() {
                 poisoned |= self.weather.poisoned.contains(&(device.clone(), number));
                 let newest = self.newest.entry(device.clone()).or_insert(number);
@@ -388,14 +427,20 @@ fn rows_in(outgoing: &Outgoing, message: &Json) -> Vec<(String, BTreeSet<String>
     }
 }
 
-/// Settled once per device and record, in order, with exactly these samples.
-fn assert_settled(settled: &[Settled], expected: &BTreeMap<(Arc<str>, u64), (u32, Fate)>) {
-    let mut last: HashMap<Arc<str>, u64> = HashMap::new();
+type Ends = BTreeMap<(Class, Arc<str>, u64), (u32, Fate)>;
+
+fn key(settled: &Settled) -> (Class, Arc<str>, u64) {
+    (settled.class, settled.device.clone(), settled.seq)
+}
+
+/// Settled once per class, device and record, in order, with exactly these samples.
+fn assert_settled(settled: &[Settled], expected: &Ends) {
+    let mut last: HashMap<(Class, Arc<str>), u64> = HashMap::new();
     let mut seen = BTreeMap::new();
     for one in settled {
-        let before = last.insert(one.device.clone(), one.seq);
+        let before = last.insert((one.class, one.device.clone()), one.seq);
         assert!(before.is_none_or(|before| before < one.seq), "{}: {} after {before:?}", one.device, one.seq);
-        assert!(seen.insert((one.device.clone(), one.seq), (one.samples, one.fate)).is_none());
+        assert!(seen.insert(key(one), (one.samples, one.fate)).is_none());
     }
     assert_eq!(&seen, expected);
 }
@@ -431,17 +476,36 @@ fn weather() -> impl Strategy<Value = Weather> {
         })
 }
 
-/// Which devices are in a record, and how long after the last one it is written.
-fn story() -> impl Strategy<Value = Vec<(u8, u64, bool)>> {
-    proptest::collection::vec((1..16u8, 0..1_500u64, proptest::bool::weighted(0.1)), 1..60)
+/// A record, and how long after the last one it is written.
+#[derive(Debug, Clone, Copy)]
+struct Told {
+    /// Which devices are in it.
+    devices: u8,
+    gap_ms: u64,
+    /// One point more.
+    wider: bool,
+    /// Its first device announces something instead.
+    event: bool,
 }
 
-fn tell(story: &[(u8, u64, bool)]) -> Vec<(Duration, Vec<Row>)> {
+fn story() -> impl Strategy<Value = Vec<Told>> {
+    let told = (1..16u8, 0..1_500u64, proptest::bool::weighted(0.1), proptest::bool::weighted(0.2));
+    let told = told.prop_map(|(devices, gap_ms, wider, event)| Told { devices, gap_ms, wider, event });
+    proptest::collection::vec(told, 1..60)
+}
+
+fn tell(story: &[Told]) -> Vec<(Duration, Vec<Row>)> {
     let mut at = Duration::ZERO;
-    let mut numbers = [0i64; 4];
+    let (mut numbers, mut events) = ([0i64; 4], [0i64; 4]);
     let mut records = Vec::new();
-    for (devices, gap_ms, wider) in story {
+    for Told { devices, gap_ms, wider, event: announces } in story {
         at += Duration::from_millis(*gap_ms);
+        if *announces {
+            let device = devices.trailing_zeros() as usize;
+            events[device] += 1;
+            records.push((at, vec![event(&format!("d{device}"), events[device])]));
+            continue;
+        }
         let mut rows = Vec::new();
         for (device, number) in numbers.iter_mut().enumerate().filter(|(i, _)| devices & (1 << i) != 0) {
             *number += 1;
@@ -452,11 +516,15 @@ fn tell(story: &[(u8, u64, bool)]) -> Vec<(Duration, Vec<Row>)> {
     records
 }
 
-fn expected(records: &[(Duration, Vec<Row>)]) -> BTreeMap<(Arc<str>, u64), (u32, Fate)> {
+/// What should become of each row, and which one it is.
+fn expected(records: &[(Duration, Vec<Row>)], fate: impl Fn(&Row) -> Fate) -> Ends {
     let mut expected = BTreeMap::new();
-    for (i, (_, rows)) in records.iter().enumerate() {
+    let mut heads = PerClass::new(|_| 0);
+    for (_, rows) in records {
+        let class = class_of(rows);
+        heads[class] += 1;
         for row in rows {
-            expected.insert((row.device.clone(), i as u64 + 1), (row.samples, Fate::Acknowledged));
+            expected.insert((class, row.device.clone(), heads[class]), (row.samples, fate(row)));
         }
     }
     expected
@@ -472,19 +540,19 @@ proptest! {
         weather.poisoned.clear();
         let devices: Vec<String> = (0..4).map(|i| format!("d{i}")).collect();
         let records = tell(&story);
-        let expected = expected(&records);
+        let expected = expected(&records, |_| Fate::Acknowledged);
         let samples = expected.values().map(|(samples, _)| u64::from(*samples)).sum();
         // A small budget makes devices fall behind all the time.
         let budget = if small { 2_500 } else { READ_AHEAD_BYTES };
         let mut world = World::new(&devices, records, weather, budget);
         world.run(Duration::from_secs(7_200), samples);
-        let most = budget + 5 * 2 * 2_000;
+        let most = budget + 2 * 5 * 2 * 2_000;
         prop_assert!(world.most_bytes <= most, "{} bytes in memory", world.most_bytes);
         // A lossy line may look like a poisoned row; whatever was parked was settled all the same.
         let mut expected = expected;
         for one in world.settled.iter().filter(|one| one.fate == Fate::Parked) {
             prop_assert!(world.weather.lost_percent > 0, "an outage parks nothing");
-            expected.get_mut(&(one.device.clone(), one.seq)).unwrap().1 = Fate::Parked;
+            expected.get_mut(&key(one)).unwrap().1 = Fate::Parked;
         }
         assert_settled(&world.settled, &expected);
     }
@@ -499,8 +567,8 @@ proptest! {
         weather.damaged = damaged;
         let devices: Vec<String> = (0..4).map(|i| format!("d{i}")).collect();
         let records = tell(&story);
-        let mut expected = expected(&records);
-        expected.retain(|(_, seq), _| !weather.damaged.contains(seq));
+        let mut expected = expected(&records, |_| Fate::Acknowledged);
+        expected.retain(|(class, _, seq), _| *class == Class::Event || !weather.damaged.contains(seq));
         let samples = expected.values().map(|(samples, _)| u64::from(*samples)).sum();
         let budget = if small { 2_500 } else { READ_AHEAD_BYTES };
         let mut world = World::new(&devices, records, weather, budget);
@@ -514,7 +582,7 @@ proptest! {
         let mut dropped: BTreeMap<Arc<str>, u64> = BTreeMap::new();
         for one in world.settled.iter().filter(|one| one.fate == Fate::Damaged) {
             *dropped.entry(one.device.clone()).or_default() += u64::from(one.samples);
-            expected.get_mut(&(one.device.clone(), one.seq)).expect("of a good record").1 = Fate::Damaged;
+            expected.get_mut(&key(one)).expect("of a good record").1 = Fate::Damaged;
         }
         prop_assert_eq!(told, dropped, "everything that is dropped is told");
         assert_settled(&world.settled, &expected);
@@ -526,15 +594,12 @@ proptest! {
         weather.late.clear();
         let devices: Vec<String> = (0..4).map(|i| format!("d{i}")).collect();
         let records = tell(&story);
-        let mut expected = expected(&records);
-        for (i, (_, rows)) in records.iter().enumerate() {
-            for row in rows {
-                let Value::Int(number) = row.cells[0].value else { unreachable!() };
-                if weather.poisoned.contains(&(row.device.to_string(), number)) {
-                    expected.get_mut(&(row.device.clone(), i as u64 + 1)).unwrap().1 = Fate::Parked;
-                }
-            }
-        }
+        let poisoned = |row: &Row| match row.cells.first().map(|cell| &cell.value) {
+            Some(Value::Int(number)) => weather.poisoned.contains(&(row.device.to_string(), *number)),
+            _ => false,
+        };
+        let expected =
+            expected(&records, |row| if poisoned(row) { Fate::Parked } else { Fate::Acknowledged });
         let samples = expected.values().map(|(samples, _)| u64::from(*samples)).sum();
         let mut world = World::new(&devices, records, weather, READ_AHEAD_BYTES);
         world.run(Duration::from_secs(7_200), samples);
@@ -659,7 +724,35 @@ fn the_gateways_own_properties_go_by_property_post_and_its_events_by_pack() {
     world.run(Duration::from_secs(10), u64::MAX);
     assert_eq!(world.settled.len(), 2);
     assert_eq!(world.bytes_of["gateway-k-1-0"].topic, topic::property_post(&identity(GATEWAY)));
-    assert_eq!(world.bytes_of["gateway-k-2-0"].topic, topic::pack_post(&identity(GATEWAY)));
+    assert_eq!(world.bytes_of["gateway-k-e1-0"].topic, topic::pack_post(&identity(GATEWAY)));
+}
+
+#[test]
+fn an_event_stored_behind_ten_thousand_waiting_rows_leaves_first() {
+    let mut records: Vec<_> = (1..=10_000).map(|n| (Duration::ZERO, vec![row("a", n, 2)])).collect();
+    records.push((Duration::from_secs(60), vec![event("a", 1)]));
+    let mut world = World::new(&names(&["a"]), records, fair(), READ_AHEAD_BYTES);
+    world.run(Duration::from_secs(60), u64::MAX);
+    let before = world.went.len();
+    assert!((100..300).contains(&before), "{before} rows left in a minute, the others wait");
+    world.run(Duration::from_secs(62), u64::MAX);
+    let place = world.went.iter().position(|id| id == "gateway-k-e1-0").expect("it left within two seconds");
+    assert!(place <= before + 1, "{} rows left before it", place - before);
+    assert_eq!(world.settled.iter().filter(|one| one.class == Class::Event).count(), 1);
+}
+
+#[test]
+fn a_flood_of_events_of_one_device_keeps_no_other_device_waiting() {
+    let mut records: Vec<_> = (1..=1_000).map(|n| (Duration::ZERO, vec![event("a", n)])).collect();
+    records.extend(every_second(&["a", "b"], 30));
+    let mut world = World::new(&names(&["a", "b"]), records, fair(), READ_AHEAD_BYTES);
+    world.run(Duration::from_secs(40), u64::MAX);
+    let settled = |class, device: &str| {
+        world.settled.iter().filter(|one| (one.class, &*one.device) == (class, device)).count()
+    };
+    assert_eq!(settled(Class::Telemetry, "b"), 30);
+    assert_eq!(settled(Class::Telemetry, "a"), 0, "its own rows wait for its events");
+    assert!(settled(Class::Event, "a") >= 60);
 }
 
 #[test]
@@ -692,7 +785,8 @@ fn a_row_with_nothing_to_say_is_settled_without_a_message() {
 #[test]
 fn settled_rows_are_not_sent_again_after_a_restart() {
     let mut options = options(&names(&["a", "b"]), READ_AHEAD_BYTES);
-    options.positions = HashMap::from([("a".into(), 3), ("b".into(), 2)]);
+    let positions = HashMap::from([("a".into(), 3), ("b".into(), 2)]);
+    options.resume.telemetry = Resume { from: 1, positions };
     let mut world = World::new(&names(&["a", "b"]), every_second(&["a", "b"], 4), fair(), READ_AHEAD_BYTES);
     world.flight = Flight::new(options, world.start);
     world.run(Duration::from_secs(20), 10);
@@ -722,7 +816,10 @@ fn records_from_before_the_start_wait_for_slow_probes_so_that_packs_stay_packs()
         let records = rows.into_iter().map(|(_, rows)| (Duration::ZERO, rows)).collect();
         let mut world = World::new(&names(&["a", "b"]), records, weather, READ_AHEAD_BYTES);
         world.flight = Flight::new(
-            Options { written_before, ..options(&names(&["a", "b"]), READ_AHEAD_BYTES) },
+            Options {
+                written_before: PerClass::new(|_| written_before),
+                ..options(&names(&["a", "b"]), READ_AHEAD_BYTES)
+            },
             world.start,
         );
         world.run(Duration::from_secs(30), 12);
@@ -741,7 +838,7 @@ fn an_old_backlog_does_not_wait_row_by_row_behind_an_unknown_device() {
     let records = every_second(&["a", "x"], 100).into_iter().map(|(_, rows)| (Duration::ZERO, rows));
     let mut world = World::new(&names(&["a", "x"]), records.collect(), weather, READ_AHEAD_BYTES);
     world.flight = Flight::new(
-        Options { written_before: 101, ..options(&names(&["a", "x"]), READ_AHEAD_BYTES) },
+        Options { written_before: PerClass::new(|_| 101), ..options(&names(&["a", "x"]), READ_AHEAD_BYTES) },
         world.start,
     );
     world.run(Duration::from_secs(60), 200);
@@ -888,14 +985,15 @@ fn two_rows_keep_the_distance_of_two_sets_if_a_value_of_one_cannot_be_said() {
 #[test]
 fn ids_parse_back() {
     for unit in [
-        Unit { seq: 7, place: None },
-        Unit { seq: u64::MAX, place: Some((3, 0)) },
-        Unit { seq: 1, place: Some((0, 2)) },
+        Unit { class: Class::Telemetry, seq: 7, place: None },
+        Unit { class: Class::Event, seq: 7, place: None },
+        Unit { class: Class::Telemetry, seq: u64::MAX, place: Some((3, 0)) },
+        Unit { class: Class::Event, seq: 1, place: Some((0, 2)) },
     ] {
         let id = unit.id("gw-0001");
         assert_eq!(Unit::parse(id.strip_prefix("gw-0001-").unwrap()), Some(unit));
     }
-    for odd in ["", "-", "1-", "x", "1-2-3-4", "-1", "1-4294967296"] {
+    for odd in ["", "-", "1-", "x", "1-2-3-4", "-1", "1-4294967296", "e", "e-1", "1-e1", "ee1"] {
         assert_eq!(Unit::parse(odd), None, "{odd}");
     }
 }

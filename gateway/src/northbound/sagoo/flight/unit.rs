@@ -5,11 +5,18 @@
 use std::collections::HashSet;
 
 use super::queued::Place;
+use crate::class::Class;
 use crate::row::{Event, Row};
 
-/// What is sent and acknowledged as one: a record, or one row of it.
+/// Before the number of an event's record; numbers of telemetry stand alone.
+const EVENT: char = 'e';
+
+/// What is sent and acknowledged as one: a record, or one row of it. In the order they go: events first,
+/// then the oldest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Unit {
+    /// Of its record.
+    pub class: Class,
     /// Its record.
     pub seq: u64,
     /// Which row of it; `None`: all of it.
@@ -19,21 +26,29 @@ pub struct Unit {
 impl Unit {
     /// Of its message.
     pub fn id(self, gateway: &str) -> String {
+        let record = match self.class {
+            Class::Event => format!("{gateway}-{EVENT}{}", self.seq),
+            Class::Telemetry => format!("{gateway}-{}", self.seq),
+        };
         match self.place {
-            None => format!("{gateway}-{}", self.seq),
-            Some((row, 0)) => format!("{gateway}-{}-{row}", self.seq),
-            Some((row, part)) => format!("{gateway}-{}-{row}-{part}", self.seq),
+            None => record,
+            Some((row, 0)) => format!("{record}-{row}"),
+            Some((row, part)) => format!("{record}-{row}-{part}"),
         }
     }
 
     /// From an id, the gateway's key and the dash after it taken off.
     pub fn parse(text: &str) -> Option<Self> {
-        let numbers = text.split('-').map(|number| number.parse().ok()).collect::<Option<Vec<u64>>>()?;
+        let (class, numbers) = match text.strip_prefix(EVENT) {
+            Some(numbers) => (Class::Event, numbers),
+            None => (Class::Telemetry, text),
+        };
+        let numbers = numbers.split('-').map(|number| number.parse().ok()).collect::<Option<Vec<u64>>>()?;
         let small = |number: u64| u32::try_from(number).ok();
         match numbers[..] {
-            [seq] => Some(Self { seq, place: None }),
-            [seq, row] => Some(Self { seq, place: Some((small(row)?, 0)) }),
-            [seq, row, part] => Some(Self { seq, place: Some((small(row)?, small(part)?)) }),
+            [seq] => Some(Self { class, seq, place: None }),
+            [seq, row] => Some(Self { class, seq, place: Some((small(row)?, 0)) }),
+            [seq, row, part] => Some(Self { class, seq, place: Some((small(row)?, small(part)?)) }),
             _ => None,
         }
     }

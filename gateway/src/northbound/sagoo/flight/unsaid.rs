@@ -7,15 +7,16 @@ use std::time::Instant;
 
 use super::queued::Queued;
 use super::{Flight, LaneId, Note};
+use crate::class::Class;
 use crate::pipeline::handle::Fate;
 
 impl Flight {
     /// Rows with nothing to say, that were said already or that a newer one stands for need no answer.
     /// `true`: there were some.
-    pub(super) fn settle_the_unsaid(&mut self, lane: LaneId, now: Instant) -> bool {
+    pub(super) fn settle_the_unsaid(&mut self, class: Class, lane: LaneId, now: Instant) -> bool {
         let mut lost: Option<Note> = None;
         let mut any = false;
-        while let Some(front) = self.lanes.front(lane) {
+        while let Some(front) = self.lanes[class].front(lane) {
             let (seq, unsaid, busy) = (front.seq, front.unsaid(), self.peers.get(front.peer).busy);
             let known = self.peers.is_known(front.peer, now);
             if unsaid == Some(Fate::Damaged) {
@@ -25,14 +26,14 @@ impl Flight {
                 Some(fate) => fate,
                 // it may be this row that is on its way
                 None if busy => break,
-                None if self.lanes.front_was_said(lane) => Fate::Acknowledged,
-                None if self.lanes.merges(lane, known, now) => Fate::Merged,
+                None if self.lanes[class].front_was_said(lane) => Fate::Acknowledged,
+                None if self.lanes[class].merges(lane, known, now) => Fate::Merged,
                 None => break,
             };
             if unsaid.is_none() {
-                self.lanes.break_up(seq);
+                self.lanes[class].break_up(seq);
             }
-            self.settle(lane, fate, now);
+            self.settle(class, lane, fate, now);
             any = true;
         }
         self.notes.extend(lost);
