@@ -1,7 +1,8 @@
 //! How a record gets into the newest segment, or begins a new one.
 //!
 //! Always true: a record is one `write`, so that a kill leaves a whole frame or a torn tail; after an
-//! error nothing of it is visible, the file is cut back, and if that fails too the segment is closed.
+//! error nothing of it is visible, the file is cut back, and if that fails too the segment is closed;
+//! the record's next try goes to memory.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -17,8 +18,9 @@ use crate::store::{Appended, Buffer, Outcome};
 const MAX_SCRATCH: usize = 64 << 10;
 
 impl Buffer {
-    /// Stores a record, evicting the oldest segments if it would pass the cap. After an error nothing of
-    /// the record is visible and it may be appended again.
+    /// Stores a record, evicting the oldest segments if it would pass the cap. After an I/O error nothing
+    /// of the record is visible, and it is to be appended again: then memory takes it, where it begins a
+    /// segment, and all that follow until [`Self::retry`] has worked.
     pub fn append(&mut self, origin: Option<Origin>, payload: &[u8]) -> Result<Appended, Error> {
         if payload.len() > self.limits.max_payload {
             return Err(Error::PayloadTooLarge { len: payload.len(), max: self.limits.max_payload });
@@ -27,6 +29,13 @@ impl Buffer {
             self.counts.doubles += 1;
             return Ok(Appended { outcome: Outcome::Double, evicted: Vec::new() });
         }
+        if self.in_memory {
+            return Ok(self.append_to_memory(origin, payload));
+        }
+        self.append_to_disk(origin, payload).inspect_err(|_| self.go_to_memory())
+    }
+
+    fn append_to_disk(&mut self, origin: Option<Origin>, payload: &[u8]) -> Result<Appended, Error> {
         let frame = frame_len(origin.is_some(), payload.len());
         let evicted = self.make_room(frame as u64, payload.len())?;
         let seq = self.next_seq;
@@ -59,13 +68,14 @@ impl Buffer {
     #[must_use]
     pub fn starts_segment(&self, payload_len: usize) -> bool {
         let frame = frame_len(true, payload_len) as u64;
-        match (&self.active, self.segments.back()) {
-            (Some(_), Some(newest)) => {
-                // one without a record is begun again, so that whoever asks knows where a segment begins
-                newest.end == newest.data_start || newest.end + frame > self.limits.segment_bytes
-            }
-            _ => true,
-        }
+        let Some(newest) = self.segments.back() else { return true };
+        let limit = match (&self.active, &newest.held) {
+            (Some(_), _) => self.limits.segment_bytes,
+            (None, Some(_)) if self.in_memory => self.limits.memory_segment_bytes,
+            (None, _) => return true,
+        };
+        // one without a record is begun again, so that whoever asks knows where a segment begins
+        newest.end == newest.data_start || newest.end + frame > limit
     }
 
     fn append_to_active(&mut self, frame: &[u8]) -> Result<(), Error> {
@@ -122,6 +132,7 @@ impl Buffer {
         let len = bytes.len() as u64;
         self.segments.push_back(Segment::new(seq, seq + 1, data_start, len));
         self.segment_bytes += len;
+        self.space.wrote(len);
         self.active = Some(file.clone());
         self.pending.wrote(&self.dir, seq, &file);
         self.pending.created();
@@ -163,14 +174,14 @@ impl Buffer {
     }
 
     /// The header of a segment that begins with `seq`, and its length.
-    fn encode_header(&self, seq: u64, out: &mut Vec<u8>) -> u64 {
+    pub(crate) fn encode_header(&self, seq: u64, out: &mut Vec<u8>) -> u64 {
         let previous = self.segments.iter().rev().find(|segment| segment.first_seq < seq);
         let previous = previous.map(Segment::as_previous);
         SegmentHeader { first_seq: seq, previous, origins: self.origins.snapshot() }.encode(out);
         out.len() as u64
     }
 
-    fn sync_if_each(&mut self) -> Result<(), Error> {
+    pub(crate) fn sync_if_each(&mut self) -> Result<(), Error> {
         if self.durability == Durability::Each { self.sync() } else { Ok(()) }
     }
 
@@ -180,6 +191,7 @@ impl Buffer {
         newest.len += by;
         newest.next_seq = self.next_seq + 1;
         self.segment_bytes += by;
+        self.space.wrote(by);
     }
 
     fn shrink_newest(&mut self, by: u64) {

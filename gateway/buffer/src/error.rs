@@ -59,6 +59,16 @@ pub enum Error {
         /// What was to be written.
         need: u64,
     },
+    /// The filesystem has no more than its reserve free, and no older segment is left to make room.
+    #[error(
+        "the disk of buffer {dir} has less than {reserve} bytes free; free space or lower buffer.reserve"
+    )]
+    NoSpace {
+        /// The buffer's directory.
+        dir: PathBuf,
+        /// What is left to others.
+        reserve: u64,
+    },
     /// A file or directory cannot be opened, created or listed: permissions, a full or read-only disk.
     #[error("open {path}: {source}; check that the disk is mounted writable and owned by this user")]
     Open {

@@ -8,6 +8,8 @@
 //! - `store`: [`Buffer`]: what it is made of; releasing and evicting.
 //! - `append`: how a record gets in.
 //! - `segment`: one segment file.
+//! - `held`: records in memory while the disk takes none.
+//! - `space`: what is left free on the filesystem.
 //! - `reader`: records in order, damage stepped over.
 //! - `scan`: frames of one segment file, and where they begin again after damage.
 //! - `recover`: what `open` does with whatever it finds.
@@ -24,6 +26,7 @@ mod aside;
 mod cursor;
 mod error;
 pub mod format;
+mod held;
 mod lock;
 pub mod options;
 mod origins;
@@ -31,6 +34,7 @@ mod reader;
 mod recover;
 mod scan;
 mod segment;
+mod space;
 pub mod state;
 mod store;
 mod sync;

@@ -19,6 +19,15 @@ pub const DEFAULT_SEGMENT_BYTES: u64 = 4 << 20;
 pub const SEGMENTS_PER_CAP: u64 = 8;
 /// What a power cut may cost when nothing else is said.
 pub const DEFAULT_SYNC_INTERVAL: Duration = Duration::from_secs(1);
+/// Free space that the buffer leaves to others on its filesystem when nothing else is said.
+pub const DEFAULT_RESERVE_BYTES: u64 = 16 << 20;
+/// Memory for records while the disk takes none: at most this share of the cap, and never more than
+/// [`MAX_MEMORY_BYTES`].
+pub const MEMORY_PER_CAP: u64 = 8;
+/// The most memory that records take while the disk takes none.
+pub const MAX_MEMORY_BYTES: u64 = 8 << 20;
+/// A segment in memory takes at most this share of it, because whole ones are dropped.
+const SEGMENTS_PER_MEMORY: u64 = 8;
 /// Damaged bytes set aside take at most this share of the cap, and never more than 1 MiB.
 const ASIDE_PER_CAP: u64 = 16;
 const MAX_ASIDE_BYTES: u64 = 1 << 20;
@@ -43,6 +52,9 @@ pub struct Options {
     pub segment_bytes: u64,
     /// When records are safe from a power cut.
     pub durability: Durability,
+    /// While the filesystem has less free than this, the buffer does not grow: the oldest records make
+    /// room for new ones.
+    pub reserve_bytes: u64,
 }
 
 /// Limits in bytes, derived from the options.
@@ -50,6 +62,8 @@ pub struct Options {
 pub(crate) struct Limits {
     pub(crate) max_bytes: u64,
     pub(crate) segment_bytes: u64,
+    pub(crate) memory_bytes: u64,
+    pub(crate) memory_segment_bytes: u64,
     pub(crate) max_payload: usize,
     pub(crate) aside_bytes: u64,
 }
@@ -59,7 +73,13 @@ impl Options {
     #[must_use]
     pub fn new(dir: PathBuf, max_bytes: u64) -> Self {
         let durability = Durability::Interval(DEFAULT_SYNC_INTERVAL);
-        Self { dir, max_bytes, segment_bytes: DEFAULT_SEGMENT_BYTES, durability }
+        Self {
+            dir,
+            max_bytes,
+            segment_bytes: DEFAULT_SEGMENT_BYTES,
+            durability,
+            reserve_bytes: DEFAULT_RESERVE_BYTES,
+        }
     }
 
     pub(crate) fn limits(&self) -> Result<Limits, Error> {
@@ -71,9 +91,21 @@ impl Options {
         let overhead = (SEGMENT_HEADER_MAX + FRAME_OVERHEAD_MAX) as u64;
         let max_payload = usize::try_from(largest - overhead).unwrap_or(MAX_PAYLOAD).min(MAX_PAYLOAD);
         let aside_bytes = (max_bytes / ASIDE_PER_CAP).min(MAX_ASIDE_BYTES);
-        Ok(Limits { max_bytes, segment_bytes: self.segment_bytes.min(largest), max_payload, aside_bytes })
+        let memory_bytes = (max_bytes / MEMORY_PER_CAP).min(MAX_MEMORY_BYTES);
+        Ok(Limits {
+            max_bytes,
+            segment_bytes: self.segment_bytes.min(largest),
+            memory_bytes,
+            memory_segment_bytes: memory_bytes / SEGMENTS_PER_MEMORY,
+            max_payload,
+            aside_bytes,
+        })
     }
 }
+
+// The largest record fits into the memory of any cap.
+const _: () = assert!(MEMORY_PER_CAP <= SEGMENTS_PER_CAP);
+const _: () = assert!((MAX_PAYLOAD + FRAME_OVERHEAD_MAX + SEGMENT_HEADER_MAX) as u64 <= MAX_MEMORY_BYTES);
 
 // The cursor, what is set aside, the newest segment and the one being begun always fit together.
 const _: () = assert!(

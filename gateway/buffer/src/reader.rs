@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use crate::error::Error;
 use crate::format::Origin;
+use crate::held;
 use crate::scan::{FrameAt, Gap, Scanner, Step};
 use crate::segment;
 use crate::store::Buffer;
@@ -69,6 +70,13 @@ impl Buffer {
             let index = self.segments.partition_point(|segment| segment.next_seq <= from);
             let Some(segment) = self.segments.get(index) else { break };
             let next_seq = segment.next_seq;
+            if let Some(bytes) = &segment.held {
+                if held::read(bytes, segment.data_start, from, &mut left, &mut records) {
+                    break;
+                }
+                from = next_seq;
+                continue;
+            }
             let mut reader = match self.reader_at(index, from) {
                 Ok(reader) => reader,
                 Err(error) => return some_or(records, error),

@@ -20,6 +20,7 @@ use crate::origins::Origins;
 use crate::reader::Damage;
 use crate::scan::{Gap, Scanner, Step};
 use crate::segment::{self, SEQ_LIMIT, Segment};
+use crate::space::Space;
 use crate::store::{Buffer, Counts, Evicted, Released};
 use crate::sync::{MAX_UNSYNCED, Pending, sync_dir};
 
@@ -99,6 +100,9 @@ impl Buffer {
             damage: VecDeque::new(),
             counts: Counts::default(),
             segment_bytes: 0,
+            in_memory: false,
+            held_bytes: 0,
+            space: Space::new(options.reserve_bytes, limits.segment_bytes),
             scratch: Vec::new(),
             dir,
         };

@@ -1,6 +1,7 @@
 //! One segment file: what is known of it, its name, and how it is made and removed.
 //!
-//! Always true: bytes at and after `end` are never read, whatever the file holds there.
+//! Always true: bytes at and after `end` are never read, whatever the file holds there; a segment that is
+//! held in memory has no file yet, and those are the newest ones.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -31,12 +32,14 @@ pub(crate) struct Segment {
     pub(crate) len: u64,
     /// Records known to be damaged.
     pub(crate) damaged: u64,
+    /// What its file is going to be, while the disk does not take it.
+    pub(crate) held: Option<Vec<u8>>,
     holes: Vec<u64>,
 }
 
 impl Segment {
     pub(crate) fn new(first_seq: u64, next_seq: u64, data_start: u64, len: u64) -> Self {
-        Self { first_seq, next_seq, data_start, end: len, len, damaged: 0, holes: Vec::new() }
+        Self { first_seq, next_seq, data_start, end: len, len, damaged: 0, held: None, holes: Vec::new() }
     }
 
     pub(crate) fn records(&self) -> u64 {

@@ -18,6 +18,7 @@ use crate::options::{Durability, Limits};
 use crate::origins::Origins;
 use crate::reader::{Damage, Reader};
 use crate::segment::{self, Segment};
+use crate::space::Space;
 use crate::sync::Pending;
 
 /// Store and forward of opaque bytes; one owner, on a thread that may block.
@@ -30,7 +31,7 @@ pub struct Buffer {
     pub(crate) _lock: Lock,
     /// Oldest first.
     pub(crate) segments: VecDeque<Segment>,
-    /// The newest segment's file; `None`: the next append begins a new one.
+    /// The newest segment's file; `None`: the next append begins a new one, on disk or in memory.
     pub(crate) active: Option<Arc<File>>,
     pub(crate) next_seq: u64,
     pub(crate) origins: Origins,
@@ -42,6 +43,11 @@ pub struct Buffer {
     pub(crate) counts: Counts,
     /// Lengths of all segment files.
     pub(crate) segment_bytes: u64,
+    /// The disk takes no records: memory does.
+    pub(crate) in_memory: bool,
+    /// Lengths of all segments held in memory.
+    pub(crate) held_bytes: u64,
+    pub(crate) space: Space,
     pub(crate) scratch: Vec<u8>,
 }
 
@@ -75,9 +81,11 @@ pub enum Outcome {
     Double,
 }
 
-/// A segment that was removed to make room, as far as it was not settled.
+/// A segment that was dropped to make room, as far as it was not settled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Evicted {
+    /// The segment's first number.
+    pub segment: u64,
     /// First record lost; the cursor's floor if records below it went, too.
     pub first_seq: u64,
     /// Last record that went.
@@ -86,6 +94,8 @@ pub struct Evicted {
     pub records: u64,
     /// Bytes freed.
     pub bytes: u64,
+    /// It fell out of memory, while the disk took no data; older ones may still be on disk.
+    pub unwritten: bool,
 }
 
 /// What moving the cursor freed.
@@ -102,9 +112,11 @@ pub struct Released {
 pub struct Stats {
     /// Sum of all file lengths.
     pub bytes: u64,
-    /// Records held, settled ones included until their segment goes.
+    /// Bytes in memory, because the disk takes no data.
+    pub memory_bytes: u64,
+    /// Records on disk and in memory, settled ones included until their segment goes.
     pub records: u64,
-    /// Segment files.
+    /// Segments they lie in.
     pub segments: u64,
     /// Oldest record held.
     pub first_seq: u64,
@@ -178,6 +190,7 @@ impl Buffer {
     pub fn stats(&self) -> Stats {
         Stats {
             bytes: self.bytes(),
+            memory_bytes: self.held_bytes,
             records: self.segments.iter().map(Segment::records).sum(),
             segments: self.segments.len() as u64,
             first_seq: self.first_seq(),
@@ -222,33 +235,55 @@ impl Buffer {
         let mut evicted = Vec::new();
         loop {
             let need = need(self);
-            if self.claimed() + need <= self.limits.max_bytes {
+            let fits = self.claimed() + need <= self.limits.max_bytes;
+            if fits && self.space.has_room(&self.dir, need) {
                 return Ok(evicted);
             }
-            let Some(oldest) = self.segments.front() else {
+            let on_disk = self.segments.iter().take(2).filter(|segment| segment.held.is_none()).count();
+            // the newest on disk remembers the senders and the numbering
+            if fits && on_disk < 2 {
+                return Err(Error::NoSpace { dir: self.dir.clone(), reserve: self.space.reserve() });
+            }
+            let Some(oldest) = self.segments.front().filter(|_| on_disk > 0) else {
                 return Err(Error::NoRoom { dir: self.dir.clone(), need });
             };
-            let first_seq = oldest.first_seq.max(self.cursor().floor).min(oldest.next_seq);
-            let records = oldest.records().min(oldest.next_seq - first_seq);
-            let last_seq = oldest.next_seq.saturating_sub(1).max(oldest.first_seq);
-            let bytes = self.remove_oldest()?;
-            self.counts.evicted_records += records;
-            self.counts.evicted_bytes += bytes;
-            evicted.push(Evicted { first_seq, last_seq, records, bytes });
+            let gone = self.lost_with(oldest);
+            self.remove_oldest()?;
+            evicted.push(self.count(gone));
         }
     }
 
-    /// Unlinks the oldest segment; everything that keeps its blocks is let go.
+    /// What is lost if a segment goes.
+    pub(crate) fn lost_with(&self, segment: &Segment) -> Evicted {
+        let first_seq = segment.first_seq.max(self.cursor().floor).min(segment.next_seq);
+        let records = segment.records().min(segment.next_seq - first_seq);
+        let last_seq = segment.next_seq.saturating_sub(1).max(segment.first_seq);
+        let (bytes, unwritten) = (segment.len, segment.held.is_some());
+        Evicted { segment: segment.first_seq, first_seq, last_seq, records, bytes, unwritten }
+    }
+
+    pub(crate) fn count(&mut self, gone: Evicted) -> Evicted {
+        self.counts.evicted_records += gone.records;
+        self.counts.evicted_bytes += gone.bytes;
+        gone
+    }
+
+    /// Removes the oldest segment; everything that keeps its blocks is let go.
     fn remove_oldest(&mut self) -> Result<u64, Error> {
         let Some(oldest) = self.segments.front() else { return Ok(0) };
         let (first_seq, len) = (oldest.first_seq, oldest.len);
-        segment::remove(&segment::path(&self.dir, first_seq))?;
-        self.forget_file(first_seq);
+        if oldest.held.is_some() {
+            self.held_bytes -= len;
+        } else {
+            segment::remove(&segment::path(&self.dir, first_seq))?;
+            self.forget_file(first_seq);
+            self.segment_bytes -= len;
+            self.space.removed(len);
+        }
         self.segments.pop_front();
         if self.segments.is_empty() {
             self.active = None;
         }
-        self.segment_bytes -= len;
         Ok(len)
     }
 

@@ -257,6 +257,8 @@ mod tests {
         append(&mut buffer).unwrap_err();
         assert_eq!((buffer.next_seq(), buffer.stats().bytes, buffer.stats().records), (2, bytes, 1));
         assert_eq!(append(&mut buffer).unwrap(), Outcome::Stored { seq: 2 });
+        assert!(buffer.in_memory());
+        buffer.retry().unwrap();
         drop(buffer);
         let (mut buffer, recovery) = Buffer::open(Options::new(dir.path().to_owned(), 8 << 20)).unwrap();
         assert_eq!((recovery.damage, recovery.torn_bytes), (Vec::new(), 0));

@@ -102,12 +102,13 @@ const READ: [Term; 3] = [
     Term { head: "STORED", name: "stored", of: |ledger| ledger.stored, lost: false },
 ];
 
-const STORED: [Term; 7] = [
+const STORED: [Term; 8] = [
     Term { head: "ACKED", name: "acknowledged", of: |ledger| ledger.acknowledged, lost: false },
     Term { head: "WAITING", name: "waiting", of: |ledger| ledger.waiting, lost: false },
     Term { head: "FULL", name: "evicted: buffer full", of: |ledger| ledger.evicted_full, lost: true },
     Term { head: "DAMAGED", name: "evicted: damaged", of: |ledger| ledger.evicted_damaged, lost: true },
     Term { head: "TOO LARGE", name: "evicted: too large", of: |ledger| ledger.evicted_too_large, lost: true },
+    Term { head: "UNWRITTEN", name: "evicted: unwritten", of: |ledger| ledger.evicted_unwritten, lost: true },
     Term { head: "PARKED", name: "parked", of: |ledger| ledger.parked, lost: true },
     Term { head: "MERGED", name: "merged", of: |ledger| ledger.merged, lost: false },
 ];

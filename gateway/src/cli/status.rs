@@ -126,6 +126,11 @@ fn northbound_and_buffer(status: &Status, colours: bool) -> String {
             bytes(class.max_bytes),
             count(class.waiting_rows),
         );
+        if class.memory_bytes > 0 {
+            let told =
+                format!("{} of {word} in memory, because the disk takes no data", bytes(class.memory_bytes));
+            out += &format!("          {}\n", Tone::Bad.paint(&told, colours));
+        }
         let lost =
             [(class.evicted_records, "evicted because it was full"), (class.damaged_records, "damaged")];
         for (records, what) in lost.into_iter().filter(|(records, _)| *records > 0) {

@@ -146,6 +146,7 @@ fn sample_status() -> Status {
                 max_bytes: 240 << 20,
                 waiting_rows: 2,
                 evicted_records: 1,
+                memory_bytes: 2_048,
                 trouble: "write /b/1.seg: no space".into(),
                 ..ClassStatus::default()
             },
@@ -187,6 +188,7 @@ platform  not connected for 0.0 s, mqtts://b:8883
 buffer    1.5 KiB of 256 MiB, 7 samples waiting
           events: 512 B of 16 MiB, 0 rows waiting
           telemetry: 1 KiB of 240 MiB, 2 rows waiting
+          2 KiB of telemetry in memory, because the disk takes no data
           1 records of telemetry evicted because it was full
           write /b/1.seg: no space
           small state is not available: open /s
@@ -240,6 +242,7 @@ stored                    12 000  2 TOO MANY
   evicted: buffer full         3
   evicted: damaged             0
   evicted: too large           0
+  evicted: unwritten           0
   parked                       0
   merged                       2
 ";

@@ -84,7 +84,7 @@ Where every sample went: sagoo-edge ledger")]
     ///   acknowledged  the platform has answered
     ///   waiting       on disk, for the platform
     ///   evicted       lost here, because the buffer was FULL, its record was DAMAGED on the disk, or the row
-    ///                 was TOO LARGE for a record
+    ///                 was TOO LARGE for a record, or UNWRITTEN: the disk took no data and memory was full
     ///   parked        given up: the platform answers others and never this one
     ///   merged        a newer value of the same point went instead
     ///

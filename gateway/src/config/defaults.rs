@@ -48,6 +48,10 @@ pub const CLASS_SIZE_MIN: u64 = sagoo_edge_buffer::options::MIN_MAX_BYTES;
 pub const BUFFER_SIZE_RANGE: RangeInclusive<u64> = 2 * CLASS_SIZE_MIN..=1 << 40;
 /// Events have this part of the buffer, telemetry the rest.
 pub const EVENTS_PER_BUFFER: u64 = 16;
+/// `[buffer] reserve`
+pub const BUFFER_RESERVE: u64 = sagoo_edge_buffer::options::DEFAULT_RESERVE_BYTES;
+/// Range of `[buffer] reserve`.
+pub const BUFFER_RESERVE_RANGE: RangeInclusive<u64> = 0..=1 << 40;
 /// `[buffer] sync`
 pub const BUFFER_SYNC: Duration = Duration::from_secs(1);
 /// Range of `[buffer] sync` when it is an interval.

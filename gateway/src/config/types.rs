@@ -159,6 +159,8 @@ pub struct BufferConfig {
     pub dir: PathBuf,
     /// Most bytes of `payload/`, both classes together.
     pub max_size: u64,
+    /// Free space that is left to others on the same filesystem.
+    pub reserve: u64,
     /// When written data is synced: the loss bound at a power cut.
     pub sync: Sync,
 }

@@ -184,7 +184,9 @@ impl Book {
         account.position = seq + 1;
         let lost = self.passed_over(device, before, seq);
         let samples = u64::from(samples);
-        let open = self.segments.range_mut(..=seq).next_back().and_then(|(_, open)| open.get_mut(device));
+        let segment = self.segments.range_mut(..=seq).next_back();
+        let why = if segment.is_some() { Evicted::Unwritten } else { Evicted::Full };
+        let open = segment.and_then(|(_, open)| open.get_mut(device));
         let account = self.accounts.entry(device.clone()).or_default();
         match open {
             Some(open) => {
@@ -193,7 +195,7 @@ impl Book {
                 account.waiting = account.waiting.saturating_sub(samples);
             }
             // evicted while it was on its way: it did arrive after all
-            None => account.ledger.found_again(Evicted::Full, samples),
+            None => account.ledger.found_again(why, samples),
         }
         match fate {
             Fate::Acknowledged => account.ledger.acknowledged += samples,
@@ -236,6 +238,20 @@ impl Book {
             account.ledger.evict(Evicted::Full, *samples);
         }
         lost.into_iter().collect()
+    }
+
+    /// A segment that never was on disk was dropped, older ones are there still. Returns the samples lost.
+    pub fn evicted_segment(&mut self, segment: u64) -> u64 {
+        // it stays known, empty, so that a late answer is not taken for one of the segment before
+        let gone = self.segments.get_mut(&segment).map(std::mem::take).unwrap_or_default();
+        let mut lost = 0;
+        for (device, open) in gone {
+            let account = self.account(&device);
+            account.waiting = account.waiting.saturating_sub(open.samples.into());
+            account.ledger.evict(Evicted::Unwritten, open.samples.into());
+            lost += u64::from(open.samples);
+        }
+        lost
     }
 
     /// Everything below it is settled and may be unlinked. Forgets settled segments but the last.

@@ -1,6 +1,7 @@
 //! The thread that owns the buffers: writes batches, serves the forwarder, keeps the book.
 //!
-//! Always true: a batch is answered only after its record is in the buffer (or was there already);
+//! Always true: a batch is answered only after its record is in the buffer (or was there already), in its
+//! memory if the disk takes no data;
 //! syncing never makes a batch wait; a full or broken disk is said once and retried, never fatal.
 
 use std::collections::{BTreeMap, HashMap};
@@ -30,7 +31,7 @@ use crate::status::BufferStatus;
 
 /// How often settled rows are written to the cursor: what a kill may make us send twice.
 const CURSOR_INTERVAL: Duration = Duration::from_millis(100);
-/// How often a disk that took no data is tried again.
+/// How often a disk that takes no data is tried again.
 const RETRY_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Opens the buffer, counts what waits in it and starts the thread. Blocks for as long as that takes.
@@ -110,7 +111,11 @@ impl Pipeline {
                 }
                 () = self.writers.events.synced() => {}
                 () = self.writers.telemetry.synced() => {}
-                _ = retry.tick(), if self.any(Writer::is_stalled) => self.each(Writer::retry),
+                _ = retry.tick(), if self.any(Writer::in_memory) => self.each(|writer| {
+                    if writer.in_memory() {
+                        writer.retry();
+                    }
+                }),
                 _ = cursor.tick(), if self.any(|writer| writer.unwritten_cursor) => {
                     self.each(Writer::write_unwritten_cursor);
                 }
@@ -169,7 +174,8 @@ impl Pipeline {
         let writer = &mut self.writers.telemetry;
         let taken = writer.book.taken.last(&origin.instance).max(writer.last_seq_of(&origin.instance));
         if taken >= Some(origin.seq) {
-            return writer.wait_for(origin, reply);
+            let _ = reply.send(());
+            return;
         }
         let (mut rows, mut suppressed, mut read) = (Vec::new(), Vec::new(), Vec::new());
         for packed in std::mem::take(&mut arrived.devices) {

@@ -1,9 +1,11 @@
 //! The owner of one class's buffer: writes records, serves reads, keeps the cursor and the sync going.
 //!
 //! Always true: records are written in the order they were submitted; syncing never makes a write
-//! wait; a disk that takes no data is said once and tried again, nothing submitted is lost meanwhile.
+//! wait; while the disk takes no data they are kept in memory, served from there and written later, which
+//! is said once. A batch is then acknowledged to its driver all the same, although a kill would lose it:
+//! the driver's own memory is no larger, and telemetry has to go on.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +14,7 @@ use sagoo_edge_buffer::{
     Appended, Buffer, Cursor, CursorFound, Durability, Error, Options, Origin, Outcome, Synced,
 };
 use sagoo_edge_proto::clock;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -27,8 +29,6 @@ use crate::config::types::{BufferConfig, Sync};
 use crate::row::Row;
 use crate::status::{ClassStatus, Ledger};
 
-/// Events and rows of the gateway's own kept while the disk takes no data; more are lost and said.
-const STALLED: usize = 256;
 /// How often a persisting trouble with the disk is said again.
 const TROUBLE_INTERVAL: Duration = Duration::from_secs(60);
 
@@ -49,8 +49,7 @@ pub struct Writer {
     pub unwritten_cursor: bool,
     /// First seq on disk.
     first: u64,
-    /// Records the disk did not take.
-    stalled: VecDeque<Unwritten>,
+    /// Why the disk takes no data, and when it was last said.
     trouble: Option<(String, Instant)>,
     unreadable: Unreadable,
     syncing: Option<JoinHandle<Synced>>,
@@ -60,8 +59,6 @@ pub struct Writer {
 
 enum Written {
     Done,
-    /// The disk takes no data; try again.
-    NotNow,
     /// Larger than a record may be.
     TooLarge,
 }
@@ -114,7 +111,6 @@ impl Writer {
             head,
             unwritten_cursor: false,
             first: buffer.first_seq(),
-            stalled: VecDeque::new(),
             trouble: None,
             unreadable: Unreadable::default(),
             dir,
@@ -140,46 +136,28 @@ impl Writer {
         self.buffer.last_seq_of(instance)
     }
 
-    /// Told when a batch that was submitted before is written; at once if it is.
-    pub fn wait_for(&mut self, origin: Origin, reply: oneshot::Sender<()>) {
-        match self.stalled.iter_mut().find(|unwritten| unwritten.origin == Some(origin)) {
-            Some(waiting) => {
-                waiting.replies.retain(|reply| !reply.is_closed());
-                waiting.replies.push(reply);
-            }
-            None => drop(reply.send(())),
-        }
+    /// Whether rows wait in memory for a disk that takes no data.
+    pub fn in_memory(&self) -> bool {
+        self.buffer.in_memory()
     }
 
-    /// Whether the disk takes no data.
-    pub fn is_stalled(&self) -> bool {
-        !self.stalled.is_empty()
-    }
-
-    /// Writes now, or keeps it until the disk takes data again.
-    pub fn submit(&mut self, unwritten: Unwritten) {
-        // batches always have a place: a session has one on its way, so drivers bound them
-        let others = self.stalled.iter().filter(|stalled| stalled.origin.is_none()).count();
-        if unwritten.origin.is_none() && others >= STALLED {
-            tracing::error!("event lost: the buffer takes no data");
-            return;
-        }
-        self.stalled.push_back(unwritten);
-        if self.stalled.len() == 1 {
-            self.retry();
-        }
-    }
-
-    /// Tries what the disk did not take.
+    /// Writes what memory holds, if the disk takes it now.
     pub fn retry(&mut self) {
-        while let Some(first) = self.stalled.pop_front() {
+        let written = self.buffer.retry();
+        self.count_evicted();
+        match written {
+            Ok(()) => self.say_over(),
+            Err(error) => self.say_trouble(&error),
+        }
+    }
+
+    /// Writes it, to memory while the disk takes no data.
+    pub fn submit(&mut self, unwritten: Unwritten) {
+        let mut left = vec![unwritten];
+        while let Some(first) = left.pop() {
             match self.store(&first) {
                 Written::Done => first.answer(),
-                Written::TooLarge if first.rows.len() > 1 => {
-                    for half in first.halves() {
-                        self.stalled.push_front(half);
-                    }
-                }
+                Written::TooLarge if first.rows.len() > 1 => left.extend(first.halves()),
                 Written::TooLarge => {
                     let row = &first.rows[0];
                     tracing::error!(device = %row.device, points = row.cells.len(), "row lost: larger than a record may be; raise buffer.max_size");
@@ -187,7 +165,6 @@ impl Writer {
                     self.count_read(&first.read);
                     first.answer();
                 }
-                Written::NotNow => return self.stalled.push_front(first),
             }
         }
     }
@@ -198,28 +175,22 @@ impl Writer {
             self.count_read(read);
             return Written::Done;
         }
-        let mut payload = record::encode(rows, &self.context);
-        if self.buffer.starts_segment(payload.len()) {
-            self.context.clear();
-            payload = record::encode(rows, &self.context);
-        }
-        if payload.len() > self.buffer.max_payload() {
-            return Written::TooLarge;
-        }
-        let begins = self.context.is_empty();
-        let appended = self.buffer.append(*origin, &payload);
-        // room is made before the write, which may fail all the same
-        self.count_evicted();
-        let Appended { outcome, .. } = match appended {
-            Ok(appended) => appended,
+        let appended = match self.append(*origin, rows) {
             Err(error) => {
                 self.say_trouble(&error);
-                return Written::NotNow;
+                // memory takes it, where it begins a segment
+                self.append(*origin, rows)
             }
+            appended => appended,
         };
-        if self.trouble.take().is_some() {
-            tracing::info!("buffer takes data again");
+        let Ok(appended) = appended else { return Written::TooLarge };
+        self.count_unwritten(&appended.evicted);
+        // of the first try as well: room is made before the write
+        self.count_evicted();
+        if !self.in_memory() {
+            self.say_over();
         }
+        let (outcome, begins) = (appended.outcome, self.context.is_empty());
         let Outcome::Stored { seq } = outcome else { return Written::Done };
         if begins {
             self.segment = self.buffer.segment_start(seq).unwrap_or(seq);
@@ -233,6 +204,28 @@ impl Writer {
         }
         self.head.send_replace(seq + 1);
         Written::Done
+    }
+
+    fn append(&mut self, origin: Option<Origin>, rows: &[Row]) -> Result<Appended, Error> {
+        let mut payload = record::encode(rows, &self.context);
+        if self.buffer.starts_segment(payload.len()) {
+            self.context.clear();
+            payload = record::encode(rows, &self.context);
+        }
+        self.buffer.append(origin, &payload)
+    }
+
+    /// What fell out of memory, which lies between what is on disk and the newest.
+    fn count_unwritten(&mut self, evicted: &[sagoo_edge_buffer::Evicted]) {
+        for gone in evicted.iter().filter(|gone| gone.unwritten) {
+            let samples = self.book.evicted_segment(gone.segment);
+            if samples > 0 {
+                tracing::error!(
+                    samples,
+                    "the disk takes no data and memory is full: oldest samples in it dropped"
+                );
+            }
+        }
     }
 
     /// What became of these samples is decided, so that their devices' accounts have to balance.
@@ -355,11 +348,16 @@ impl Writer {
 
     fn say_trouble(&mut self, error: &Error) {
         let text = error.to_string();
-        let fresh =
-            self.trouble.as_ref().is_none_or(|(last, at)| *last != text || at.elapsed() > TROUBLE_INTERVAL);
-        if fresh {
-            tracing::error!(error = %text, "buffer in trouble; drivers keep their data and send it again");
-            self.trouble = Some((text, Instant::now()));
+        let said = self.trouble.take().map(|(_, said)| said).filter(|said| said.elapsed() < TROUBLE_INTERVAL);
+        if said.is_none() {
+            tracing::error!(error = %text, "buffer in trouble; what the disk does not take is kept in memory");
+        }
+        self.trouble = Some((text, said.unwrap_or_else(Instant::now)));
+    }
+
+    fn say_over(&mut self) {
+        if self.trouble.take().is_some() {
+            tracing::info!("buffer takes data again");
         }
     }
 
@@ -367,6 +365,13 @@ impl Writer {
     pub async fn finish(&mut self) {
         if self.syncing.is_some() {
             self.synced().await;
+        }
+        if self.in_memory() {
+            self.retry();
+        }
+        if self.in_memory() {
+            let bytes = self.buffer.stats().memory_bytes;
+            tracing::error!(bytes, "rows in memory are lost: the disk takes no data");
         }
         self.write_last_cursor(true);
         if let Err(error) = self.buffer.sync() {
@@ -388,6 +393,7 @@ impl Writer {
         let read = self.unreadable.error();
         ClassStatus {
             bytes: stats.bytes,
+            memory_bytes: stats.memory_bytes,
             max_bytes: self.max_bytes,
             waiting_rows: self.book.waiting_rows(),
             records: stats.records,
@@ -405,5 +411,5 @@ fn options(config: &BufferConfig, dir: PathBuf, max_bytes: u64) -> Options {
         Sync::Each => Durability::Each,
         Sync::Interval(every) => Durability::Interval(every),
     };
-    Options { durability, ..Options::new(dir, max_bytes) }
+    Options { durability, reserve_bytes: config.reserve, ..Options::new(dir, max_bytes) }
 }

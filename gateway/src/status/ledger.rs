@@ -36,6 +36,8 @@ pub struct Ledger {
     pub evicted_damaged: u64,
     /// Because their row was larger than a record may be.
     pub evicted_too_large: u64,
+    /// Because the disk took no data and memory was full.
+    pub evicted_unwritten: u64,
     /// Given up because the platform answers others but never these.
     pub parked: u64,
     /// Merged into a newer row.
@@ -51,6 +53,8 @@ pub enum Evicted {
     Damaged,
     /// No record holds their row.
     TooLarge,
+    /// The disk took no data and memory was full.
+    Unwritten,
 }
 
 /// A start at which not all that had been counted was there: the totals go on from what survived.
@@ -72,6 +76,7 @@ impl Evicted {
             Self::Full => "full",
             Self::Damaged => "damaged",
             Self::TooLarge => "too_large",
+            Self::Unwritten => "unwritten",
         }
     }
 }
@@ -106,11 +111,12 @@ impl Ledger {
     }
 
     /// What was lost, by reason.
-    pub fn reasons(&self) -> [(Evicted, u64); 3] {
+    pub fn reasons(&self) -> [(Evicted, u64); 4] {
         [
             (Evicted::Full, self.evicted_full),
             (Evicted::Damaged, self.evicted_damaged),
             (Evicted::TooLarge, self.evicted_too_large),
+            (Evicted::Unwritten, self.evicted_unwritten),
         ]
     }
 
@@ -119,6 +125,7 @@ impl Ledger {
             Evicted::Full => &mut self.evicted_full,
             Evicted::Damaged => &mut self.evicted_damaged,
             Evicted::TooLarge => &mut self.evicted_too_large,
+            Evicted::Unwritten => &mut self.evicted_unwritten,
         }
     }
 }
@@ -142,6 +149,7 @@ impl Sum for Ledger {
             evicted_full: a.evicted_full + b.evicted_full,
             evicted_damaged: a.evicted_damaged + b.evicted_damaged,
             evicted_too_large: a.evicted_too_large + b.evicted_too_large,
+            evicted_unwritten: a.evicted_unwritten + b.evicted_unwritten,
             parked: a.parked + b.parked,
             merged: a.merged + b.merged,
         })

@@ -215,6 +215,8 @@ impl BufferStatus {
 pub struct ClassStatus {
     /// On disk.
     pub bytes: u64,
+    /// In memory, because the disk takes no data.
+    pub memory_bytes: u64,
     /// Its part of the cap.
     pub max_bytes: u64,
     /// Rows that wait for the platform: of each record one per device in it.

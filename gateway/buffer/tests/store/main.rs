@@ -5,7 +5,10 @@
 //! - `limits`: cap, sizes, locks, doubles.
 //! - `durability`: syncing, here and on another thread.
 //! - `full`: files that cannot grow.
+//! - `trouble`: disks that are full, read-only or broken, real ones and made up.
 //! - `kill`: a process killed while it writes.
+//! - `small`: small state on a full disk.
+//! - `tap`: how file calls are refused, or kept a record of.
 
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed, which is what it is for")]
 
@@ -15,6 +18,9 @@ mod full;
 mod kill;
 mod limits;
 mod model;
+mod small;
+mod tap;
+mod trouble;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -36,6 +42,11 @@ fn options(dir: &Path) -> Options {
 
 fn open(dir: &Path) -> (Buffer, Recovery) {
     Buffer::open(options(dir)).unwrap()
+}
+
+/// How much is tried: in the gate, or in the long campaign of `deploy/check.sh --long`.
+fn long(gate: u32, long: u32) -> u32 {
+    if std::env::var_os("SAGOO_LONG_TESTS").is_some() { long } else { gate }
 }
 
 /// A payload that says which it is.

@@ -50,11 +50,13 @@ fn properties(node: &Node, report: &mut Report) -> Option<BTreeMap<String, Gatew
 pub(super) fn buffer(mut fields: Fields<'_>, dir: &Path, report: &mut Report) -> BufferConfig {
     let place = fields.get(report, "dir", read::path(dir));
     let max_size = fields.get(report, "max_size", read::size(defaults::BUFFER_SIZE_RANGE));
+    let reserve = fields.get(report, "reserve", read::size(defaults::BUFFER_RESERVE_RANGE));
     let sync = fields.get(report, "sync", sync);
     fields.finish(report);
     BufferConfig {
         dir: place.unwrap_or_else(|| defaults::BUFFER_DIR.into()),
         max_size: max_size.unwrap_or(defaults::BUFFER_MAX_SIZE),
+        reserve: reserve.unwrap_or(defaults::BUFFER_RESERVE),
         sync: sync.unwrap_or(Sync::Interval(defaults::BUFFER_SYNC)),
     }
 }

@@ -72,6 +72,8 @@ struct KeptAccount {
     read_off: i64,
     #[prost(sint64, tag = "15")]
     stored_off: i64,
+    #[prost(uint64, tag = "16")]
+    evicted_unwritten: u64,
 }
 
 impl Book {
@@ -113,6 +115,7 @@ impl Book {
                     evicted_full: ledger.evicted_full,
                     evicted_damaged: ledger.evicted_damaged,
                     evicted_too_large: ledger.evicted_too_large,
+                    evicted_unwritten: ledger.evicted_unwritten,
                     parked: ledger.parked,
                     merged: ledger.merged,
                     waiting: ledger.waiting,
@@ -150,6 +153,7 @@ impl KeptAccount {
         ledger.evict(Evicted::Full, self.evicted_full);
         ledger.evict(Evicted::Damaged, self.evicted_damaged);
         ledger.evict(Evicted::TooLarge, self.evicted_too_large);
+        ledger.evict(Evicted::Unwritten, self.evicted_unwritten);
         let settled = ledger.acknowledged + ledger.evicted + ledger.parked + ledger.merged;
         ledger.stored = (settled + self.waiting).saturating_add_signed(self.stored_off);
         let accounted = ledger.suppressed + ledger.dropped_by_driver + ledger.stored;

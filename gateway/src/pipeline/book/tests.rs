@@ -100,6 +100,25 @@ fn eviction_counts_only_what_was_waiting_and_a_late_answer_moves_it_back() {
 }
 
 #[test]
+fn what_fell_out_of_memory_is_counted_as_such_and_a_late_answer_moves_it_back() {
+    let device: Arc<str> = "a".into();
+    let mut book = Book::default();
+    written(&mut book, 1, 1, &device, 10);
+    written(&mut book, 2, 2, &device, 20);
+    written(&mut book, 3, 3, &device, 40);
+    assert_eq!(book.evicted_segment(2), 20);
+    let ledger = book.ledger("a");
+    assert_eq!((ledger.waiting, ledger.evicted, ledger.evicted_unwritten), (50, 20, 20));
+    book.settled(&device, 1, 10, Fate::Acknowledged);
+    // it was on its way when it was dropped
+    book.settled(&device, 2, 20, Fate::Acknowledged);
+    let ledger = book.ledger("a");
+    assert_eq!((ledger.waiting, ledger.acknowledged, ledger.evicted_unwritten), (40, 30, 0));
+    assert!(ledger.balances(), "{ledger:?}");
+    assert_eq!(book.floor(4), 3);
+}
+
+#[test]
 fn damaged_rows_are_settled_as_evicted() {
     let device: Arc<str> = "a".into();
     let mut book = Book::default();

@@ -385,3 +385,97 @@ async fn what_was_counted_and_is_cut_off_is_taken_back_with_an_entry() {
     handle.stop().await;
     thread.join().unwrap();
 }
+
+/// A filesystem of its own, gone with it; `None`: this machine does not let us.
+struct Disk(tempfile::TempDir);
+
+impl Disk {
+    fn new() -> Option<Self> {
+        let dir = tempfile::tempdir().unwrap();
+        let mut mount = std::process::Command::new("mount");
+        let status = mount.args(["-t", "tmpfs", "-o", "size=32m", "pipeline-test"]).arg(dir.path()).status();
+        status.is_ok_and(|status| status.success()).then_some(Self(dir))
+    }
+
+    /// A stranger's file that takes all there is.
+    fn fill_up(&self) -> std::path::PathBuf {
+        let path = self.0.path().join("stranger");
+        let mut file = std::fs::File::create(&path).unwrap();
+        for len in [1 << 20, 4_096, 1] {
+            while std::io::Write::write_all(&mut file, &vec![1; len]).is_ok() {}
+        }
+        path
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").arg("-l").arg(self.0.path()).status();
+    }
+}
+
+async fn values(handle: &Handle) -> Vec<Value> {
+    rows(handle, 0).await.into_iter().map(|(_, row)| row.cells[0].value.clone()).collect()
+}
+
+fn counted(to: u64) -> Vec<Value> {
+    (1..=to).map(Value::Uint).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn telemetry_goes_on_while_the_disk_takes_no_data_and_is_on_it_as_soon_as_it_does() {
+    let disk = Disk::new();
+    let fallback = tempfile::tempdir().unwrap();
+    let place = disk.as_ref().map_or(fallback.path(), |disk| disk.0.path()).join("buffer");
+    let mut config = config(&place, 4 << 20);
+    // where nothing can be mounted, all there is is reserved, so that nothing is written from the start
+    config.buffer.reserve = if disk.is_some() { 1 << 20 } else { 1 << 60 };
+    let (handle, thread) = start(&config).unwrap();
+    let mut sent = 0;
+    let stranger = disk.as_ref().map(Disk::fill_up);
+    while handle.snapshot().await.unwrap().buffer.trouble.is_empty() {
+        sent += 1;
+        assert!(sent < 10_000, "the disk is full and takes data");
+        handle.batch(batch(sent, 0, sent)).await.unwrap();
+    }
+    let on_disk = sent;
+    for _ in 0..200 {
+        sent += 1;
+        handle.batch(batch(sent, 0, sent)).await.unwrap();
+    }
+    // doubles are still told
+    handle.batch(batch(sent, 0, sent)).await.unwrap();
+    assert_eq!(values(&handle).await, counted(sent));
+    let snapshot = handle.snapshot().await.unwrap();
+    assert!(snapshot.buffer.classes.telemetry.memory_bytes > 0);
+    let ledger = snapshot.devices["a"].ledger;
+    assert_eq!((ledger.read, ledger.stored, ledger.waiting), (sent, sent, sent));
+    // what memory holds can be settled
+    let settling = rows(&handle, 0).await.into_iter().take(on_disk as usize + 5);
+    handle.settle(settling.map(|(seq, _)| settled("a", seq)).collect()).await.unwrap();
+
+    if let Some(stranger) = stranger {
+        std::fs::remove_file(stranger).unwrap();
+        let deadline = std::time::Instant::now() + Duration::from_secs(60);
+        while !handle.snapshot().await.unwrap().buffer.trouble.is_empty() {
+            assert!(std::time::Instant::now() < deadline, "the disk is well, and still in trouble");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert_eq!(handle.snapshot().await.unwrap().buffer.classes.telemetry.memory_bytes, 0);
+        sent += 1;
+        handle.batch(batch(sent, 0, sent)).await.unwrap();
+        assert_eq!(values(&handle).await.last(), Some(&Value::Uint(sent)));
+        handle.stop().await;
+        thread.join().unwrap();
+        let (handle, thread) = start(&config).unwrap();
+        let ledger = handle.snapshot().await.unwrap().devices["a"].ledger;
+        assert!(ledger.balances(), "{ledger:?}");
+        assert_eq!((ledger.acknowledged, ledger.waiting), (on_disk + 5, sent - on_disk - 5));
+        assert_eq!(values(&handle).await.last(), Some(&Value::Uint(sent)));
+        handle.stop().await;
+        thread.join().unwrap();
+        return;
+    }
+    handle.stop().await;
+    thread.join().unwrap();
+}
