@@ -41,7 +41,8 @@ Runs the whole gate, or only the stages named. Works from any folder, without a 
   demo      deploy/demo.sh --seconds $DEMO_SECONDS: passes only if no sample was lost
 
   --long    adds the stage long: all properties again with $LONG_CASES cases each, $LONG_KILLS kills of the
-            gateway, an outage of $LONG_OUTAGE_SECONDS s, the speed of the buffer beside a plain file, what the
+            gateway, power cuts at every call of 150 histories of the store and a flip of each of its newest
+            64 Ki bytes, an outage of $LONG_OUTAGE_SECONDS s, the speed of the buffer beside a plain file, what the
             plugin boundary costs (target/bench/results.json), and every decoder fuzzed for
             $LONG_FUZZ_SECONDS s
   --help    this
@@ -89,7 +90,7 @@ stage_test() {
 stage_long() {
   stage_build
   # a property may turn cases down, so more cases need more patience with that too
-  PROPTEST_CASES=$LONG_CASES PROPTEST_MAX_GLOBAL_REJECTS=$((LONG_CASES * 4)) run_tests long --exclude e2e
+  SAGOO_LONG_TESTS=yes PROPTEST_CASES=$LONG_CASES PROPTEST_MAX_GLOBAL_REJECTS=$((LONG_CASES * 4)) run_tests long --exclude e2e
   # campaigns against the real programs; the one that fails names its seed
   SAGOO_KILLS=$LONG_KILLS SAGOO_OUTAGE_S=$LONG_OUTAGE_SECONDS SAGOO_TAKEN=$LONG_TAKEN \
     cargo test --locked --workspace --test e2e -- kills:: outages::

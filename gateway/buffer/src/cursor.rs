@@ -90,12 +90,15 @@ impl CursorFile {
         let best =
             (0..SLOTS).filter_map(|index| read_slot(&file, index)).max_by_key(|(slot, _)| slot.generation);
         let (newest, found) = best.map_or((None, None), |(slot, cursor)| (Some(slot), Some(cursor)));
+        // What an earlier process wrote may be in the page cache only. Without knowing it safe, the second
+        // write from here on would overwrite it, and a cut before the next sync leave none.
+        let safe = newest.filter(|_| file.sync_data().is_ok());
         let mut this = Self {
             path,
             file: Arc::new(file),
             cursor: found.clone().unwrap_or_default(),
             newest,
-            safe: None,
+            safe,
             syncing: None,
             generation: newest.map_or(0, |slot| slot.generation),
             len,
@@ -290,6 +293,19 @@ mod tests {
         }
         file.end_sync(mark, true);
         assert_eq!(file.safe.unwrap(), mark.0);
+    }
+
+    #[test]
+    fn what_was_found_at_a_start_is_not_overwritten_before_another_is_safe() {
+        let (dir, mut file) = file();
+        file.set(cursor(1)).unwrap();
+        drop(file);
+        let (mut file, ..) = CursorFile::open(dir.path().join("cursor")).unwrap();
+        let found = file.newest.unwrap().index;
+        for floor in 2..9 {
+            file.set(cursor(floor)).unwrap();
+            assert_ne!(file.newest.unwrap().index, found);
+        }
     }
 
     #[test]

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 use sagoo_edge_buffer::{Buffer, Cursor, CursorFound, Options, Origin, Record};
 
-use super::{append, open, options, payload, read_all, scratch, segments, seqs};
+use super::{append, long, open, options, payload, read_all, scratch, segments, seqs};
 
 /// Copies a store, so that each damage begins from the same.
 fn copied(from: &Path) -> tempfile::TempDir {
@@ -141,6 +141,92 @@ fn a_flip_in_the_newest_segment_costs_one_record_at_most() {
         assert!(buffer.last_seq_of(&[2; 16]) == last_2 || lost == 1);
         assert!(append(&mut buffer, b"next") >= 27, "flip at {at}");
         assert_eq!(read_all(&mut buffer).last().unwrap().payload, b"next");
+    }
+}
+
+/// Which record each byte of the segments belongs to; those of a header to none.
+fn owners(dir: &Path, records: &[Record]) -> Vec<(PathBuf, u64, Option<u64>)> {
+    let mut bytes = Vec::new();
+    let paths = segments(dir);
+    for (path, next) in paths.iter().zip(paths.iter().skip(1).map(Some).chain([None])) {
+        let first = |path: &PathBuf| path.file_stem().unwrap().to_str().unwrap().parse::<u64>().unwrap();
+        let range = first(path)..next.map_or(u64::MAX, first);
+        let frames = records.iter().filter(|record| range.contains(&record.seq));
+        let frames: Vec<_> = frames
+            .map(|record| {
+                (record.seq, 24 + 24 * u64::from(record.origin.is_some()) + record.payload.len() as u64)
+            })
+            .collect();
+        let len = fs::metadata(path).unwrap().len();
+        let header = len - frames.iter().map(|(_, len)| len).sum::<u64>();
+        let owners = (0..header)
+            .map(|_| None)
+            .chain(frames.iter().flat_map(|(seq, len)| (0..*len).map(move |_| Some(*seq))));
+        bytes.extend(owners.zip(0..).map(|(owner, at)| (path.clone(), at, owner)));
+    }
+    bytes
+}
+
+/// All of them in the long campaign.
+#[test]
+fn a_flip_in_the_newest_64_kib_of_the_store_costs_the_record_it_hits_and_is_reported() {
+    let dir = scratch();
+    let open = |dir: &Path| Buffer::open(Options { segment_bytes: 24_000, ..options(dir) }).unwrap();
+    let (mut buffer, _) = open(dir.path());
+    for n in 1..=90u64 {
+        let origin = (n % 4 != 0).then_some(Origin { instance: [(n % 4) as u8; 16], seq: n });
+        buffer.append(origin, &payload(n, 500 + n as usize * 7)).unwrap();
+    }
+    let settled = Cursor { floor: 3, detail: b"three".to_vec() };
+    buffer.advance(settled.clone()).unwrap();
+    buffer.sync().unwrap();
+    let records = read_all(&mut buffer);
+    drop(buffer);
+    let owners = owners(dir.path(), &records);
+    assert!(owners.len() > 64 << 10);
+    for (path, at, owner) in owners[owners.len() - (64 << 10)..].iter().step_by(long(241, 1) as usize) {
+        let copy = copied(dir.path());
+        flip(&copy.path().join(path.file_name().unwrap()), *at, 1 << (at % 8));
+        let (mut buffer, recovery) = open(copy.path());
+        let found = read_all(&mut buffer);
+        let expected = records.iter().filter(|record| Some(record.seq) != *owner);
+        assert!(found.iter().eq(expected), "flip at {at} of {}, in {owner:?}", path.display());
+        let mut damage = recovery.damage;
+        damage.extend(buffer.take_damage());
+        // a header that only speeds things up is of no use to whoever does not read it
+        let newest = segments(dir.path()).pop().unwrap() == *path;
+        let is_told = recovery.torn_bytes > 0 || damage.len() == 1 || (owner.is_none() && !newest);
+        assert!(is_told, "flip at {at} of {}, in {owner:?} went unseen", path.display());
+        for one in damage {
+            let aside = fs::read(one.set_aside.unwrap()).unwrap();
+            assert_eq!(aside.len() as u64, one.bytes);
+        }
+        assert_eq!(buffer.cursor(), &settled);
+        let next = if recovery.torn_bytes > 0 { 90 } else { 91 };
+        assert_eq!(append(&mut buffer, b"next"), next);
+    }
+}
+
+#[test]
+fn a_flip_in_the_cursor_costs_no_record_and_at_most_the_last_step() {
+    let dir = scratch();
+    let records = filled(dir.path());
+    let (mut buffer, _) = open(dir.path());
+    let steps = [3, 5, 6].map(|floor| Cursor { floor, detail: payload(floor, 300) });
+    for step in &steps {
+        buffer.advance(step.clone()).unwrap();
+        buffer.sync().unwrap();
+    }
+    drop(buffer);
+    let len = fs::metadata(dir.path().join("cursor")).unwrap().len();
+    let used = (0..3).flat_map(|slot| slot * (len / 3)..slot * (len / 3) + 400);
+    for at in used.step_by(long(7, 1) as usize) {
+        let copy = copied(dir.path());
+        flip(&copy.path().join("cursor"), at, 1 << (at % 8));
+        let (mut buffer, recovery) = open(copy.path());
+        assert_eq!(recovery.cursor, CursorFound::Good, "flip at {at}");
+        assert!(steps[1..].contains(buffer.cursor()), "flip at {at}: {:?}", buffer.cursor().floor);
+        assert!(read_all(&mut buffer) == records, "flip at {at}");
     }
 }
 
@@ -295,7 +381,7 @@ fn frames_inside_a_payload_do_not_become_records() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases.max(128), ..ProptestConfig::default() })]
 
     /// Any bytes in any file: it opens, reads and takes records, and what it gives is what was stored.
     #[test]

@@ -6,12 +6,14 @@
 //! - `durability`: syncing, here and on another thread.
 //! - `full`: files that cannot grow.
 //! - `trouble`: disks that are full, read-only or broken, real ones and made up.
+//! - `cut`: power cuts at every call.
 //! - `kill`: a process killed while it writes.
 //! - `small`: small state on a full disk.
 //! - `tap`: how file calls are refused, or kept a record of.
 
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed, which is what it is for")]
 
+mod cut;
 mod damage;
 mod durability;
 mod full;
