@@ -42,9 +42,8 @@ Runs the whole gate, or only the stages named. Works from any folder, without a 
 
   --long    adds the stage long: all properties again with $LONG_CASES cases each, $LONG_KILLS kills of the
             gateway, power cuts at every call of 150 histories of the store and a flip of each of its newest
-            64 Ki bytes, an outage of $LONG_OUTAGE_SECONDS s, the speed of the buffer beside a plain file, what the
-            plugin boundary costs (target/bench/results.json), and every decoder fuzzed for
-            $LONG_FUZZ_SECONDS s
+            64 Ki bytes, an outage of $LONG_OUTAGE_SECONDS s, all that the bench measures
+            (target/bench/results.json), and every decoder fuzzed for $LONG_FUZZ_SECONDS s
   --help    this
 
 The log of each stage is kept in target/check/STAGE.log.
@@ -94,9 +93,7 @@ stage_long() {
   # campaigns against the real programs; the one that fails names its seed
   SAGOO_KILLS=$LONG_KILLS SAGOO_OUTAGE_S=$LONG_OUTAGE_SECONDS SAGOO_TAKEN=$LONG_TAKEN \
     cargo test --locked --workspace --test e2e -- kills:: outages::
-  # the buffer beside a plain append-and-fsync file, in figures
-  cargo run --locked --release -p sagoo-edge-buffer --example throughput -- "$target"
-  # the plugin boundary and Modbus, in figures; kept in target/bench/results.json
+  # the store, the plugin boundary, Modbus and the whole gateway in figures; kept in target/bench/results.json
   cargo build --locked --release -p bench -p sagoo-edge -p driver-modbus
   "$target/release/bench" all
   fuzz "$LONG_FUZZ_SECONDS"

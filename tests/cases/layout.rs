@@ -25,7 +25,10 @@ const PACKAGES: &[(&str, &[&str])] = &[
     ("sagoo-edge-proto", &[]),
     ("sagoo-driver-sdk", &["sagoo-edge-proto"]),
     ("driver-*", &["sagoo-driver-sdk"]),
-    ("bench", &["e2e", "sagoo-driver-sdk", "sagoo-edge-plugin-host", "sagoo-edge-proto"]),
+    (
+        "bench",
+        &["e2e", "sagoo-driver-sdk", "sagoo-edge-buffer", "sagoo-edge-plugin-host", "sagoo-edge-proto"],
+    ),
 ];
 
 /// The tests may use these, and need not: they start the others as processes.

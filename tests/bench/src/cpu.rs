@@ -20,6 +20,19 @@ pub fn used(pid: u32) -> Result<f64> {
     seconds(&text).with_context(|| format!("{path} is not what Linux writes: {text:?}"))
 }
 
+/// Times its threads have waited for something, those of threads that have ended left out.
+pub fn wake_ups(pid: u32) -> Result<u64> {
+    let path = format!("/proc/{pid}/task");
+    let threads = fs::read_dir(&path).with_context(|| format!("reading {path}"))?;
+    let statuses =
+        threads.flatten().filter_map(|thread| fs::read_to_string(thread.path().join("status")).ok());
+    Ok(statuses.filter_map(|status| waits(&status)).sum())
+}
+
+fn waits(status: &str) -> Option<u64> {
+    status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))?.trim().parse().ok()
+}
+
 fn seconds(text: &str) -> Option<f64> {
     // The second field is a name in brackets and may hold anything, brackets and spaces included.
     let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
@@ -37,6 +50,15 @@ mod tests {
         assert_eq!(seconds(text), Some(3.0));
         assert_eq!(seconds("7 (a) S 1"), None);
         assert_eq!(seconds(""), None);
+    }
+
+    #[test]
+    fn waits_are_counted_over_all_threads() {
+        assert_eq!(
+            waits("Name:\tx\nvoluntary_ctxt_switches:\t17\nnonvoluntary_ctxt_switches:\t3\n"),
+            Some(17)
+        );
+        assert!(wake_ups(std::process::id()).is_ok() && wake_ups(u32::MAX).is_err());
     }
 
     #[test]

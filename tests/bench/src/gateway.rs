@@ -3,6 +3,7 @@
 //! Always true: it is asked through its control socket only; what it started ends with the value, killed
 //! gateways' drivers included.
 
+use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -31,8 +32,6 @@ pub const PRODUCT: &str = "edge";
 pub const GATEWAY: &str = "bench";
 /// A broker that is not there.
 const NOBODY: &str = "mqtt://127.0.0.1:1";
-/// The one driver.
-const DRIVER: &str = "modbus";
 /// Lines of its log that an error repeats.
 const TAIL: usize = 20;
 
@@ -40,10 +39,40 @@ const TAIL: usize = 20;
 #[derive(Debug)]
 pub struct Gateway {
     program: PathBuf,
+    /// Id of its one driver.
+    driver: String,
     dir: TempDir,
     process: Option<Child>,
     /// The devices, each on a connection of its own.
     pub devices: Vec<Device>,
+}
+
+/// What it is told besides its field.
+#[derive(Debug, Clone)]
+pub struct Own {
+    /// `mqtt://host:port`
+    pub broker: String,
+    /// Lines for `[sagoo]`.
+    pub sagoo: String,
+    /// Lines for `[buffer]`.
+    pub buffer: String,
+}
+
+impl Own {
+    /// With this broker, and everything else as it is when it is left out.
+    pub fn at(broker: &str) -> Self {
+        Self { broker: broker.to_owned(), sagoo: String::new(), buffer: String::new() }
+    }
+
+    /// The broker on this port of the loopback.
+    pub fn local(port: u16) -> Self {
+        Self::at(&format!("mqtt://127.0.0.1:{port}"))
+    }
+
+    /// A broker that is not there.
+    pub fn alone() -> Self {
+        Self::at(NOBODY)
+    }
 }
 
 /// What `status` says, as far as it matters here.
@@ -59,23 +88,37 @@ impl Gateway {
     /// With devices of its own, each read at this period, and a platform that does not answer; nothing is
     /// started but the devices.
     pub async fn new(program: &Path, driver: &Path, devices: usize, period: Duration) -> Result<Self> {
+        Self::with_devices(program, driver, &Own::alone(), devices, period).await
+    }
+
+    /// Like [`Gateway::new`], told this besides.
+    pub async fn with_devices(
+        program: &Path,
+        driver: &Path,
+        own: &Own,
+        devices: usize,
+        period: Duration,
+    ) -> Result<Self> {
         let mut all = Vec::new();
         for _ in 0..devices {
             all.push(Device::start().await?);
         }
-        let mut gateway = Self::prepare(program, driver, NOBODY, &field_toml(&all, period))?;
+        let mut gateway = Self::prepare(program, driver, own, &field_toml(&all, period))?;
         gateway.devices = all;
         Ok(gateway)
     }
 
-    /// With this field and the platform behind this broker; nothing is started.
-    pub fn prepare(program: &Path, driver: &Path, broker: &str, field: &str) -> Result<Self> {
+    /// With this field, told this besides; nothing is started. The driver's id is in its program's name.
+    pub fn prepare(program: &Path, driver: &Path, own: &Own, field: &str) -> Result<Self> {
         let dir = TempDir::with_prefix("bench-").context("making a temporary directory")?;
-        let gateway = Self { program: program.to_owned(), dir, process: None, devices: Vec::new() };
+        let name = driver.file_name().and_then(OsStr::to_str).and_then(|name| name.strip_prefix("driver-"));
+        let id = name.with_context(|| format!("{} is not called driver-…", driver.display()))?.to_owned();
+        let gateway =
+            Self { program: program.to_owned(), driver: id, dir, process: None, devices: Vec::new() };
         for folder in ["config/conf.d", "drivers", "run"] {
             fs::create_dir_all(gateway.path(folder)).with_context(|| format!("making {folder}"))?;
         }
-        fs::write(gateway.path("config/gateway.toml"), gateway.own_toml(broker))
+        fs::write(gateway.path("config/gateway.toml"), gateway.own_toml(own))
             .context("writing gateway.toml")?;
         fs::write(gateway.path("config/conf.d/field.toml"), field).context("writing field.toml")?;
         gateway.install(driver, 0)?;
@@ -98,7 +141,7 @@ impl Gateway {
     /// bytes that nothing reads, behind the program.
     pub fn install(&self, driver: &Path, version: u8) -> Result<()> {
         let next = self.path("next");
-        let place = self.path("drivers").join(format!("driver-{DRIVER}"));
+        let place = self.path("drivers").join(format!("driver-{}", self.driver));
         fs::copy(driver, &next).with_context(|| format!("copying {}", driver.display()))?;
         let mut file = File::options().append(true).open(&next).context("opening the copy")?;
         std::io::Write::write_all(&mut file, &[version; 16]).context("marking the copy")?;
@@ -121,6 +164,22 @@ impl Gateway {
     pub async fn kill(&mut self) -> Result<()> {
         let mut process = self.process.take().context("the gateway runs")?;
         process.kill().await.context("killing the gateway")
+    }
+
+    /// SIGKILL for it and its drivers.
+    pub async fn kill_all(&mut self) -> Result<()> {
+        self.kill().await?;
+        self.end_drivers();
+        Ok(())
+    }
+
+    /// Drivers outlive a gateway that is killed: they are ended by the records it kept.
+    fn end_drivers(&self) {
+        for record in records(&self.path("run")) {
+            if let Some(group) = pid(record.pid).filter(|_| record.alive) {
+                let _ = kill_process_group(group, Signal::KILL);
+            }
+        }
     }
 
     /// SIGTERM, and waits until it is gone, its drivers with it.
@@ -155,15 +214,16 @@ impl Gateway {
     /// Its status now.
     pub async fn look(&self) -> Result<Seen> {
         let line = self.status().await?;
-        seen(&line, self.devices.len()).with_context(|| format!("not a status: {line}"))
+        seen(&line, &self.driver, self.devices.len()).with_context(|| format!("not a status: {line}"))
     }
 
-    /// An entry of the ledger, over all devices.
-    pub async fn ledger(&self, entry: &str) -> Result<u64> {
+    /// Entries of the ledger at one moment, each over all devices.
+    pub async fn ledgers<const N: usize>(&self, entries: &[&str; N]) -> Result<[u64; N]> {
         let line = self.status().await?;
         let answer: Json = serde_json::from_str(&line).context("a status is JSON")?;
-        let devices = answer["status"]["devices"].as_array().context("a status has devices")?;
-        Ok(devices.iter().filter_map(|device| device["ledger"][entry].as_u64()).sum())
+        let totals = &answer["status"]["totals"];
+        ensure!(totals.is_object(), "a status has totals");
+        Ok(entries.map(|entry| totals[entry].as_u64().unwrap_or_default()))
     }
 
     async fn status(&self) -> Result<String> {
@@ -172,6 +232,11 @@ impl Gateway {
         let mut line = String::new();
         timeout(PATIENCE, BufReader::new(stream).read_line(&mut line)).await??;
         Ok(line)
+    }
+
+    /// Where its buffer is.
+    pub fn buffer(&self) -> PathBuf {
+        self.path("buffer")
     }
 
     /// The end of what it has said.
@@ -185,24 +250,30 @@ impl Gateway {
         self.dir.path().join(name)
     }
 
-    fn own_toml(&self, broker: &str) -> String {
+    fn own_toml(&self, own: &Own) -> String {
         format!(
             r#"[gateway]
 product_key = "{PRODUCT}"
 device_key = "{GATEWAY}"
 [sagoo]
 broker = "{broker}"
+{sagoo}
 [buffer]
-dir = "{buffer}"
+dir = "{dir}"
+{buffer}
 [drivers]
 dirs = ["{drivers}"]
 trusted_keys = "{keys}"
-allow_unsigned = ["{DRIVER}"]
+allow_unsigned = ["{driver}"]
 run_dir = "{run}"
 [control]
 socket = "{socket}"
 "#,
-            buffer = self.path("buffer").display(),
+            broker = own.broker,
+            sagoo = own.sagoo,
+            dir = self.buffer().display(),
+            buffer = own.buffer,
+            driver = self.driver,
             drivers = self.path("drivers").display(),
             keys = self.path("keys").display(),
             run = self.path("run").display(),
@@ -213,13 +284,8 @@ socket = "{socket}"
 
 impl Drop for Gateway {
     fn drop(&mut self) {
-        // Drivers outlive a gateway that is killed: they are ended by the records it kept.
         drop(self.process.take());
-        for record in records(&self.path("run")) {
-            if let Some(group) = pid(record.pid).filter(|_| record.alive) {
-                let _ = kill_process_group(group, Signal::KILL);
-            }
-        }
+        self.end_drivers();
     }
 }
 
@@ -237,7 +303,7 @@ count = {{ at = "holding:0", type = "u16", poll = "fast" }}
         let _ = write!(
             toml,
             r#"[connection.line{number}]
-driver = "{DRIVER}"
+driver = "modbus"
 tcp = {{ host = "127.0.0.1", port = {port} }}
 [device.d{number}]
 connection = "line{number}"
@@ -256,10 +322,10 @@ fn pid(pid: u32) -> Option<Pid> {
 }
 
 /// The line of an answer to `status`.
-fn seen(line: &str, devices: usize) -> Option<Seen> {
+fn seen(line: &str, driver: &str, devices: usize) -> Option<Seen> {
     let answer: Json = serde_json::from_str(line).ok()?;
     let status = answer.get("status")?;
-    let driver = status["drivers"].as_array()?.iter().find(|one| one["id"] == DRIVER);
+    let driver = status["drivers"].as_array()?.iter().find(|one| one["id"] == driver);
     let running = driver.filter(|driver| driver["state"] == "running");
     let pid = running.and_then(|driver| driver["pid"].as_u64()).and_then(|pid| u32::try_from(pid).ok());
     let count = |number: usize| {
@@ -279,9 +345,9 @@ mod tests {
         let line = r#"{"reply":"status","status":{"drivers":[{"id":"modbus","state":"running","pid":7}],
             "devices":[{"name":"gateway","points":[]},{"name":"d1","points":[{"name":"count","value":null}]},
             {"name":"d0","points":[{"name":"count","value":41}]}]}}"#;
-        assert_eq!(seen(line, 2), Some(Seen { driver: Some(7), counts: vec![Some(41), None] }));
+        assert_eq!(seen(line, "modbus", 2), Some(Seen { driver: Some(7), counts: vec![Some(41), None] }));
         let starting = line.replace("running", "starting");
-        assert_eq!(seen(&starting, 1), Some(Seen { driver: None, counts: vec![Some(41)] }));
-        assert_eq!(seen(r#"{"reply":"error","error":"busy"}"#, 1), None);
+        assert_eq!(seen(&starting, "modbus", 1), Some(Seen { driver: None, counts: vec![Some(41)] }));
+        assert_eq!(seen(r#"{"reply":"error","error":"busy"}"#, "modbus", 1), None);
     }
 }

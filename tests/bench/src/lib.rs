@@ -14,16 +14,21 @@
 //! - [`cpu`] and [`memory`]: what a process has used, what it keeps;
 //! - [`load`]: what drivers of the bench are told to make, and [`plain`]: the loop that makes it;
 //! - [`talk`]: the host's side of a session;
+//! - [`disk`]: what a process has written;
 //! - [`boundary`], [`start`], [`reattach`], [`update`]: measurements of the boundary;
 //! - [`field`] and [`gateway`]: simulated devices that know when they were asked, and the real gateway
 //!   beside them;
 //! - [`plant`] and [`modbus_tcp`]: many quick devices, and what passes from them to the broker, beside
 //!   what ThingsBoard's gateway makes of it;
-//! - [`modbus_rtu`]: the driver on lines as slow as real ones, beside what the wire could carry.
+//! - [`modbus_rtu`]: the driver on lines as slow as real ones, beside what the wire could carry;
+//! - [`buffer`]: the store alone, beside a plain file and beside mosquitto's queue;
+//! - [`whole`]: the whole gateway idle, starting, at its limit, without a broker, with a full store.
 
 pub mod boundary;
+pub mod buffer;
 pub mod conditions;
 pub mod cpu;
+pub mod disk;
 pub mod field;
 pub mod figures;
 pub mod gateway;
@@ -41,6 +46,7 @@ pub mod report;
 pub mod start;
 pub mod talk;
 pub mod update;
+pub mod whole;
 
 use crate::conditions::Conditions;
 use crate::places::Places;

@@ -1,7 +1,7 @@
 //! What a driver of the bench is told to make: so many devices, so many points, so often.
 //!
 //! ```text
-//! [device.d0]  connection = "bench"  points = 100  period_ms = 50
+//! [device.d0]  connection = "bench"  width = 100  period_ms = 50
 //! ```
 //! Always true: every driver of the bench (on the SDK, the plain loop, the one in Go) is told the same
 //! way and makes the same bytes: full batches of [`BATCH_DEVICES`] devices, one float of four bytes per
@@ -35,10 +35,13 @@ pub struct Load {
 /// A device's table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 pub struct Settings {
-    /// How many points it has.
-    pub points: u32,
+    /// How many points it has; `points` is the gateway's own word.
+    pub width: u32,
     /// How often they are read; 0: as fast as it goes.
     pub period_ms: u64,
+    /// Its values change as telemetry mostly does: each at every tenth read, by a small step.
+    #[serde(default)]
+    pub slow: bool,
 }
 
 impl Load {
@@ -67,7 +70,7 @@ impl Load {
 
     /// Each device's name and settings.
     pub fn devices(self) -> impl Iterator<Item = (String, String)> {
-        let settings = json!({ "points": POINTS, "period_ms": self.period.as_millis() as u64 }).to_string();
+        let settings = json!({ "width": POINTS, "period_ms": self.period.as_millis() as u64 }).to_string();
         (0..self.devices).map(move |number| (format!("d{number}"), settings.clone()))
     }
 }
@@ -86,6 +89,12 @@ pub fn batch(seq: u64, generation: u64, first: u32, devices: u32, points: u32) -
         ..DeviceSamples::default()
     };
     Batch { seq, generation, devices: (0..BATCH_DEVICES.min(devices)).map(one).collect() }
+}
+
+/// A value as telemetry mostly is: with one decimal, and another one at every tenth turn.
+pub fn slow_value(turn: u64, point: u64) -> f64 {
+    let steps = (turn + point) / 10 + point * 13;
+    200.0 + (steps % 500) as f64 / 10.0
 }
 
 /// A value that changes, and is exact in four bytes.
@@ -119,9 +128,17 @@ mod tests {
     }
 
     #[test]
+    fn a_tenth_of_the_slow_values_changes_at_a_read_and_by_little() {
+        let changed =
+            |turn| (0..100).filter(move |point| slow_value(turn, *point) != slow_value(turn + 1, *point));
+        assert_eq!((changed(7).count(), changed(70_003).count()), (10, 10));
+        assert!((slow_value(9, 0) - slow_value(10, 0)).abs() < 0.11);
+    }
+
+    #[test]
     fn settings_are_read_back() {
         let (name, settings) = Load::FLAT_OUT.devices().next().unwrap();
         let settings: Settings = serde_json::from_str(&settings).unwrap();
-        assert_eq!((name.as_str(), settings), ("d0", Settings { points: POINTS, period_ms: 0 }));
+        assert_eq!((name.as_str(), settings), ("d0", Settings { width: POINTS, period_ms: 0, slow: false }));
     }
 }

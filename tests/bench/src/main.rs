@@ -10,7 +10,7 @@ use bench::options::{self, Asked, HELP, Options, Part};
 use bench::places::Places;
 use bench::progress::Progress;
 use bench::report::{self, Section};
-use bench::{Bench, boundary, modbus_rtu, modbus_tcp, reattach, start, update};
+use bench::{Bench, boundary, buffer, modbus_rtu, modbus_tcp, reattach, start, update, whole};
 use serde_json::{Map, Value as Json};
 
 fn main() -> ExitCode {
@@ -50,6 +50,8 @@ async fn measure(options: Options) -> Result<()> {
             Part::Start => start::measure(&bench).await?,
             Part::Reattach => reattach::measure(&bench).await?,
             Part::Update => update::measure(&bench).await?,
+            Part::Buffer => buffer::measure(&bench).await?,
+            Part::Gateway => whole::measure(&bench).await?,
             Part::ModbusTcp => modbus_tcp::measure(&bench).await?,
             Part::ModbusRtu => modbus_rtu::measure(&bench).await?,
             Part::ThingsBoard => modbus_tcp::beside_thingsboard(&bench).await?,

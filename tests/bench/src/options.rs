@@ -18,6 +18,10 @@ pub enum Part {
     Reattach,
     /// How long a device waits at a hot update.
     Update,
+    /// The store alone.
+    Buffer,
+    /// The whole gateway.
+    Gateway,
     /// Modbus TCP devices from the wire to the broker.
     ModbusTcp,
     /// Modbus RTU on lines as slow as real ones.
@@ -28,11 +32,13 @@ pub enum Part {
 
 impl Part {
     /// Each, in the order they run.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Boundary,
         Self::Start,
         Self::Reattach,
         Self::Update,
+        Self::Buffer,
+        Self::Gateway,
         Self::ModbusTcp,
         Self::ModbusRtu,
         Self::ThingsBoard,
@@ -45,6 +51,8 @@ impl Part {
             Self::Start => "start",
             Self::Reattach => "reattach",
             Self::Update => "update",
+            Self::Buffer => "buffer",
+            Self::Gateway => "gateway",
             Self::ModbusTcp => "modbus-tcp",
             Self::ModbusRtu => "modbus-rtu",
             Self::ThingsBoard => "thingsboard",

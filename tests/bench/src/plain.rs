@@ -100,7 +100,7 @@ fn configured(configure: Configure) -> (Option<Work>, Configured) {
     });
     let answer = Configured { generation, problems: Vec::new(), devices: numbers.collect() };
     let settings = devices.first().and_then(|device| serde_json::from_str::<Settings>(&device.settings).ok());
-    let work = settings.map(|Settings { points, period_ms }| {
+    let work = settings.map(|Settings { width: points, period_ms, .. }| {
         let count = devices.len() as u32;
         let every = Duration::from_millis(period_ms) / count.div_ceil(BATCH_DEVICES);
         Work { generation, devices: count, points, every, due: Instant::now() + every, first: 0 }

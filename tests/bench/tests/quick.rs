@@ -116,6 +116,39 @@ fn a_hot_update_is_measured_for_every_device() {
 }
 
 #[test]
+fn the_buffer_is_measured_beside_a_file_and_beside_a_queue() {
+    let file = ["in", "out", "times_in", "times_out", "written", "open"];
+    let only_ours = [("file", "times_in"), ("file", "times_out"), ("file", "open")];
+    let queue = ["in", "out", "written", "rss", "start"];
+    check(
+        "buffer",
+        &[("file", &file, &["file", "buffer"], &only_ours), ("queue", &queue, &["mosquitto"], &[])],
+    );
+}
+
+#[test]
+fn the_whole_gateway_is_measured_idle_starting_busy_and_after_an_outage() {
+    let carries = ["offered", "stored", "heard", "waiting", "lost", "gateway_cpu", "driver_cpu", "rss"];
+    let flash = ["per_stored", "per_sample", "syncs", "samples"];
+    let away =
+        ["again", "drained", "before_p50", "before_p99", "beside_p50", "beside_p99", "lost", "doubled"];
+    // Too short an outage may leave nothing beside the backlog.
+    let no_live = [("ordered", "beside_p50"), ("ordered", "beside_p99")];
+    // strace may not be there.
+    let no_strace = [("slow", "syncs"), ("fast", "syncs")];
+    check(
+        "gateway",
+        &[
+            ("idle", &["cpu", "wake_ups", "rss", "start"], &["gateway", "driver"], &[("driver", "start")]),
+            ("carries", &carries, &["p80"], &[]),
+            ("flash", &flash, &["slow", "fast"], &no_strace),
+            ("away", &away, &["ordered"], &no_live),
+            ("backlog", &["lying", "answers", "out", "filling", "rss"], &["killed"], &[]),
+        ],
+    );
+}
+
+#[test]
 fn modbus_tcp_is_measured_from_the_devices_to_the_broker_and_flat_out() {
     let columns = [
         "points_per_s",

@@ -152,7 +152,7 @@ fn write_password(file: &Path, user: &str, password: &str) {
     assert!(output.status.success(), "mosquitto_passwd: {}", String::from_utf8_lossy(&output.stderr));
 }
 
-fn program() -> PathBuf {
+pub(super) fn program() -> PathBuf {
     let named = std::env::var_os("PATH").unwrap_or_default();
     let found = std::env::split_paths(&named)
         .map(|dir| dir.join("mosquitto"))

@@ -18,6 +18,7 @@ mod package;
 mod peers;
 mod plan;
 mod process;
+mod queue;
 mod site;
 mod way;
 
@@ -38,6 +39,7 @@ pub use self::package::{Fault, SigningKey, pack};
 pub use self::peers::{Dtu, Simulator, Slave};
 pub use self::plan::{EDGE, GATEWAY, Meter, POINTS, PRODUCT, Plan, Point};
 pub use self::process::Process;
+pub use self::queue::Queue;
 pub use self::site::Site;
 pub use self::way::{Manners, Way};
 

@@ -27,7 +27,7 @@ const (
 )
 
 type settings struct {
-	Points   uint32 `json:"points"`
+	Points   uint32 `json:"width"`
 	PeriodMs uint64 `json:"period_ms"`
 }
 

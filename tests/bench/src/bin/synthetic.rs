@@ -6,7 +6,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use bench::load::{Settings, value};
+use bench::load::{Settings, slow_value, value};
 use sagoo_driver_sdk::{
     Checked, CheckedConnection, CheckedDevice, Configuration, Deadline, Description, DeviceTable, Driver,
     Line, LineError, Offline, Outcome, Point, Poll, Problem, Readings, Tap, Value, serve,
@@ -15,6 +15,8 @@ use sagoo_edge_proto::clock;
 
 /// The SDK polls no faster; asked for 0 it is as fast as this.
 const SHORTEST: Duration = Duration::from_millis(1);
+
+const NS_PER_MS: u64 = 1_000_000;
 
 struct Synthetic;
 
@@ -25,7 +27,7 @@ struct Numbers {
 
 impl Driver for Synthetic {
     type Connection = ();
-    type Device = u32;
+    type Device = Settings;
     type Line = Numbers;
 
     fn describe(&self) -> Description {
@@ -33,7 +35,7 @@ impl Driver for Synthetic {
             name: "synthetic",
             version: env!("CARGO_PKG_VERSION"),
             title: "Load on the SDK",
-            config_schema: r#"{"device": {"required": ["points", "period_ms"]}}"#,
+            config_schema: r#"{"device": {"required": ["width", "period_ms"]}}"#,
             abilities: &["write"],
         }
     }
@@ -59,10 +61,10 @@ fn check(device: &DeviceTable) -> Result<CheckedDevice<Synthetic>, Problem> {
     let settings = serde_json::from_value::<Settings>(device.settings.clone()).map_err(|why| Problem {
         path: vec!["device".to_owned(), device.name.clone()],
         message: why.to_string(),
-        hint: "points = 100 and period_ms = 1000, for example".to_owned(),
+        hint: "width = 100 and period_ms = 1000, for example".to_owned(),
         warning: false,
     })?;
-    let points = 0..settings.points;
+    let points = 0..settings.width;
     let poll = Poll {
         name: "all".to_owned(),
         period: Duration::from_millis(settings.period_ms).max(SHORTEST),
@@ -74,31 +76,46 @@ fn check(device: &DeviceTable) -> Result<CheckedDevice<Synthetic>, Problem> {
         points: points.map(|point| Point { name: format!("p{point}"), writable: true }).collect(),
         polls: vec![poll],
         offline: Offline::default(),
-        settings: settings.points,
+        settings,
     })
 }
 
-impl Line for Numbers {
-    type Device = u32;
+impl Numbers {
+    fn value(&self, device: &Settings, now: u64, point: u64) -> Value {
+        if !device.slow {
+            return Value::Float(value(self.turn, point).into());
+        }
+        // The line's turns are those of all its devices; its own are told by the clock.
+        Value::Float(slow_value(now / (device.period_ms.max(1) * NS_PER_MS), point))
+    }
+}
 
-    async fn poll(&mut self, points: &u32, _: usize, out: &mut Readings) -> Result<(), LineError> {
+impl Line for Numbers {
+    type Device = Settings;
+
+    async fn poll(&mut self, device: &Settings, _: usize, out: &mut Readings) -> Result<(), LineError> {
         self.turn += 1;
         let now = clock::boot_ns();
-        for point in 0..*points {
-            let value = Value::Float(value(self.turn, point.into()).into());
-            out.good_at(point as usize, value, now);
+        for point in 0..device.width {
+            out.good_at(point as usize, self.value(device, now, point.into()), now);
         }
         Ok(())
     }
 
-    async fn read(&mut self, _: &u32, points: &[usize], out: &mut Readings) -> Result<(), LineError> {
+    async fn read(
+        &mut self,
+        device: &Settings,
+        points: &[usize],
+        out: &mut Readings,
+    ) -> Result<(), LineError> {
+        let now = clock::boot_ns();
         for point in points {
-            out.good(*point, Value::Float(value(self.turn, *point as u64).into()));
+            out.good(*point, self.value(device, now, *point as u64));
         }
         Ok(())
     }
 
-    async fn write(&mut self, _: &u32, values: &[(usize, Value)], _: Deadline) -> Vec<Outcome> {
+    async fn write(&mut self, _: &Settings, values: &[(usize, Value)], _: Deadline) -> Vec<Outcome> {
         values.iter().map(|_| Outcome::Applied(None)).collect()
     }
 

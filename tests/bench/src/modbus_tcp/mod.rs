@@ -7,7 +7,7 @@
 mod account;
 mod dead;
 mod flat_out;
-mod ours;
+pub(crate) mod ours;
 mod site;
 mod thingsboard;
 

@@ -18,7 +18,7 @@ const METER: &str = "meter";
 pub(super) const FILTER: &str = "/sys/#";
 
 /// The field: each device with registers 0 … `registers` - 1 as points, read at this period.
-pub(super) fn field_toml(plant: &Plant, registers: u16, period: Duration) -> String {
+pub(crate) fn field_toml(plant: &Plant, registers: u16, period: Duration) -> String {
     let mut toml = format!(
         "[model.meter]\naddresses = \"zero-based\"\npoll = {{ all = \"{}ms\" }}\n[model.meter.points]\n",
         period.as_millis()
@@ -46,7 +46,7 @@ pub(super) fn field_toml(plant: &Plant, registers: u16, period: Duration) -> Str
 }
 
 /// What the platform has to know for it.
-pub(super) fn known(devices: usize, registers: u16) -> Vec<KnownDevice> {
+pub(crate) fn known(devices: usize, registers: u16) -> Vec<KnownDevice> {
     let meter = |number: usize| {
         let meter = KnownDevice::new(METER, &format!("d{number}"));
         (0..registers).fold(meter, |meter, register| meter.property(&format!("r{register}"), Tsl::Int))

@@ -14,7 +14,7 @@ use tokio::time::sleep;
 use super::account::{Account, Row, Stretch};
 use super::ours;
 use super::thingsboard::{self, ThingsBoard};
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, Own};
 use crate::places::Places;
 use crate::plant::{Plant, Shape};
 use crate::{cpu, memory};
@@ -83,9 +83,8 @@ impl Site {
                 let platform = Platform::start(Endpoint::local(broker.port), Timing::default(), known);
                 let listener = Listener::start(broker.port, &[ours::FILTER], |_, _| None);
                 let toml = ours::field_toml(&plant, field.registers, field.period);
-                let address = format!("mqtt://127.0.0.1:{}", broker.port);
                 let (program, driver) = (places.program("sagoo-edge")?, places.program("driver-modbus")?);
-                let mut gateway = Gateway::prepare(&program, &driver, &address, &toml)?;
+                let mut gateway = Gateway::prepare(&program, &driver, &Own::local(broker.port), &toml)?;
                 gateway.start()?;
                 (Running::Ours(Box::new(gateway)), Some(platform), listener)
             }
@@ -145,7 +144,7 @@ impl Site {
     /// Samples since the start that a newer one of the same device took along; ours only.
     pub(super) async fn merged(&self) -> Result<Option<u64>> {
         match &self.running {
-            Running::Ours(gateway) => Ok(Some(gateway.ledger("merged").await?)),
+            Running::Ours(gateway) => Ok(Some(gateway.ledgers(&["merged"]).await?[0])),
             Running::ThingsBoards(_) => Ok(None),
         }
     }

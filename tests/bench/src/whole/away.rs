@@ -1,0 +1,174 @@
+//! The broker is away and comes back: how soon rows flow again, how fast the backlog goes out, and what the
+//! live values beside it notice.
+//!
+//! Always true: every read is followed from its device to the platform's rows.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use e2e::platform::{Endpoint, Platform, Timing};
+use e2e::rig::Broker;
+use tempfile::TempDir;
+use tokio::time::sleep;
+
+use crate::Bench;
+use crate::figures::{Figure, percentile};
+use crate::gateway::{Gateway, Own};
+use crate::modbus_tcp::ours;
+use crate::plant::{Plant, Shape};
+use crate::report::Table;
+
+/// How long, of what.
+#[derive(Clone, Copy)]
+struct Size {
+    devices: usize,
+    registers: u16,
+    calm: Duration,
+    away: Duration,
+}
+
+const PERIOD: Duration = Duration::from_secs(1);
+const FULL: Size =
+    Size { devices: 100, registers: 100, calm: Duration::from_secs(15), away: Duration::from_secs(20) };
+const QUICK: Size = Size { devices: 2, registers: 3, calm: PERIOD, away: PERIOD };
+const LOOK: Duration = Duration::from_millis(20);
+const PATIENCE: Duration = Duration::from_secs(60);
+
+pub(super) fn note() -> String {
+    format!(
+        "Away: {} Modbus TCP devices of {} registers, read every {PERIOD:?}; mosquitto is killed and comes back after \
+         {:?}, with the simulated platform behind it. Latency is from the request at the device to the row at the \
+         platform.",
+        FULL.devices, FULL.registers, FULL.away
+    )
+}
+
+pub(super) async fn measure(bench: &Bench) -> Result<Table> {
+    let columns = [
+        ("again", "back until the first row, ms"),
+        ("drained", "drained, times real time"),
+        ("before_p50", "latency before p50, ms"),
+        ("before_p99", "p99, ms"),
+        ("beside_p50", "latency beside the backlog p50, ms"),
+        ("beside_p99", "p99, ms"),
+        ("lost", "reads lost"),
+        ("doubled", "rows twice"),
+    ];
+    let size = if bench.quick { QUICK } else { FULL };
+    let mut table = Table::new("away", "The broker is away", &columns);
+    bench.progress.say("gateway: the broker is away");
+    let seen = outage(bench, size).await?;
+    table.row("ordered", "oldest first", seen.figures());
+    Ok(table)
+}
+
+/// Reads and rows of an outage.
+struct Outage {
+    /// Device and count → when it arrived first.
+    arrived: HashMap<(usize, u64), Instant>,
+    doubled: usize,
+    plant: Plant,
+    begun: Instant,
+    gone: Instant,
+    back: Instant,
+}
+
+async fn outage(bench: &Bench, size: Size) -> Result<Outage> {
+    let dir = TempDir::with_prefix("bench-broker-").context("making a temporary directory")?;
+    let mut broker = Broker::start(dir.path());
+    let plant = Plant::start(Shape::Apart(size.devices))?;
+    let known = ours::known(size.devices, size.registers);
+    let platform = Platform::start(Endpoint::local(broker.port), Timing::default(), known);
+    let toml = ours::field_toml(&plant, size.registers, PERIOD);
+    let (program, driver) = (bench.places.program("sagoo-edge")?, bench.places.program("driver-modbus")?);
+    let mut gateway = Gateway::prepare(&program, &driver, &Own::local(broker.port), &toml)?;
+    gateway.start()?;
+    let mut seen = Outage {
+        arrived: HashMap::new(),
+        doubled: 0,
+        plant,
+        begun: Instant::now(),
+        gone: Instant::now(),
+        back: Instant::now(),
+    };
+    let began = Instant::now();
+    while !(0..size.devices).all(|device| seen.arrived.contains_key(&(device, 2))) {
+        ensure!(began.elapsed() < PATIENCE, "not every device was heard of\n{}", gateway.tail());
+        sleep(LOOK).await;
+        seen.look(&platform);
+    }
+    sleep(size.calm).await;
+    broker.kill();
+    (seen.begun, seen.gone) = (began, Instant::now());
+    sleep(size.away).await;
+    broker.restart();
+    seen.back = Instant::now();
+    while seen.missing() > 0 && seen.back.elapsed() < PATIENCE + 10 * size.away {
+        sleep(LOOK).await;
+        seen.look(&platform);
+    }
+    // What is read beside the last of the backlog is heard of, too.
+    sleep(size.calm).await;
+    seen.look(&platform);
+    gateway.stop().await?;
+    Ok(seen)
+}
+
+impl Outage {
+    fn look(&mut self, platform: &Platform) {
+        (self.arrived, self.doubled) = platform.look(|core| {
+            let (mut arrived, mut doubled) = (HashMap::new(), 0);
+            for row in core.rows.iter().filter(|row| !row.resent) {
+                let device = row.device.strip_prefix('d').and_then(|number| number.parse().ok());
+                let count = row.cells.get("r0").and_then(|cell| cell.value.as_u64());
+                let (Some(device), Some(count)) = (device, count) else { continue };
+                match arrived.entry((device, count)) {
+                    std::collections::hash_map::Entry::Vacant(entry) => drop(entry.insert(row.arrived)),
+                    std::collections::hash_map::Entry::Occupied(_) => doubled += 1,
+                }
+            }
+            (arrived, doubled)
+        });
+    }
+
+    /// Reads between these moments, with their arrival.
+    fn reads(&self, from: Instant, to: Instant) -> Vec<(Instant, Option<Instant>)> {
+        let of_device =
+            |device| (1..).zip(self.plant.reads(device)).map(move |(count, read)| (device, count, read));
+        let all = (0..self.plant.len()).flat_map(of_device);
+        let within = all.filter(|(_, _, read)| (from..to).contains(read));
+        within.map(|(device, count, read)| (read, self.arrived.get(&(device, count)).copied())).collect()
+    }
+
+    fn missing(&self) -> usize {
+        self.reads(self.begun, self.back).iter().filter(|(_, arrived)| arrived.is_none()).count()
+    }
+
+    fn latencies(&self, from: Instant, to: Instant) -> Vec<f64> {
+        let known = self.reads(from, to).into_iter().filter_map(|(read, arrived)| Some(arrived? - read));
+        let mut all: Vec<f64> = known.map(|latency| latency.as_secs_f64() * 1e3).collect();
+        all.sort_by(f64::total_cmp);
+        all
+    }
+
+    fn figures(&self) -> Vec<(&'static str, Option<Figure>)> {
+        let again = self.arrived.values().filter(|at| **at > self.back).min();
+        let last = self.reads(self.gone, self.back).into_iter().filter_map(|(_, arrived)| arrived).max();
+        let last = last.unwrap_or(self.back).max(self.back);
+        let (before, beside) = (self.latencies(self.begun, self.gone), self.latencies(self.back, last));
+        let one = |unit, value: f64| Figure::of(unit, vec![value]);
+        let at = |sorted: &[f64], percent| (!sorted.is_empty()).then(|| percentile(sorted, percent));
+        let ms = |value: Option<f64>| value.and_then(|value| one("ms", value));
+        vec![
+            ("again", ms(again.map(|at| (*at - self.back).as_secs_f64() * 1e3))),
+            ("drained", one("×", (self.back - self.gone).as_secs_f64() / (last - self.back).as_secs_f64())),
+            ("before_p50", ms(at(&before, 50.0))),
+            ("before_p99", ms(at(&before, 99.0))),
+            ("beside_p50", ms(at(&beside, 50.0))),
+            ("beside_p99", ms(at(&beside, 99.0))),
+            ("lost", one("reads", self.missing() as f64)),
+            ("doubled", one("rows", self.doubled as f64)),
+        ]
+    }
+}
