@@ -10,9 +10,9 @@ use crate::plant::{self, Plant};
 
 /// Values of one device at one read, as a message told them: address and value.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Row {
-    pub(super) device: usize,
-    pub(super) values: Vec<(u16, u64)>,
+pub(crate) struct Row {
+    pub(crate) device: usize,
+    pub(crate) values: Vec<(u16, u64)>,
 }
 
 /// What has been heard so far.

@@ -55,7 +55,7 @@ pub(crate) fn known(devices: usize, registers: u16) -> Vec<KnownDevice> {
 }
 
 /// The rows of a message: a pack of several devices, or one device on its own topic.
-pub(super) fn rows(topic: &str, payload: &[u8]) -> Vec<Row> {
+pub(crate) fn rows(topic: &str, payload: &[u8]) -> Vec<Row> {
     let Ok(message) = serde_json::from_slice::<Json>(payload) else { return Vec::new() };
     let params = &message["params"];
     if topic.ends_with("/event/property/pack/post") {

@@ -29,7 +29,7 @@ const LOOK: Duration = Duration::from_millis(10);
 pub(super) fn note() -> String {
     format!(
         "Carried: {DEVICES} devices of a synthetic driver on the SDK, every point another value every {PERIOD:?}, \
-         to mosquitto and a subscriber that acknowledges everything by its id; one stretch of {STRETCH:?} per load. \
+         profile = \"enterprise\", to mosquitto and a subscriber that acknowledges everything by its id; one stretch of {STRETCH:?} per load. \
          Broker, subscriber and driver run on the same cores."
     )
 }
@@ -75,7 +75,8 @@ async fn carry(
     let broker = Broker::start(dir.path());
     let listener = Listener::start(broker.port, &[FILTER], acknowledge);
     let (program, driver) = (bench.places.program("sagoo-edge")?, bench.places.own("driver-synthetic")?);
-    let mut gateway = Gateway::prepare(&program, &driver, &Own::local(broker.port), &load.toml())?;
+    let own = Own { sagoo: "profile = \"enterprise\"".to_owned(), ..Own::local(broker.port) };
+    let mut gateway = Gateway::prepare(&program, &driver, &own, &load.toml())?;
     gateway.start()?;
     gateway.until("the driver runs", |_, seen| seen.driver.is_some()).await?;
     let heard = |for_so_long: Duration| {
