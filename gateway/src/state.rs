@@ -1,4 +1,5 @@
-//! The thread that owns the small durable state (sled): drivers' key-value stores and command ids.
+//! The thread that owns the small durable state (sled): drivers' key-value stores, command ids and
+//! latest values.
 //!
 //! Always true: its failing never stops telemetry; without it, everything answers with an error
 //! that says so, status says why, and it is opened again when it is next asked for and some time has
@@ -27,6 +28,7 @@ pub type Pair = (Vec<u8>, Vec<u8>);
 enum Ask {
     Get { space: String, key: Vec<u8>, reply: oneshot::Sender<Answer<Option<Vec<u8>>>> },
     Put { space: String, key: Vec<u8>, value: Vec<u8>, reply: oneshot::Sender<Answer<()>> },
+    Save { space: String, pairs: Vec<Pair>, reply: oneshot::Sender<Answer<()>> },
     Delete { space: String, key: Vec<u8>, reply: oneshot::Sender<Answer<()>> },
     Scan { space: String, reply: oneshot::Sender<Answer<Vec<Pair>>> },
 }
@@ -115,11 +117,18 @@ impl Owner {
                     }
                     Err(error) => Err(error),
                 });
-                self.changed();
+                self.changed(1);
+            }
+            Ask::Save { space, pairs, reply } => {
+                let put = |state: &mut State| {
+                    pairs.iter().try_for_each(|(key, value)| state.put(&space, key, value))
+                };
+                let _ = reply.send(self.with(put));
+                self.changed(pairs.len() as u32);
             }
             Ask::Delete { space, key, reply } => {
                 let _ = reply.send(self.with(|state| state.delete(&space, &key)));
-                self.changed();
+                self.changed(1);
             }
             Ask::Scan { space, reply } => {
                 let _ = reply.send(self.with(|state| state.scan(&space)));
@@ -143,8 +152,8 @@ impl Owner {
         })
     }
 
-    fn changed(&mut self) {
-        self.changes += 1;
+    fn changed(&mut self, values: u32) {
+        self.changes = self.changes.saturating_add(values);
         if self.changes >= TEND_EVERY {
             self.changes = 0;
             // said where it happens
@@ -178,6 +187,12 @@ impl Handle {
     pub async fn put(&self, space: &str, key: &[u8], value: &[u8]) -> Result<(), StateError> {
         let (space, key, value) = (space.to_owned(), key.to_vec(), value.to_vec());
         self.ask(|reply| Ask::Put { space, key, value, reply }).await
+    }
+
+    /// Keeps many values of the gateway's own, whose number is bounded by what the configuration may hold.
+    pub async fn save(&self, space: &str, pairs: Vec<Pair>) -> Result<(), StateError> {
+        let space = space.to_owned();
+        self.ask(|reply| Ask::Save { space, pairs, reply }).await
     }
 
     /// Forgets a value.

@@ -138,6 +138,9 @@ impl Round {
         let (pipeline, pipeline_thread) = opened.context("opening the buffer")??;
         outlives.fleet.finish(&configuration::drivers(&config)).await;
         let state = outlives.state.of(&config.buffer.dir).await;
+        let configured = |device: &str| config.devices.contains_key(device);
+        let loaded = pipeline::latest::load(state.clone(), configured).await;
+        pipeline.remember(loaded).await.context("remembering values")?;
         Ok(Self::wire((config, sources), outlives, state, (pipeline, pipeline_thread)))
     }
 

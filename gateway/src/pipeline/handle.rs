@@ -9,6 +9,7 @@ use std::sync::Arc;
 use sagoo_edge_proto::driver::DeviceSamples;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::latest::Loaded;
 use super::snapshot::Snapshot;
 use crate::class::{Class, PerClass};
 use crate::row::Value;
@@ -103,6 +104,7 @@ pub(super) enum Ask {
     Event { device: Arc<str>, name: String, value: String, boot_ns: u64 },
     Own(Vec<(Arc<str>, Value)>),
     Read { class: Class, from: u64, max_bytes: usize, reply: oneshot::Sender<Option<Vec<Stored>>> },
+    Remember(Loaded),
     Resume(oneshot::Sender<PerClass<Resume>>),
     Settle(Vec<Settled>),
     Snapshot(oneshot::Sender<Snapshot>),
@@ -132,6 +134,11 @@ impl Handle {
         let (reply, answer) = oneshot::channel();
         self.queue.send(Ask::Read { class, from, max_bytes, reply }).await.map_err(|_| Gone)?;
         answer.await.map_err(|_| Gone)
+    }
+
+    /// Values from before the start, and where to keep them from now on. To be said before the first batch.
+    pub async fn remember(&self, loaded: Loaded) -> Result<(), Gone> {
+        self.queue.send(Ask::Remember(loaded)).await.map_err(|_| Gone)
     }
 
     /// Where to begin after a start.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use sagoo_edge_proto::sample::{Quality, Sample, Value};
 
-use super::snapshot::{PointSnapshot, QualityWord};
+use super::snapshot::{PointSnapshot, QualityWord, ReadAt};
 use crate::config::types::{Deadband, DeviceConfig, PointConfig};
 use crate::row::{Cell, Event, Identity, Row};
 
@@ -24,6 +24,8 @@ pub struct Device {
     points: HashMap<Arc<str>, Point>,
     /// Key → last reported value and its time: the set.
     set: BTreeMap<Arc<str>, (Value, i64)>,
+    /// The set changed since [`Device::news`].
+    has_news: bool,
 }
 
 #[derive(Debug)]
@@ -58,13 +60,37 @@ impl Device {
                 Point { rule: rule.clone(), key, shown: PointSnapshot::default(), reported: None };
             (Arc::from(point.as_str()), point_state)
         });
-        let points: HashMap<Arc<str>, Point> = points.collect();
-        let configured = |key: &Arc<str>| points.values().any(|point| point.key == *key);
-        // a device that was replaced by another (new keys on the platform) begins anew
-        let last = last.filter(|row| row.identity == config.identity);
-        let set = last.into_iter().flat_map(|row| &row.cells).filter(|cell| configured(&cell.key));
-        let set = set.map(|cell| (cell.key.clone(), (cell.value.clone(), cell.time_ms))).collect();
-        Self { name, identity: config.identity.clone(), points, set }
+        let (points, identity) = (points.collect(), config.identity.clone());
+        let mut device = Self { name, identity, points, set: BTreeMap::new(), has_news: false };
+        if let Some(last) = last {
+            device.remember(last);
+        }
+        device
+    }
+
+    /// Takes over what a row from before the start says of points that were not read since; of two such
+    /// rows the newer cell counts. A device that was replaced by another (new keys on the platform) begins
+    /// anew.
+    pub fn remember(&mut self, row: &Row) {
+        if row.identity != self.identity {
+            return;
+        }
+        let unread = self.points.values_mut().filter(|point| point.shown.quality == QualityWord::Unread);
+        for point in unread {
+            let Ok(place) = row.cells.binary_search_by(|cell| cell.key.cmp(&point.key)) else { continue };
+            let Cell { key, value, time_ms } = &row.cells[place];
+            if self.set.get(key).is_none_or(|(_, known_ms)| known_ms < time_ms) {
+                self.set.insert(key.clone(), (value.clone(), *time_ms));
+                point.shown.value = Some(value.clone());
+                point.shown.read_at = ReadAt::BeforeTheStart(*time_ms);
+            }
+        }
+    }
+
+    /// The whole set, if it changed since the last time.
+    pub fn news(&mut self) -> Option<Row> {
+        let newest = self.set.values().map(|cell| cell.1).max();
+        std::mem::take(&mut self.has_news).then(|| self.whole(newest.unwrap_or_default(), 0))
     }
 
     /// Turns samples into rows. `name_of` gives a point's name by number, `time_of` its Unix milliseconds.
@@ -110,7 +136,7 @@ impl Device {
                 continue;
             };
             point.shown.value = Some(value.clone());
-            point.shown.boot_ns = sample.boot_ns;
+            point.shown.read_at = ReadAt::Boot(sample.boot_ns);
             if !point.reports(&value, sample.boot_ns) {
                 made.suppressed += 1;
                 continue;
@@ -150,6 +176,11 @@ impl Device {
         let samples = changed.len() as u32;
         let time_ms = changed.values().map(|cell| cell.1).max().unwrap_or_default();
         self.set.extend(changed);
+        self.has_news = true;
+        self.whole(time_ms, samples)
+    }
+
+    fn whole(&self, time_ms: i64, samples: u32) -> Row {
         let cells = self.set.iter().map(|(key, (value, time_ms))| Cell {
             key: key.clone(),
             value: value.clone(),
@@ -477,6 +508,45 @@ mod tests {
             [("A".into(), 7.0, 9_000)]
         );
         assert_eq!(make(&mut again, vec![good(0, 7.0, 10 * SECOND)]).suppressed, 1);
+    }
+
+    #[test]
+    fn what_was_saved_fills_what_the_buffer_does_not_know_and_ends_with_the_first_read() {
+        let mut device = device(|_| {});
+        let row = |cells: &[(&str, f64, i64)]| Row {
+            device: "dev".into(),
+            identity: Identity { product_key: "p".into(), device_key: "d".into() },
+            time_ms: 500,
+            cells: cells
+                .iter()
+                .map(|(key, v, time_ms)| Cell {
+                    key: (*key).into(),
+                    value: Value::Float(*v),
+                    time_ms: *time_ms,
+                })
+                .collect(),
+            events: Vec::new(),
+            samples: 0,
+        };
+        assert_eq!(device.news(), None);
+        device.remember(&row(&[("A", 1.0, 100)]));
+        device.remember(&row(&[("A", 9.0, 90), ("B", 2.0, 50), ("Gone", 3.0, 50)]));
+        assert_eq!(device.news(), None, "what is known from before the start is no news");
+        let shown = device.snapshot();
+        let before = |name: &str| (shown[name].value.clone(), shown[name].quality, shown[name].read_at);
+        let unread = QualityWord::Unread;
+        assert_eq!(before("a"), (Some(Value::Float(1.0)), unread, ReadAt::BeforeTheStart(100)));
+        assert_eq!(before("b"), (Some(Value::Float(2.0)), unread, ReadAt::BeforeTheStart(50)));
+        // the set is whole from the first row on, and a bad point keeps its value in it
+        let made = make(&mut device, vec![good(0, 5.0, SECOND), bad(1, "no answer", SECOND)]);
+        assert_eq!(cells(&made.rows[0]), [("A".into(), 5.0, 1_000), ("B".into(), 2.0, 50)]);
+        device.remember(&row(&[("A", 7.0, 9_000), ("B", 7.0, 9_000)]));
+        let shown = device.snapshot();
+        assert_eq!((&shown["a"].value, shown["a"].read_at), (&Some(Value::Float(5.0)), ReadAt::Boot(SECOND)));
+        assert_eq!(shown["b"].quality, QualityWord::Bad);
+        let news = device.news().unwrap();
+        assert_eq!((cells(&news), news.time_ms, news.samples), (cells(&made.rows[0]), 1_000, 0));
+        assert_eq!(device.news(), None);
     }
 
     #[test]

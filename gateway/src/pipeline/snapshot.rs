@@ -41,14 +41,26 @@ pub struct PointSnapshot {
     pub quality: QualityWord,
     /// Why it is not good.
     pub reason: String,
+    /// When the value was read.
+    pub read_at: ReadAt,
+}
+
+/// When a value was read.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub enum ReadAt {
+    /// It was not.
+    #[default]
+    Never,
     /// Boot clock of the last good read.
-    pub boot_ns: u64,
+    Boot(u64),
+    /// Unix milliseconds; the value is what is remembered.
+    BeforeTheStart(i64),
 }
 
 /// Quality as people and events say it.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum QualityWord {
-    /// Not read yet.
+    /// Not read since the start; a value is what is remembered from before.
     #[default]
     Unread,
     /// Read and decoded.

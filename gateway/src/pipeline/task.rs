@@ -18,6 +18,7 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::flow::Flow;
 use super::handle::{Arrived, Ask, Handle, QUEUE};
+use super::latest::Latest;
 use super::left_out::LeftOut;
 use super::points::{Device, Made};
 use super::snapshot::{DeviceSnapshot, Snapshot};
@@ -55,6 +56,7 @@ pub fn start(config: &Config) -> Result<(Handle, thread::JoinHandle<()>), sagoo_
         wall: WallClock::new(newest),
         left_out: LeftOut::default(),
         flow: Flow::new(now_s()),
+        latest: None,
     };
     let sync_every = match config.buffer.sync {
         Sync::Interval(every) => every,
@@ -76,6 +78,8 @@ struct Pipeline {
     wall: WallClock,
     left_out: LeftOut,
     flow: Flow,
+    /// Nobody said yet where.
+    latest: Option<Latest>,
 }
 
 #[derive(Debug, Default)]
@@ -92,7 +96,6 @@ impl Pipeline {
             tokio::select! {
                 ask = asks.recv() => match ask {
                     Some(Ask::Stop(done)) => {
-                        self.left_out.say();
                         self.finish().await;
                         let _ = done.send(());
                         return;
@@ -106,6 +109,7 @@ impl Pipeline {
                 _ = sync.tick() => {
                     self.each(Writer::begin_sync);
                     self.left_out.say();
+                    self.save_latest();
                     self.each(Writer::check_all);
                     self.say_off_balance();
                 }
@@ -131,11 +135,6 @@ impl Pipeline {
         self.writers.iter_mut().for_each(|(_, writer)| act(writer));
     }
 
-    async fn finish(&mut self) {
-        self.writers.events.finish().await;
-        self.writers.telemetry.finish().await;
-    }
-
     fn answer(&mut self, ask: Ask) {
         match ask {
             Ask::Batch(arrived, reply) => self.batch(arrived, reply),
@@ -153,6 +152,14 @@ impl Pipeline {
             Ask::Read { class, from, max_bytes, reply } => {
                 let _ = reply.send(self.writers[class].read(from, max_bytes));
             }
+            Ask::Remember(loaded) => {
+                for row in &loaded.rows {
+                    if let Some(device) = self.devices.get_mut(&row.device) {
+                        device.remember(row);
+                    }
+                }
+                self.latest = Some(loaded.latest);
+            }
             Ask::Resume(reply) => {
                 let _ = reply.send(PerClass::new(|class| self.writers[class].resume()));
             }
@@ -165,6 +172,28 @@ impl Pipeline {
                 let _ = reply.send(self.snapshot());
             }
             Ask::Stop(_) => unreachable!("handled by the loop"),
+        }
+    }
+
+    /// Saves what the buffer may not have at the next start: its newest segment stays, whatever is settled.
+    fn save_latest(&mut self) {
+        let Some(latest) = &mut self.latest else { return };
+        if !latest.is_due() {
+            return;
+        }
+        let writer = &self.writers.telemetry;
+        let devices = self.devices.iter_mut().filter(|(name, _)| !writer.holds(name));
+        let rows: Vec<Row> = devices.filter_map(|(_, device)| device.news()).collect();
+        latest.save(&rows);
+    }
+
+    async fn finish(&mut self) {
+        self.left_out.say();
+        self.writers.events.finish().await;
+        self.writers.telemetry.finish().await;
+        if let Some(latest) = self.latest.take() {
+            let rows: Vec<Row> = self.devices.values_mut().filter_map(Device::news).collect();
+            latest.finish(&rows).await;
         }
     }
 

@@ -141,6 +141,11 @@ impl Writer {
         self.buffer.in_memory()
     }
 
+    /// Whether the newest segment has a row of the device, so that the next start finds it there.
+    pub fn holds(&self, device: &Arc<str>) -> bool {
+        !self.in_memory() && self.context.contains_key(device)
+    }
+
     /// Writes what memory holds, if the disk takes it now.
     pub fn retry(&mut self) {
         let written = self.buffer.retry();

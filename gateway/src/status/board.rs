@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use crate::config::types::{Config, GatewayProperty};
 use crate::control::value::to_json;
 use crate::pipeline;
-use crate::pipeline::snapshot::DeviceSnapshot;
+use crate::pipeline::snapshot::{DeviceSnapshot, ReadAt};
 use crate::row::{GATEWAY, Value};
 use crate::status::{
     ConnectionStatus, DeviceStatus, DriverStatus, LastReload, LineStatus, NorthboundStatus, PointStatus,
@@ -112,7 +112,7 @@ impl Board {
                 .unwrap_or_default(),
             quality: value.quality.word().to_owned(),
             reason: value.reason.clone(),
-            age_ms: value.value.is_some().then(|| clock::boot_ns().saturating_sub(value.boot_ns) / 1_000_000),
+            age_ms: age_ms(value.read_at),
         });
         DeviceStatus {
             name: name.to_owned(),
@@ -124,6 +124,18 @@ impl Board {
             platform: if known { "known" } else { "unknown" }.to_owned(),
             points: points.collect(),
             ledger: shown.ledger,
+        }
+    }
+}
+
+/// Nothing when it was never read, or when the clock cannot tell.
+fn age_ms(read_at: ReadAt) -> Option<u64> {
+    match read_at {
+        ReadAt::Never => None,
+        ReadAt::Boot(boot_ns) => Some(clock::boot_ns().saturating_sub(boot_ns) / 1_000_000),
+        ReadAt::BeforeTheStart(time_ms) => {
+            let now = clock::trusted_wall_ms()?;
+            Some(u64::try_from(now.saturating_sub(time_ms)).unwrap_or(0))
         }
     }
 }

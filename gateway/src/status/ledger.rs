@@ -110,7 +110,12 @@ impl Ledger {
         self.read_off() == 0 && self.stored_off() == 0
     }
 
-    /// What was lost, by reason.
+    /// What the platform never gets.
+    pub fn lost(&self) -> u64 {
+        self.dropped_by_driver + self.evicted + self.parked
+    }
+
+    /// What was lost here, by reason.
     pub fn reasons(&self) -> [(Evicted, u64); 4] {
         [
             (Evicted::Full, self.evicted_full),

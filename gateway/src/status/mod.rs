@@ -174,7 +174,7 @@ pub struct PointStatus {
     pub value: Option<serde_json::Value>,
     /// For people.
     pub unit: String,
-    /// `good`, `uncertain`, `bad`, or `unread`.
+    /// `good`, `uncertain`, `bad`, or `unread`: not read since the start, a value is from before it.
     pub quality: String,
     /// Why it is not good.
     pub reason: String,

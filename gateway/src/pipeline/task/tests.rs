@@ -479,3 +479,38 @@ async fn telemetry_goes_on_while_the_disk_takes_no_data_and_is_on_it_as_soon_as_
     handle.stop().await;
     thread.join().unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_without_the_rows_in_the_buffer_knows_the_values_that_were_saved() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(dir.path(), 1 << 22);
+    let begin = async || {
+        let (handle, thread) = start(&config).unwrap();
+        let (state, small) = crate::state::start(dir.path().join("state"));
+        let loaded = super::super::latest::load(state, |device| device == "a").await;
+        handle.remember(loaded).await.unwrap();
+        (handle, thread, small)
+    };
+    let end = async |(handle, thread, small): (Handle, thread::JoinHandle<()>, thread::JoinHandle<()>)| {
+        handle.stop().await;
+        drop(handle);
+        thread.join().unwrap();
+        small.join().unwrap();
+    };
+    let running = begin().await;
+    running.0.batch(batch(1, 0, 41)).await.unwrap();
+    running.0.batch(batch(2, 1, 42)).await.unwrap();
+    let stored = rows(&running.0, 0).await;
+    end(running).await;
+    std::fs::remove_dir_all(dir.path().join("payload")).unwrap();
+
+    let running = begin().await;
+    let snapshot = running.0.snapshot().await.unwrap();
+    let point = |device: &str| snapshot.devices[device].points["count"].clone();
+    let (known, unread) = (point("a"), crate::pipeline::snapshot::QualityWord::Unread);
+    assert_eq!((known.value, known.quality), (Some(Value::Uint(41)), unread));
+    let read_at = crate::pipeline::snapshot::ReadAt::BeforeTheStart(stored[0].1.cells[0].time_ms);
+    assert_eq!(known.read_at, read_at);
+    assert_eq!(point("b").value, None, "nobody asked for it");
+    end(running).await;
+}
