@@ -6,7 +6,7 @@
 //! In reading order: [`typed`] (what can be typed); [`check`](mod@check), [`explain`](mod@explain),
 //! [`status`], [`ledger`](mod@ledger), [`point`] (read and write), [`scan`](mod@scan), [`probe`](mod@probe),
 //! [`invoke`](mod@invoke), [`capture`](mod@capture), [`reload`], [`handover`], [`driver`](mod@driver); [`drivers`] is a part of
-//! status; below them [`table`] (columns), [`human`] (ages, sizes, counts), [`progress`] (a bar),
+//! status; below them [`table`] (columns), [`fold`](mod@fold) (lines), [`human`] (ages, sizes, counts), [`progress`] (a bar),
 //! [`print`] (the terminal).
 
 use std::path::PathBuf;
@@ -21,6 +21,7 @@ mod check;
 mod driver;
 mod drivers;
 mod explain;
+mod fold;
 mod handover;
 mod human;
 mod invoke;

@@ -12,6 +12,7 @@ use crate::status::{Backlog, ConnectionStatus, DeviceStatus, Ledger, Status};
 
 use super::StatusArgs;
 use super::drivers;
+use super::fold::fold;
 use super::human::{age, bytes, count, value};
 use super::print::{self, Tone, harmless};
 use super::table::{Cell, table};
@@ -29,7 +30,7 @@ pub(super) async fn status(args: &StatusArgs) -> ExitCode {
     let Some(name) = &args.device else {
         return match as_json {
             true => print::json(&json!(status), true),
-            false => print::out(&text(&status, print::colours()), true),
+            false => print::out(&fold(&text(&status, print::colours())), true),
         };
     };
     let Some(device) = status.devices.iter().find(|device| device.name == *name) else {
@@ -39,7 +40,7 @@ pub(super) async fn status(args: &StatusArgs) -> ExitCode {
     };
     match as_json {
         true => print::json(&json!(device), true),
-        false => print::out(&device_text(device, print::colours()), true),
+        false => print::out(&fold(&device_text(device, print::colours())), true),
     }
 }
 
@@ -59,6 +60,13 @@ pub(super) fn text(status: &Status, colours: bool) -> String {
         let told = tone.paint(&format!("{since} ago: {}", harmless(&reload.message)), colours);
         out += &format!("reload    {told}\n");
     }
+    if let Some(address) = status.metrics {
+        out += &format!("metrics   http://{address}/metrics\n");
+    }
+    if let Some(restart) = &status.restart {
+        let told = format!("{}; see sagoo-edge ledger", harmless(&restart.cause));
+        out += &format!("start     {}\n", Tone::Warn.paint(&told, colours));
+    }
     if !status.drivers.is_empty() {
         out += "\n";
         out += &drivers::text(&status.drivers, colours);
@@ -69,18 +77,7 @@ pub(super) fn text(status: &Status, colours: bool) -> String {
         out += &table(&heads, status.connections.iter().map(connection_row).collect(), colours);
     }
     if !status.devices.is_empty() {
-        let heads = [
-            "DEVICE",
-            "CONNECTION",
-            "STATE",
-            "PLATFORM",
-            "READ",
-            "STORED",
-            "ACKNOWLEDGED",
-            "WAITING",
-            "LOST",
-            "",
-        ];
+        let heads = ["DEVICE", "CONNECTION", "STATE", "PLATFORM", "WAITING", "LOST", ""];
         out += "\n";
         out += &table(&heads, status.devices.iter().map(device_row).collect(), colours);
     }
@@ -183,17 +180,13 @@ fn connection_row(connection: &ConnectionStatus) -> Vec<Cell> {
 }
 
 fn device_row(device: &DeviceStatus) -> Vec<Cell> {
-    let ledger = &device.ledger;
-    let lost = ledger.dropped_by_driver + ledger.evicted + ledger.parked;
+    let (ledger, lost) = (&device.ledger, device.ledger.lost());
     let platform = if device.platform == "known" { Tone::Good } else { Tone::Warn };
     vec![
         Cell::text(&device.name),
         Cell::text(&device.connection),
         state(device),
         Cell::text(&device.platform).tone(platform),
-        Cell::number(count(ledger.read)),
-        Cell::number(count(ledger.stored)),
-        Cell::number(count(ledger.acknowledged)),
         Cell::number(count(ledger.waiting)),
         Cell::number(count(lost)).tone(if lost > 0 { Tone::Bad } else { Tone::Plain }),
         Cell::text(&device.reason).tone(Tone::Bad),
@@ -241,25 +234,20 @@ pub(super) fn device_text(device: &DeviceStatus, colours: bool) -> String {
     out
 }
 
-/// The account of samples, as promise 2 of the design has it.
+/// The account of samples in short.
 fn ledger(ledger: &Ledger, colours: bool) -> String {
-    let lost = |number: u64, what: &str| {
-        let text = format!("{} {what}", count(number));
-        if number > 0 { Tone::Bad.paint(&text, colours) } else { text }
+    let lost = format!("{} lost", count(ledger.lost()));
+    let lost = if ledger.lost() > 0 { Tone::Bad.paint(&lost, colours) } else { lost };
+    let (verdict, tone) = match ledger.balances() {
+        true => ("the ledger balances", Tone::Good),
+        false => ("THE LEDGER DOES NOT BALANCE; see sagoo-edge ledger", Tone::Bad),
     };
     format!(
-        "samples   {} read = {} suppressed + {} + {} stored\n\
-         {:10}{} stored = {} acknowledged + {} waiting + {} + {} + {} merged\n",
+        "samples   {} read, {} stored, {} acknowledged, {} waiting, {lost}\n          {}\n",
         count(ledger.read),
-        count(ledger.suppressed),
-        lost(ledger.dropped_by_driver, "dropped by the driver"),
-        count(ledger.stored),
-        "",
         count(ledger.stored),
         count(ledger.acknowledged),
         count(ledger.waiting),
-        lost(ledger.evicted, "evicted"),
-        lost(ledger.parked, "parked"),
-        count(ledger.merged),
+        tone.paint(verdict, colours),
     )
 }
