@@ -6,6 +6,7 @@
 # The one place that says which version of each tool the gate was written with.
 readonly PYMODBUS=pymodbus==3.16.1 # a device nobody here wrote, for the end-to-end tests
 readonly PYSERIAL=pyserial==3.5    # with which pymodbus serves serial lines
+readonly PROMETHEUS=prometheus-client==0.26.0 # Prometheus' own reader of a page of metrics
 readonly CARGO_DENY=0.20.2
 readonly CARGO_FUZZ=0.13.2
 
@@ -99,11 +100,13 @@ ensure_peers() {
     missing+=(python3-grpcio python3-protobuf python3-cryptography)
   [ ${#missing[@]} = 0 ] || install_packages "${missing[@]}"
   if ! "$python" -c "import pymodbus, serial
+from importlib.metadata import version
 assert 'pymodbus==' + pymodbus.__version__ == '$PYMODBUS'
-assert 'pyserial==' + serial.__version__ == '$PYSERIAL'" 2>/dev/null; then
-    say "installing $PYMODBUS and $PYSERIAL into ${python%/bin/python}"
+assert 'pyserial==' + serial.__version__ == '$PYSERIAL'
+assert 'prometheus-client==' + version('prometheus-client') == '$PROMETHEUS'" 2>/dev/null; then
+    say "installing $PYMODBUS, $PYSERIAL and $PROMETHEUS into ${python%/bin/python}"
     python3 -m venv --clear "$target/venv"
-    "$python" -m pip install --quiet --disable-pip-version-check "$PYMODBUS" "$PYSERIAL"
+    "$python" -m pip install --quiet --disable-pip-version-check "$PYMODBUS" "$PYSERIAL" "$PROMETHEUS"
   fi
 }
 

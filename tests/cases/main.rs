@@ -4,7 +4,8 @@
 //! stands on, `kills` many times at any moment (`campaign` says how often, and out of which seed);
 //! `reattach` is drivers that outlive their gateway, `reload` another configuration, `updates`
 //! another version, `supervision` drivers in trouble, `packages` whom the gateway lets run; `neighbours`
-//! keeps one bad thing one bad thing; `lines` is what a line is asked and tells; `modbus` is what the driver
+//! keeps one bad thing one bad thing; `lines` is what a line is asked and tells; `ledger`
+//! is the account of samples, on a page of metrics too; `modbus` is what the driver
 //! promises, against independent peers; `bad_input` and `security` are what outsiders bring; `stopping` is
 //! the end; `layout` holds the arrows between the packages, `readme` what is told to people.
 
@@ -14,6 +15,7 @@ mod campaign;
 mod crashes;
 mod kills;
 mod layout;
+mod ledger;
 mod lines;
 mod modbus;
 mod neighbours;

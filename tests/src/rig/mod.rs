@@ -34,7 +34,7 @@ pub use self::gateway::{Gateway, Told, signal};
 pub use self::journal::Journal;
 pub use self::late::LateAnswers;
 pub use self::listener::{Answer, Heard, Listener};
-pub use self::modbus::{ModbusDevice, Over, Serving, Stats, Written};
+pub use self::modbus::{ModbusDevice, Over, Serving, Stats, Written, python};
 pub use self::package::{Fault, SigningKey, pack};
 pub use self::peers::{Dtu, Simulator, Slave};
 pub use self::plan::{EDGE, GATEWAY, Meter, POINTS, PRODUCT, Plan, Point};

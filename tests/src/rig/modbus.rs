@@ -278,7 +278,7 @@ fn pairs(registers: &Range<u16>) -> [(u16, u16); 1] {
 }
 
 /// `E2E_PYTHON`, else the environment `deploy/check.sh` makes in the target directory.
-fn python() -> PathBuf {
+pub fn python() -> PathBuf {
     if let Some(named) = std::env::var_os("E2E_PYTHON") {
         return named.into();
     }
@@ -289,7 +289,8 @@ fn python() -> PathBuf {
 
 fn remedy() -> String {
     format!(
-        "python3 -m venv target/venv && target/venv/bin/pip install pymodbus=={PYMODBUS} pyserial=={PYSERIAL}"
+        "python3 -m venv target/venv && target/venv/bin/pip install pymodbus=={PYMODBUS} pyserial=={PYSERIAL} \
+         prometheus-client"
     )
 }
 
