@@ -7,14 +7,14 @@
 //! where the disk cannot be read it stays; at most one chunk of [`CHUNK_BYTES`] (or one record) is held
 //! per walk.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::backoff::Backoff;
 use super::sagoo::flight::{Flight, LaneId, Reader as Who};
 use crate::class::Class;
 use crate::pipeline::handle::Stored;
-use crate::pipeline::record::{Decoder, RecordError, encode};
+use crate::pipeline::record::{Context, Decoder, RecordError, encode};
 use crate::row::Row;
 
 /// Bytes asked for at a time.
@@ -193,7 +193,7 @@ impl Walk {
 /// since is written over again, in order, before it is used.
 fn seeded(context: &[Row]) -> Decoder {
     let mut decoder = Decoder::default();
-    if !context.is_empty() && decoder.decode(&encode(context, &HashMap::new())).is_err() {
+    if !context.is_empty() && decoder.decode(&encode(context, &Context::default())).is_err() {
         tracing::error!(
             "rows kept in memory cannot be encoded; devices that fell behind wait for their next full row"
         );

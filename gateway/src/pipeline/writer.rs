@@ -43,7 +43,7 @@ pub struct Writer {
     /// First seq of the segment being written.
     segment: u64,
     /// Rows written in it.
-    context: HashMap<Arc<str>, Row>,
+    context: record::Context,
     head: watch::Sender<u64>,
     /// The cursor on disk is behind the book.
     pub unwritten_cursor: bool,
@@ -107,7 +107,7 @@ impl Writer {
             book,
             max_bytes,
             segment: buffer.next_seq(),
-            context: HashMap::new(),
+            context: record::Context::default(),
             head,
             unwritten_cursor: false,
             first: buffer.first_seq(),
@@ -204,9 +204,7 @@ impl Writer {
             self.book.stored(self.segment, seq, &device, samples);
         }
         self.count_read(read);
-        for row in rows.iter().filter(|row| !row.cells.is_empty()) {
-            self.context.insert(row.device.clone(), Row { events: Vec::new(), ..row.clone() });
-        }
+        self.context.remember(rows);
         self.head.send_replace(seq + 1);
         Written::Done
     }

@@ -1,0 +1,352 @@
+//! How rows are kept in the buffer: changes against the device's last row, column by column, and a full
+//! row in the first two records of a segment that have the device, so that a segment can be read alone
+//! after eviction or restart, and the loss of one record costs no other.
+//!
+//! Always true: decoding the records of a segment from its start, in order, gives exactly the rows
+//! that were encoded; a row that does not fit its predecessor (its set has another fingerprint) is
+//! an error, never a wrong row. So decoding may go on after records that are lost: what changed only in
+//! them shows its value and time from before. A value is written whole, or as its difference from the
+//! row before in the same record, never from another record.
+//!
+//! ```text
+//! record = rows until its end; a row =
+//!   flags       1   bit 0 FULL, 1 LIKE, 2 AGES (see columns.rs), 3 EVENTS; the others are 0
+//!   device          text: length and UTF-8. Lengths, counts and differences are numbers of 7 bits a byte
+//!   time            minus that of the row before in the record
+//!   samples
+//!   size            cells in the set
+//!   set         4   its fingerprint; only without FULL
+//!   identity        product key and device key, texts; only with FULL, and
+//!   keys            each: how much of its beginning is that of the key before, and the rest as a text
+//!   cells           all of them with FULL, else the changed ones: columns.rs
+//!   events          count, and each: name and value, texts, and time minus the row's; only with EVENTS
+//! ```
+
+mod columns;
+mod kind;
+mod wire;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use columns::{Columns, Form};
+use wire::{Input, put_bytes, put_number, put_signed};
+
+use crate::row::{Cell, Event, Identity, Row, Value};
+
+const FULL: u8 = 1;
+const LIKE: u8 = 2;
+const AGES: u8 = 4;
+const EVENTS: u8 = 8;
+/// Most of a key that is taken from the one before; the configuration's longest key has 64 bytes.
+const SHARED: usize = 64;
+
+/// Bytes that are not our format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Malformed(&'static str);
+
+/// A record that cannot be understood.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError {
+    /// Not our format.
+    #[error("record is not readable: {0}")]
+    Format(#[from] Malformed),
+    /// It refers to a row that was not seen: reading did not begin at the start of a segment.
+    #[error("record refers to an unknown row of device {}", .0.device)]
+    NoContext(Damaged),
+}
+
+/// What is still known of a row that cannot be rebuilt, so that it can be accounted for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Damaged {
+    /// Name in the configuration.
+    pub device: Arc<str>,
+    /// Samples it accounts for in the ledger.
+    pub samples: u32,
+}
+
+impl RecordError {
+    /// The row it is about; `None`: nothing is known of the whole record.
+    pub fn damaged(&self) -> Option<&Damaged> {
+        match self {
+            Self::Format(_) => None,
+            Self::NoContext(row) => Some(row),
+        }
+    }
+}
+
+/// A device's row, and the fingerprint of its set.
+#[derive(Debug)]
+struct Known {
+    row: Row,
+    set: u32,
+}
+
+/// The devices' rows written so far in a segment.
+#[derive(Debug, Default)]
+pub struct Context {
+    devices: HashMap<Arc<str>, Stated>,
+    records: u64,
+}
+
+/// A row whose set has been written in full.
+#[derive(Debug)]
+struct Stated {
+    known: Known,
+    /// The record that did it first.
+    since: u64,
+    /// Another one did it again.
+    twice: bool,
+}
+
+impl Context {
+    /// These rows were written, as one record.
+    pub fn remember(&mut self, rows: &[Row]) {
+        self.records += 1;
+        for row in rows.iter().filter(|row| !row.cells.is_empty()) {
+            match self.devices.get_mut(&row.device) {
+                Some(stated) if same_set(&stated.known.row, row) => {
+                    stated.twice |= stated.since != self.records;
+                    stated.known.row.clone_from_same_set(row);
+                }
+                _ => {
+                    let known =
+                        Known { row: Row { events: Vec::new(), ..row.clone() }, set: fingerprint(row) };
+                    let stated = Stated { known, since: self.records, twice: false };
+                    self.devices.insert(row.device.clone(), stated);
+                }
+            }
+        }
+    }
+
+    /// A segment begins.
+    pub fn clear(&mut self) {
+        self.devices.clear();
+    }
+
+    /// Whether no row is known.
+    pub fn is_empty(&self) -> bool {
+        self.devices.is_empty()
+    }
+}
+
+impl Row {
+    /// Takes the cells of a row of the same set over; events are left alone.
+    fn clone_from_same_set(&mut self, row: &Self) {
+        (self.time_ms, self.samples) = (row.time_ms, row.samples);
+        for (cell, new) in self.cells.iter_mut().zip(&row.cells) {
+            cell.value.clone_from(&new.value);
+            cell.time_ms = new.time_ms;
+        }
+    }
+}
+
+/// Encodes one record. `context` holds the rows written before it in the same segment.
+pub fn encode(rows: &[Row], context: &Context) -> Vec<u8> {
+    let mut seen: HashMap<&str, &Row> = HashMap::new();
+    let (mut columns, mut before) = (Columns::default(), Columns::default());
+    let mut out = Vec::new();
+    let mut time_ms = 0;
+    for row in rows {
+        let known =
+            context.devices.get(&row.device).filter(|stated| stated.twice).map(|stated| &stated.known);
+        let known = match seen.get(&*row.device) {
+            Some(earlier) => same_set(earlier, row).then(|| (*earlier, fingerprint(row))),
+            None => known.filter(|known| same_set(&known.row, row)).map(|known| (&known.row, known.set)),
+        };
+        let all = 0..row.cells.len();
+        match known {
+            Some((earlier, _)) => {
+                columns.gather(row, all.filter(|i| earlier.cells[*i] != row.cells[*i]), &before);
+            }
+            None => columns.gather(row, all, &before),
+        }
+        let form = columns.form(&before);
+        put_head(&mut out, row, form, known.map(|(_, set)| set), time_ms);
+        columns.write(&mut out, form, &before);
+        put_events(&mut out, row);
+        time_ms = row.time_ms;
+        std::mem::swap(&mut columns, &mut before);
+        if !row.cells.is_empty() {
+            seen.insert(&row.device, row);
+        }
+    }
+    out
+}
+
+fn same_set(before: &Row, row: &Row) -> bool {
+    before.identity == row.identity
+        && before.cells.len() == row.cells.len()
+        && before.cells.iter().zip(&row.cells).all(|(a, b)| a.key == b.key)
+}
+
+/// What comes before the columns; `set`: of a row that is not full.
+fn put_head(out: &mut Vec<u8>, row: &Row, form: Form, set: Option<u32>, time_before_ms: i64) {
+    let flag = |on: bool, flag: u8| if on { flag } else { 0 };
+    let has_events = flag(!row.events.is_empty(), EVENTS);
+    out.push(flag(set.is_none(), FULL) | flag(form.like, LIKE) | flag(form.ages, AGES) | has_events);
+    put_bytes(out, row.device.as_bytes());
+    put_signed(out, row.time_ms.wrapping_sub(time_before_ms));
+    put_number(out, row.samples.into());
+    put_number(out, row.cells.len() as u64);
+    let Some(set) = set else {
+        put_bytes(out, row.identity.product_key.as_bytes());
+        put_bytes(out, row.identity.device_key.as_bytes());
+        let mut before: &[u8] = &[];
+        for key in row.cells.iter().map(|cell| cell.key.as_bytes()) {
+            let shared = key.iter().zip(before).take(SHARED).take_while(|(a, b)| a == b).count();
+            put_number(out, shared as u64);
+            put_bytes(out, &key[shared..]);
+            before = key;
+        }
+        return;
+    };
+    out.extend_from_slice(&set.to_le_bytes());
+}
+
+fn put_events(out: &mut Vec<u8>, row: &Row) {
+    if row.events.is_empty() {
+        return;
+    }
+    put_number(out, row.events.len() as u64);
+    for event in &row.events {
+        put_bytes(out, event.name.as_bytes());
+        put_bytes(out, event.value.as_bytes());
+        put_signed(out, event.time_ms.wrapping_sub(row.time_ms));
+    }
+}
+
+/// Tells one set from another, so that places are never applied to the wrong set (FNV-1a; not a checksum:
+/// the buffer's frames have one).
+fn fingerprint(row: &Row) -> u32 {
+    let keys = row.cells.iter().map(|cell| &cell.key);
+    let parts = [&row.identity.product_key, &row.identity.device_key].into_iter().chain(keys);
+    let bytes = parts.flat_map(|part| part.bytes().chain([0xff]));
+    bytes.fold(0x811c_9dc5u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+}
+
+/// Rebuilds rows from records read in order.
+#[derive(Debug, Default)]
+pub struct Decoder {
+    last: HashMap<Arc<str>, Known>,
+}
+
+impl Decoder {
+    /// Rows of the next record, in the order they were written. One row that does not fit costs itself.
+    pub fn decode(&mut self, payload: &[u8]) -> Result<Vec<Result<Row, RecordError>>, RecordError> {
+        let mut input = Input(payload);
+        let (mut columns, mut before) = (Columns::default(), Columns::default());
+        let mut rows = Vec::new();
+        let mut time_ms = 0;
+        while !input.is_empty() {
+            let head = Head::read(&mut input, time_ms)?;
+            columns.read(&mut input, head.size, head.form, &before)?;
+            if head.identity.is_some() && columns.len() != head.size {
+                return Err(Malformed("a full row has not all values").into());
+            }
+            let events = if head.has_events { events(&mut input, head.time_ms)? } else { Vec::new() };
+            time_ms = head.time_ms;
+            rows.push(self.row(head, &columns, events));
+            std::mem::swap(&mut columns, &mut before);
+        }
+        Ok(rows)
+    }
+
+    /// The devices' rows after the last record.
+    pub fn into_last(self) -> HashMap<Arc<str>, Row> {
+        self.last.into_iter().map(|(device, known)| (device, known.row)).collect()
+    }
+
+    fn row(&mut self, head: Head<'_>, columns: &Columns<'_>, events: Vec<Event>) -> Result<Row, RecordError> {
+        let Head { device, time_ms, samples, size, set, identity, keys, .. } = head;
+        if let Some(identity) = identity {
+            let cells = keys.into_iter().map(|key| Cell { key, value: Value::Bool(false), time_ms });
+            let cells = cells.collect();
+            let row = Row { device: device.into(), identity, time_ms, cells, events: Vec::new(), samples };
+            if row.cells.is_empty() {
+                return Ok(Row { events, ..row });
+            }
+            let known = Known { set: fingerprint(&row), row };
+            self.last.insert(known.row.device.clone(), known);
+        } else if !self
+            .last
+            .get(device)
+            .is_some_and(|known| known.set == set && known.row.cells.len() == size)
+        {
+            return Err(RecordError::NoContext(Damaged { device: device.into(), samples }));
+        }
+        let Some(Known { row, .. }) = self.last.get_mut(device) else {
+            return Err(RecordError::NoContext(Damaged { device: device.into(), samples }));
+        };
+        (row.time_ms, row.samples) = (time_ms, samples);
+        for (place, value, age) in columns.cells() {
+            let cell = &mut row.cells[place];
+            (cell.value, cell.time_ms) = (value, time_ms.wrapping_sub(age));
+        }
+        Ok(Row { events, ..row.clone() })
+    }
+}
+
+/// What comes before the columns.
+struct Head<'a> {
+    device: &'a str,
+    time_ms: i64,
+    samples: u32,
+    size: usize,
+    form: Form,
+    has_events: bool,
+    /// Of a row that is not full.
+    set: u32,
+    /// Of a full row, with all its keys.
+    identity: Option<Identity>,
+    keys: Vec<Arc<str>>,
+}
+
+impl<'a> Head<'a> {
+    fn read(input: &mut Input<'a>, time_before_ms: i64) -> Result<Self, Malformed> {
+        let flags = input.byte()?;
+        if flags & !(FULL | LIKE | AGES | EVENTS) != 0 {
+            return Err(Malformed("a row has an unknown flag"));
+        }
+        let mut head = Self {
+            device: input.text()?,
+            time_ms: time_before_ms.wrapping_add(input.signed()?),
+            samples: u32::try_from(input.number()?).map_err(|_| Malformed("a number is too large"))?,
+            size: input.count()?,
+            form: Form { like: flags & LIKE != 0, ages: flags & AGES != 0 },
+            has_events: flags & EVENTS != 0,
+            set: 0,
+            identity: None,
+            keys: Vec::new(),
+        };
+        if flags & FULL == 0 {
+            head.set = u32::from_le_bytes(input.array()?);
+            return Ok(head);
+        }
+        let (product_key, device_key) = (input.text()?.into(), input.text()?.into());
+        head.identity = Some(Identity { product_key, device_key });
+        let mut key = Vec::new();
+        for _ in 0..head.size {
+            let shared = input.count()?;
+            if shared > SHARED.min(key.len()) {
+                return Err(Malformed("a key shares more than there is"));
+            }
+            key.truncate(shared);
+            key.extend_from_slice(input.bytes()?);
+            head.keys.push(wire::text(&key)?.into());
+        }
+        Ok(head)
+    }
+}
+
+fn events(input: &mut Input<'_>, row_ms: i64) -> Result<Vec<Event>, Malformed> {
+    let event = |input: &mut Input<'_>| {
+        let (name, value) = (input.text()?.to_owned(), input.text()?.to_owned());
+        Ok(Event { name, value, time_ms: row_ms.wrapping_add(input.signed()?) })
+    };
+    (0..input.count()?).map(|_| event(input)).collect()
+}
+
+#[cfg(test)]
+mod tests;
