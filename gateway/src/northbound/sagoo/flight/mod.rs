@@ -91,7 +91,8 @@ pub const ROW_TRIES: u32 = 3;
 pub const SILENT_FIRST: Duration = Duration::from_secs(1);
 /// Longest wait between them.
 pub const SILENT_MOST: Duration = Duration::from_secs(60);
-/// First wait before a counted message is sent again.
+/// Each counted try after the first makes a message wait this much longer before it is sent again, beside
+/// the time its answer and that of the gateway's probe took.
 pub const RESEND_FIRST: Duration = Duration::from_secs(1);
 /// Longest a row waits for the others of its record before it goes alone.
 pub const PATIENCE: Duration = Duration::from_secs(1);

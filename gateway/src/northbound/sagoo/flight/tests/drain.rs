@@ -153,6 +153,22 @@ fn live_first_says_the_newest_at_once_while_an_hour_is_drained_twenty_times_fast
 }
 
 #[test]
+fn a_device_with_much_waiting_does_not_hold_up_one_with_little() {
+    let rows =
+        |device: &'static str, count| (1..=count).map(move |n| (Duration::ZERO, vec![row(device, n, 2)]));
+    let fast = Weather { fast: true, ..fair() };
+    for drain in [Drain::Ordered, Drain::LiveFirst] {
+        // all of a's were stored first
+        let records: Vec<_> = rows("a", 5_000).chain(rows("b", 50)).collect();
+        let mut world = world(drain, &names(&["a", "b"]), records, fast.clone(), READ_AHEAD_BYTES);
+        world.run(Duration::from_secs(15), u64::MAX);
+        let of = |device: &str| world.settled.iter().filter(|one| &*one.device == device).count();
+        assert_eq!(of("b"), 50, "{drain:?}");
+        assert!((50..4_000).contains(&of("a")), "{drain:?}: {} of a", of("a"));
+    }
+}
+
+#[test]
 fn a_row_said_before_its_turn_is_not_sent_again_in_its_turn() {
     let fast = Weather { fast: true, ..fair() };
     let mut world = world(Drain::LiveFirst, &names(&["a"]), outage(&["a"], 500, 20), fast, READ_AHEAD_BYTES);
@@ -182,7 +198,7 @@ fn latest_only_sends_one_row_per_device_of_what_waited_and_counts_the_rest_as_me
 #[test]
 fn rows_that_come_faster_than_the_ceiling_for_long_are_merged_but_never_events_or_other_key_sets() {
     // Ten a second against four; b keeps up.
-    let seconds = 3_000;
+    let seconds = 1_500;
     let mut records = Vec::new();
     let mut events = 0;
     for n in 1..=seconds * 10 {
@@ -213,13 +229,13 @@ fn rows_that_come_faster_than_the_ceiling_for_long_are_merged_but_never_events_o
     let of = |device: &str| {
         world.settled.iter().filter(|one| &*one.device == device && one.fate == Fate::Merged).count()
     };
-    assert!(of("a") > 5_000 && of("b") == 0, "{} and {}", of("a"), of("b"));
+    assert!(of("a") > 4_000 && of("b") == 0, "{} and {}", of("a"), of("b"));
     let told: usize = world.bytes_of.values().filter(|outgoing| outgoing.payload.contains("\"e")).count();
     let settled_events = world.settled.iter().filter(|one| &*one.device == "a" && one.seq % 500 == 250);
-    assert!(events > 50 && settled_events.clone().all(|one| one.fate == Fate::Acknowledged));
+    assert!(events > 20 && settled_events.clone().all(|one| one.fate == Fate::Acknowledged));
     assert!(told >= settled_events.count(), "{told} events told");
     let others = world.settled.iter().filter(|one| &*one.device == "a" && one.seq % 1_000 == 0);
-    assert!(others.clone().count() > 10 && others.clone().all(|one| one.fate == Fate::Acknowledged));
+    assert!(others.clone().count() > 5 && others.clone().all(|one| one.fate == Fate::Acknowledged));
 }
 
 #[test]
