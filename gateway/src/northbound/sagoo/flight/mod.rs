@@ -291,9 +291,9 @@ impl Flight {
     /// Everything in flight goes back and will be sent again, same ids, same bytes.
     pub fn disconnected(&mut self, now: Instant) {
         self.platform = Platform::Down;
+        self.peers.disconnected(now);
         self.stop_hurrying();
         self.window.disconnected();
-        self.peers.forget(now);
         self.probes.clear();
         for message in self.messages.values_mut() {
             message.state = State::Again { at: now };

@@ -198,6 +198,14 @@ impl Peers {
         peer.probe_at = now + peer.backoff.wait(rng);
     }
 
+    /// The connection is lost: what is un-acknowledged may arrive at any moment until now.
+    pub fn disconnected(&mut self, now: Instant) {
+        for peer in self.peers.iter_mut().filter(|peer| peer.busy) {
+            peer.said.arrived_by(now);
+        }
+        self.forget(now);
+    }
+
     /// Acknowledgements stopped: whatever was known may have been forgotten.
     pub fn forget(&mut self, now: Instant) {
         for peer in &mut self.peers {

@@ -112,6 +112,13 @@ mod tests {
         before.row_sent(id, None, later + SPACING);
         before.row_answered(id, later + SPACING * 2);
         assert_eq!(before.ready_at(id, Some(2)), Some(later + SET_CHANGE_SPACING), "it said no set");
+        before.row_sent(id, Some(1), later + SPACING * 3);
+        before.disconnected(later + SPACING * 4);
+        assert_eq!(
+            before.ready_at(id, Some(1)),
+            Some(later + SPACING * 5),
+            "it may have arrived at the last moment"
+        );
     }
 
     #[test]
