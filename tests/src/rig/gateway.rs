@@ -52,12 +52,14 @@ impl Told {
 pub struct Gateway {
     dir: PathBuf,
     process: Option<Process>,
+    /// A filesystem in memory that it alone sees, and its size.
+    mount: Option<(PathBuf, &'static str)>,
 }
 
 impl Gateway {
     /// A gateway that lives in `dir`, not started. Its drivers directory gets driver-modbus.
     pub fn new(dir: &Path) -> Self {
-        let gateway = Self { dir: dir.to_owned(), process: None };
+        let gateway = Self { dir: dir.to_owned(), process: None, mount: None };
         fs::create_dir_all(gateway.config_dir().join("conf.d"))
             .expect("the case's directory takes directories");
         fs::create_dir_all(gateway.drivers_dir()).expect("the case's directory takes directories");
@@ -135,10 +137,36 @@ impl Gateway {
     /// Starts it and does not wait.
     pub fn spawn(&mut self) {
         assert!(self.process.is_none(), "the gateway runs already");
-        let mut command = Command::new(binary("sagoo-edge"));
+        let mut command = self.program();
         command.arg("run").arg("--config").arg(self.config_dir()).current_dir(&self.dir);
         command.env("TMPDIR", self.run_dir());
         self.process = Some(Process::spawn("sagoo-edge", &mut command, &self.dir.join("gateway.log")));
+    }
+
+    fn program(&self) -> Command {
+        /// Directory, size, program and arguments.
+        const MOUNTED: &str = r#"mount -t tmpfs -o size="$1" tmpfs "$0" && shift && exec "$@""#;
+        let program = binary("sagoo-edge");
+        let Some((place, size)) = &self.mount else { return Command::new(program) };
+        let mut command = Command::new("unshare");
+        if !rustix::process::geteuid().is_root() {
+            command.arg("--map-root-user");
+        }
+        command.args(["--mount", "sh", "-c", MOUNTED]).arg(place).arg(size).arg(program);
+        command
+    }
+
+    /// From its next start on this place is a filesystem of this size in memory, which nobody else sees.
+    pub(super) fn mount(&mut self, place: &Path, size: &'static str) {
+        fs::create_dir_all(place).expect("the case's directory takes directories");
+        self.mount = Some((place.to_owned(), size));
+    }
+
+    /// A path as the running gateway sees it.
+    #[track_caller]
+    pub fn sees(&self, path: &Path) -> PathBuf {
+        let root = PathBuf::from(format!("/proc/{}/root", self.pid().expect("the gateway runs")));
+        root.join(path.strip_prefix("/").expect("a case's paths begin at the root"))
     }
 
     /// Runs a subcommand with `--json` against this gateway's configuration.

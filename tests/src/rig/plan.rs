@@ -69,6 +69,8 @@ pub struct Plan {
     pub max_size: String,
     /// Where the buffer is, when it is not in its usual place in the site's directory.
     pub buffer_dir: Option<PathBuf>,
+    /// The buffer's place is a filesystem of this size in memory, seen by the gateway alone.
+    pub buffer_mount: Option<&'static str>,
     /// Where the command line's door is, when it is not in its usual place.
     pub socket: Option<PathBuf>,
     /// Lines for `[drivers]`.
@@ -126,6 +128,7 @@ impl Plan {
             sagoo: "ack_timeout = \"2s\"\nheartbeat = \"5s\"\n".to_owned(),
             max_size: "64MiB".to_owned(),
             buffer_dir: None,
+            buffer_mount: None,
             socket: None,
             drivers: String::new(),
             connection: String::new(),

@@ -55,7 +55,10 @@ impl Site {
         let broker = Broker::start_guarded(dir.path(), plan.guard.as_ref());
         let platform = Platform::start(Endpoint::local(broker.port), plan.timing, plan.known_devices());
         let devices = start_devices(dir.path(), plan);
-        let gateway = Gateway::new(dir.path());
+        let mut gateway = Gateway::new(dir.path());
+        if let Some(size) = plan.buffer_mount {
+            gateway.mount(&dir.path().join("buffer"), size);
+        }
         let way = plan.way.map(|seed| Way::to(broker.port, seed));
         let site = Self { gateway, platform, broker, way, devices, journal: plan.journal.clone(), dir };
         site.configure(plan);
