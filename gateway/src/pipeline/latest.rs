@@ -9,14 +9,13 @@
 //!                  value is several, each with some of its cells; of two for one cell the newer one counts.
 //! ```
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use sagoo_edge_buffer::state::MAX_VALUE;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
-use super::record::{Decoder, encode};
+use super::record::{Context, Decoder, encode};
 use crate::row::Row;
 use crate::state::{self, Pair};
 
@@ -112,7 +111,7 @@ fn pieces(row: &Row) -> Vec<Pair> {
     // what has to be cut in two comes back here, each half smaller
     let mut parts = vec![Row { events: Vec::new(), ..row.clone() }];
     while let Some(mut part) = parts.pop() {
-        let value = encode(std::slice::from_ref(&part), &HashMap::new());
+        let value = encode(std::slice::from_ref(&part), &Context::default());
         if value.len() <= MAX_VALUE {
             let mut key = part.device.as_bytes().to_vec();
             key.push(SEPARATOR);

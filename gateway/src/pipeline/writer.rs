@@ -143,7 +143,7 @@ impl Writer {
 
     /// Whether the newest segment has a row of the device, so that the next start finds it there.
     pub fn holds(&self, device: &Arc<str>) -> bool {
-        !self.in_memory() && self.context.contains_key(device)
+        !self.in_memory() && self.context.has(device)
     }
 
     /// Writes what memory holds, if the disk takes it now.

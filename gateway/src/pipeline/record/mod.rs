@@ -125,6 +125,11 @@ impl Context {
         self.devices.clear();
     }
 
+    /// Whether a row of this device is known.
+    pub fn has(&self, device: &str) -> bool {
+        self.devices.contains_key(device)
+    }
+
     /// Whether no row is known.
     pub fn is_empty(&self) -> bool {
         self.devices.is_empty()
