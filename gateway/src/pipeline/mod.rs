@@ -3,11 +3,11 @@
 //! Always true: a batch is in the buffer before it is acknowledged; one thread owns all of it.
 //!
 //! In reading order: [`handle`] is the door, [`task`] the thread behind it and [`writer`] its hand on the
-//! buffer, [`unwritten`] what is on its way there, [`scan`] what it finds there at start, [`unreadable`] when
-//! the disk cannot be read; [`points`] decides what of a batch is news and makes rows; [`record`] is how rows
-//! lie in the buffer; [`book`] accounts for every sample, [`taken`] for every batch and [`left_out`] for what
-//! nobody wants any more; [`latest`] remembers values for the next start; [`wall`] tells the time; [`snapshot`]
-//! is what status sees, [`flow`] how fast it goes.
+//! buffer, [`unwritten`] what is on its way there, [`scan`] what it finds there at start, [`trouble`] when
+//! the disk takes no data, [`unreadable`] when it cannot be read; [`points`] decides what of a batch is news
+//! and makes rows; [`record`] is how rows lie in the buffer; [`book`] accounts for every sample, [`taken`]
+//! for every batch and [`left_out`] for what nobody wants any more; [`latest`] remembers values for the next
+//! start; [`wall`] tells the time; [`snapshot`] is what status sees, [`flow`] how fast it goes.
 
 pub mod book;
 pub mod flow;
@@ -20,6 +20,7 @@ pub mod scan;
 pub mod snapshot;
 pub mod taken;
 pub mod task;
+pub mod trouble;
 pub mod unreadable;
 pub mod unwritten;
 pub mod wall;

@@ -8,7 +8,6 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use sagoo_edge_buffer::{
     Appended, Buffer, Cursor, CursorFound, Durability, Error, Options, Origin, Outcome, Synced,
@@ -16,21 +15,18 @@ use sagoo_edge_buffer::{
 use sagoo_edge_proto::clock;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
 
 use super::book::{Book, Found};
 use super::handle::{Resume, Settled, Stored};
 use super::record;
 use super::scan::{per_device, say_damage, scan};
+use super::trouble::Trouble;
 use super::unreadable::Unreadable;
 use super::unwritten::Unwritten;
 use crate::class::Class;
 use crate::config::types::{BufferConfig, Sync};
 use crate::row::Row;
 use crate::status::{ClassStatus, Ledger};
-
-/// How often a persisting trouble with the disk is said again.
-const TROUBLE_INTERVAL: Duration = Duration::from_secs(60);
 
 /// See the module.
 pub struct Writer {
@@ -49,8 +45,7 @@ pub struct Writer {
     pub unwritten_cursor: bool,
     /// First seq on disk.
     first: u64,
-    /// Why the disk takes no data, and when it was last said.
-    trouble: Option<(String, Instant)>,
+    trouble: Trouble,
     unreadable: Unreadable,
     syncing: Option<JoinHandle<Synced>>,
     /// Accounts found not to balance, each once.
@@ -111,7 +106,7 @@ impl Writer {
             head,
             unwritten_cursor: false,
             first: buffer.first_seq(),
-            trouble: None,
+            trouble: Trouble::default(),
             unreadable: Unreadable::default(),
             dir,
             syncing: None,
@@ -121,7 +116,7 @@ impl Writer {
         // until the next stop it says that none was
         writer.write_cursor();
         if let Err(error) = writer.buffer.sync() {
-            writer.say_trouble(&error);
+            writer.trouble.say(&error);
         }
         Ok((writer, last))
     }
@@ -151,8 +146,8 @@ impl Writer {
         let written = self.buffer.retry();
         self.count_evicted();
         match written {
-            Ok(()) => self.say_over(),
-            Err(error) => self.say_trouble(&error),
+            Ok(()) => self.trouble.over(),
+            Err(error) => self.trouble.say(&error),
         }
     }
 
@@ -182,7 +177,7 @@ impl Writer {
         }
         let appended = match self.append(*origin, rows) {
             Err(error) => {
-                self.say_trouble(&error);
+                self.trouble.say(&error);
                 // memory takes it, where it begins a segment
                 self.append(*origin, rows)
             }
@@ -193,7 +188,7 @@ impl Writer {
         // of the first try as well: room is made before the write
         self.count_evicted();
         if !self.in_memory() {
-            self.say_over();
+            self.trouble.over();
         }
         let (outcome, begins) = (appended.outcome, self.context.is_empty());
         let Outcome::Stored { seq } = outcome else { return Written::Done };
@@ -327,7 +322,7 @@ impl Writer {
         let cursor = Cursor { floor, detail: self.book.detail(next_seq, clock::boot_id(), stopped) };
         if let Err(error) = self.buffer.advance(cursor) {
             self.unwritten_cursor = true;
-            self.say_trouble(&error);
+            self.trouble.say(&error);
         }
     }
 
@@ -345,22 +340,7 @@ impl Writer {
         if let Some(synced) = synced
             && let Err(error) = self.buffer.synced(synced)
         {
-            self.say_trouble(&error);
-        }
-    }
-
-    fn say_trouble(&mut self, error: &Error) {
-        let text = error.to_string();
-        let said = self.trouble.take().map(|(_, said)| said).filter(|said| said.elapsed() < TROUBLE_INTERVAL);
-        if said.is_none() {
-            tracing::error!(error = %text, "buffer in trouble; what the disk does not take is kept in memory");
-        }
-        self.trouble = Some((text, said.unwrap_or_else(Instant::now)));
-    }
-
-    fn say_over(&mut self) {
-        if self.trouble.take().is_some() {
-            tracing::info!("buffer takes data again");
+            self.trouble.say(&error);
         }
     }
 
@@ -378,7 +358,7 @@ impl Writer {
         }
         self.write_last_cursor(true);
         if let Err(error) = self.buffer.sync() {
-            self.say_trouble(&error);
+            self.trouble.say(&error);
         }
     }
 
@@ -392,8 +372,7 @@ impl Writer {
     /// What status shows.
     pub fn status(&self) -> ClassStatus {
         let stats = self.buffer.stats();
-        let written = self.trouble.as_ref().map(|(text, _)| text);
-        let read = self.unreadable.error();
+        let (written, read) = (self.trouble.error(), self.unreadable.error());
         ClassStatus {
             bytes: stats.bytes,
             memory_bytes: stats.memory_bytes,
