@@ -51,6 +51,8 @@ fn two_thousand_points_a_second_survive_a_broker_outage() {
         // Two rows of a device arrive closer than they were sent when the machine is busy.
         .sagoo("row_spacing = \"350ms\"")
         .must_log("no connection to the broker")
+        // A simulated platform on a busy machine takes its time with the backlog.
+        .may_log("the platform does not answer; rows are kept")
         .may_log("polls are left out because the line is busy");
     plan.poll = Duration::from_secs(1);
     let mut site = Site::start(&plan);
