@@ -1,7 +1,15 @@
 //! The safe subset (sagooiot.md §4.7): what a careful gateway never does, though the platform may survive it.
 //!
-//! Always true: pure; looks only at one message. What needs memory (spacing, key sets, repeated ids)
-//! is in `core`.
+//! ```text
+//! R1  QoS 1, not retained, ack 1; what the gateway says of itself is not in its pack; one size limit
+//! R3  keys that columns can be made of, and that stay apart there
+//! R4  texts, arrays and objects that fit their column, no null, integer seconds
+//! R8  a set_reply says 200, because the platform takes any for success
+//! ```
+//! Always true: pure; looks only at one message. What needs memory (R2 who was asked for, R3 spacing and
+//! key sets, R5 repeated ids, R8 early and second replies) is in `core` and `calls`; R9 is in `judge`.
+
+use std::collections::BTreeSet;
 
 use serde_json::{Map, Value as Json};
 
@@ -14,14 +22,18 @@ use super::topic::{Address, Kind};
 const CLOCK_AHEAD_S: i64 = 60;
 /// 2020-01-01: a box without a clock would be before it.
 const EARLIEST_TIME_S: i64 = 1_577_836_800;
-/// JSON characters of an array or object that still fit the platform's column.
-const LONGEST_JSON: usize = 150;
+/// Characters of a text, or of the JSON of an array or object, that still fit the platform's column.
+const LONGEST_CELL: usize = 150;
+/// Bytes of a message that brokers take as they come (EMQX: 1 MB).
+const LONGEST_MESSAGE: usize = 1 << 20;
 
 /// Everything careless about one message. `now` is Unix seconds.
 pub(super) fn check(message: &Message, address: &Address, known: &Registry, now: i64) -> Vec<Finding> {
     let mut wrong = Wrong { findings: Vec::new(), now };
     wrong.unless(message.qos == 1, || format!("QoS {}, not 1", message.qos));
     wrong.unless(!message.retain, || "retained".to_owned());
+    let bytes = message.payload.len();
+    wrong.unless(bytes <= LONGEST_MESSAGE, || format!("{bytes} bytes: brokers refuse it"));
     wrong.text(message);
     if let Some(device) = known.get(&address.device_key) {
         wrong.product(&address.device_key, &device.product_key, &address.product_key);
@@ -35,7 +47,7 @@ pub(super) fn check(message: &Message, address: &Address, known: &Registry, now:
     let params = field(&root, "params").and_then(Json::as_object).cloned().unwrap_or_default();
     match &address.kind {
         Kind::PropertyPost => wrong.properties("params", &params),
-        Kind::PackPost => wrong.pack(&params, known),
+        Kind::PackPost => wrong.pack(&address.device_key, &params, known),
         _ => {}
     }
     wrong.findings
@@ -50,6 +62,13 @@ impl Wrong {
     fn unless(&mut self, fine: bool, why: impl FnOnce() -> String) {
         if !fine {
             self.findings.push(Finding { harm: Harm::Careless, why: why() });
+        }
+    }
+
+    /// Says what never arrives in the database.
+    fn lost_unless(&mut self, fine: bool, why: impl FnOnce() -> String) {
+        if !fine {
+            self.findings.push(Finding { harm: Harm::Loss, why: why() });
         }
     }
 
@@ -77,8 +96,10 @@ impl Wrong {
             Kind::PropertyPost => PROPERTY_METHOD,
             Kind::PackPost => PACK_METHOD,
             Kind::SetReply | Kind::ServiceReply { .. } => {
-                self.unless(field(root, "code").is_some_and(Json::is_i64), || {
-                    "code is not an integer".to_owned()
+                let code = field(root, "code").and_then(Json::as_i64);
+                self.unless(code.is_some(), || "code is not an integer".to_owned());
+                self.unless(*kind != Kind::SetReply || code == Some(200), || {
+                    format!("set_reply with code {code:?}: the platform takes it for success")
                 });
                 return self.unless(field(root, "data").is_some_and(Json::is_object), || {
                     "data is not an object".to_owned()
@@ -91,17 +112,24 @@ impl Wrong {
         self.unless(ack == Some(1), || "sys.ack is not 1: nobody will know whether it arrived".to_owned());
     }
 
-    fn pack(&mut self, params: &Map<String, Json>, known: &Registry) {
+    fn pack(&mut self, own: &str, params: &Map<String, Json>, known: &Registry) {
         for name in ["properties", "events"] {
-            self.unless(params.get(name).is_some_and(Json::is_object), || {
-                format!("params.{name} is not an object")
+            let said = params.get(name).and_then(Json::as_object);
+            self.unless(said.is_some(), || format!("params.{name} is not an object"));
+            self.lost_unless(said.is_none_or(Map::is_empty), || {
+                format!("params.{name} of the sender itself in a pack: it is not stored")
             });
         }
         let Some(list) = params.get("subDevices").and_then(Json::as_array) else {
             return self.unless(false, || "params.subDevices is not an array".to_owned());
         };
+        let key_of = |entry: &Json| entry["identity"]["deviceKey"].as_str().unwrap_or_default().to_owned();
+        let own_entry = list.iter().any(|entry| key_of(entry) == own);
+        self.unless(list.len() < 2 || !own_entry, || {
+            format!("a pack of {own:?} about itself and about others")
+        });
         for entry in list {
-            let key = entry["identity"]["deviceKey"].as_str().unwrap_or_default();
+            let key = &key_of(entry);
             if let Some(device) = known.get(key) {
                 let sent = entry["identity"]["productKey"].as_str().unwrap_or_default();
                 self.product(key, &device.product_key, sent);
@@ -118,6 +146,7 @@ impl Wrong {
     }
 
     fn properties(&mut self, place: &str, properties: &Map<String, Json>) {
+        self.columns(place, properties);
         for (key, sent) in properties {
             let place = format!("{place}.{key}");
             let value = match sent {
@@ -127,10 +156,29 @@ impl Wrong {
                 }
                 bare => bare,
             };
-            if value.is_array() || value.is_object() {
-                let length = value.to_string().chars().count();
-                self.unless(length <= LONGEST_JSON, || format!("{place}: {length} characters of JSON"));
-            }
+            let length = match value {
+                Json::String(text) => text.chars().count(),
+                Json::Array(_) | Json::Object(_) => value.to_string().chars().count(),
+                _ => 0,
+            };
+            self.unless(length <= LONGEST_CELL, || format!("{place}: {length} characters do not fit"));
+        }
+    }
+
+    /// Each key becomes the columns `p_<key>` and `p_<key>_time`, in small letters.
+    fn columns(&mut self, place: &str, properties: &Map<String, Json>) {
+        let mut columns = BTreeSet::new();
+        for key in properties.keys() {
+            let small = key.to_lowercase();
+            let first = small.starts_with(|c: char| c.is_ascii_lowercase() || c == '_');
+            let rest = small.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+            self.unless(first && rest && small != "ts", || {
+                format!("{place}: {key:?} is no key a column can be made of")
+            });
+            let apart = [columns.insert(format!("{small}_time")), columns.insert(small)];
+            self.unless(apart == [true, true], || {
+                format!("{place}: {key:?} and another key would share a column")
+            });
         }
     }
 

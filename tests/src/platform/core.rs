@@ -118,6 +118,8 @@ pub struct Core {
     timing: Timing,
     storage: Storage,
     heard: HashMap<String, Instant>,
+    /// Keys for which something on their own topic was acknowledged.
+    answered_for: BTreeSet<String>,
     payloads: HashMap<String, (String, Vec<u8>)>,
     last_row: HashMap<String, (Instant, BTreeSet<String>)>,
     mishaps: VecDeque<Mishap>,
@@ -139,6 +141,7 @@ impl Core {
             timing,
             storage: Storage::default(),
             heard: HashMap::new(),
+            answered_for: BTreeSet::new(),
             payloads: HashMap::new(),
             last_row: HashMap::new(),
             mishaps: VecDeque::new(),
@@ -156,10 +159,16 @@ impl Core {
             self.blame(harm, &message, why);
         }
         let resent = self.remember(&message, &id);
+        let own = topic::Address::parse(&message.topic).map(|address| address.device_key).unwrap_or_default();
         let mut out = Vec::new();
         for effect in effects {
             match effect {
                 Effect::Touch(device) => {
+                    if device != own && !self.answered_for.contains(&device) {
+                        let why =
+                            format!("{device:?} in a pack of {own:?}, and nobody was told that it is known");
+                        self.blame(Harm::Careless, &message, why);
+                    }
                     self.heard.insert(device, now);
                 }
                 Effect::Store { device, cells } => {
@@ -172,7 +181,10 @@ impl Core {
                 }
                 Effect::Ack { topic, body } => {
                     let mishap = self.mishaps.pop_front();
-                    self.acks += u64::from(!matches!(mishap, Some(Mishap::Lost | Mishap::Misplaced)));
+                    if !matches!(mishap, Some(Mishap::Lost | Mishap::Misplaced)) {
+                        self.acks += 1;
+                        self.answered_for.insert(own.clone());
+                    }
                     out.extend(self.acknowledge(topic, &body, mishap));
                 }
                 Effect::Reply { id, body } => {

@@ -182,11 +182,99 @@ fn careless_messages_are_found() {
     assert_found(&edited(r#","properties":{}"#, ""), Harm::Careless, "params.properties");
 }
 
+#[test]
+fn what_the_gateway_says_of_itself_in_its_pack_is_not_stored() {
+    for (name, said) in
+        [("properties", json!({"uptime": 1})), ("events", json!({"hot": {"value": {}, "time": NOW}}))]
+    {
+        let mut body: Json = serde_json::from_str(&pack("1", vec![]).text()).unwrap();
+        body["params"][name] = said;
+        assert_found(&Message::new(PACK, body.to_string()), Harm::Loss, &format!("params.{name}"));
+    }
+}
+
+#[test]
+fn a_pack_is_about_its_sender_or_about_others() {
+    let mut own = sub("gw", json!({}));
+    own["identity"]["productKey"] = json!("edge");
+    assert_eq!(found(&pack("1", vec![own.clone()])), []);
+    assert_found(&pack("1", vec![own, sub("a", volt(1.0))]), Harm::Careless, "about itself and about others");
+}
+
+#[test]
+fn a_text_that_does_not_fit_its_column_is_found() {
+    let note = |text: String| json!({"note": {"value": text, "time": NOW}});
+    assert_eq!(found(&pack("1", vec![sub("a", note("电".repeat(150)))])), []);
+    assert_found(&pack("1", vec![sub("a", note("x".repeat(151)))]), Harm::Careless, "151 characters");
+    assert_found(
+        &pack("1", vec![sub("a", json!({"note": {"value": vec![1; 76], "time": NOW}}))]),
+        Harm::Careless,
+        "153 characters",
+    );
+}
+
+#[test]
+fn a_message_that_brokers_refuse_is_found() {
+    let cell = |n: usize| (format!("k{n}"), json!({"value": "x".repeat(150), "time": NOW}));
+    let large = Json::Object((0..6_000).map(cell).collect());
+    assert_found(&pack("1", vec![sub("a", large)]), Harm::Careless, "brokers refuse it");
+}
+
+#[test]
+fn keys_that_make_no_columns_or_share_one_are_found() {
+    let with = |keys: &[&str]| {
+        let cells = keys.iter().map(|key| ((*key).to_owned(), json!({"value": 1, "time": NOW})));
+        pack("1", vec![sub("a", Json::Object(cells.collect()))])
+    };
+    for odd in ["ts", "TS", "1st", "a-b", "a b", "电压", ""] {
+        assert_found(&with(&["volt", odd]), Harm::Careless, "no key a column can be made of");
+    }
+    for pair in [["volt", "VOLT"], ["volt", "volt_time"]] {
+        assert_found(&with(&pair), Harm::Careless, "share a column");
+    }
+    assert_eq!(found(&with(&["volt", "_volt2"])), []);
+}
+
+#[test]
+fn a_set_reply_that_says_no_is_taken_for_success() {
+    let reply = |tail: &str, code: i64| {
+        let body = json!({"id": "1", "version": "1.0", "code": code, "data": {}, "message": "no"});
+        Message::new(&format!("/sys/em24/b/thing/service/{tail}_reply"), body.to_string())
+    };
+    assert_found(&reply("property/set", 460), Harm::Careless, "takes it for success");
+    assert_eq!(found(&reply("open", 460)), [], "a service may say no");
+}
+
+/// Every key has been asked for, as a careful gateway does.
 fn core() -> Core {
-    Core::new(known(), Timing { online: Duration::from_secs(5), ..Timing::default() })
+    let mut core = Core::new(known(), Timing { online: Duration::from_secs(5), ..Timing::default() });
+    for key in ["a", "b"] {
+        core.receive(probe(key), Instant::now() - Duration::from_secs(60), NOW);
+    }
+    core.acks = 0;
+    core
+}
+
+/// The empty pack on a device's own topic.
+fn probe(key: &str) -> Message {
+    let message = pack(&format!("probe-{key}"), vec![]);
+    Message { topic: format!("/sys/em24/{key}/thing/event/property/pack/post"), ..message }
 }
 
 const MS: Duration = Duration::from_millis(1);
+
+#[test]
+fn a_device_in_a_pack_that_was_never_asked_for_is_a_violation() {
+    let (mut core, start) = (Core::new(known(), Timing::default()), Instant::now());
+    core.mishaps([Mishap::Lost]);
+    core.receive(probe("a"), start, NOW);
+    core.receive(pack("1", vec![sub("a", volt(1.0))]), start + MS, NOW);
+    assert!(core.violations[0].why.contains("nobody was told"), "{:?}", core.violations);
+    core.violations.clear();
+    core.receive(probe("a"), start + MS * 2, NOW);
+    core.receive(pack("2", vec![sub("a", volt(1.0))]), start + MS * 500, NOW);
+    assert_eq!(core.violations, []);
+}
 
 #[test]
 fn rows_are_kept_in_order_and_a_resend_is_told_by_its_id() {
