@@ -36,6 +36,7 @@ use self::round::{Desk, Limits, Outlives, Round, SmallState};
 use self::stage::Stage;
 
 mod door;
+mod own;
 mod reload;
 mod round;
 mod run_dir;
@@ -149,7 +150,6 @@ impl Process {
             drivers: BTreeMap::new(),
             last_reload: last_reload_seen,
             said: watch::Sender::new(Said::by_somebody_until(began)),
-            version: VERSION,
         };
         let (desk, _) = watch::channel(None);
         let mut process = Self {

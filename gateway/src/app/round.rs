@@ -10,10 +10,11 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{interval, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::own::{Driver, Own};
 use super::stage::Stage;
 use crate::commands::{self, Dispatch, Routes};
 use crate::config::types::Config;
@@ -63,8 +64,6 @@ pub struct Outlives {
     pub last_reload: watch::Receiver<Option<LastReload>>,
     /// What was last said to the platform, for the distances it needs.
     pub said: watch::Sender<Said>,
-    /// Of this build.
-    pub version: &'static str,
 }
 
 /// The small state beside the buffer, opened with it and kept as long as the buffer stays in its place.
@@ -155,12 +154,13 @@ impl Round {
         let (online, online_seen) = watch::channel(HashSet::new());
         let field =
             Field { config: &config, sources: &sources, pipeline: &pipeline, state: &state, online: &online };
-        let Started { shown, doors, reaches, partings } = field.start_drivers(&mut south, outlives);
+        let Started { shown, own, doors, reaches, partings } = field.start_drivers(&mut south, outlives);
         let devices = config.devices.iter().filter_map(|(name, device)| {
             let connection = config.connections.get(&device.connection)?;
             Some((name.clone(), Arc::from(connection.driver.as_str())))
         });
-        let routes = Routes { devices: devices.collect(), drivers: doors };
+        let (own_door, own_calls) = mpsc::channel(DISPATCHED);
+        let routes = Routes { devices: devices.collect(), drivers: doors, own: Some(own_door) };
         let state_trouble = state.trouble();
         let (commands, router) = commands::router(routes, state);
         middle.spawn("commands", router.run(middle.stop.clone()));
@@ -174,7 +174,6 @@ impl Round {
             commands: commands.clone(),
             status: platform,
             online: online_seen,
-            version: outlives.version,
             said: outlives.said.clone(),
         };
         north.spawn("northbound", northbound::run(setup, north.stop.clone()));
@@ -194,8 +193,10 @@ impl Round {
             middle
                 .spawn("metrics", metrics::serve(address, board.clone(), metrics_shown, middle.stop.clone()));
         }
-        let own = report_itself(config.clone(), board.clone(), pipeline.clone(), middle.stop.clone());
-        middle.spawn("own properties", own);
+        let report = report_itself(config.clone(), board.clone(), pipeline.clone(), middle.stop.clone());
+        middle.spawn("own properties", report);
+        let own = Own { board: board.clone(), drivers: own };
+        middle.spawn("own functions", own.run(own_calls, middle.stop.clone()));
         let (drivers, dir) = (Drivers::new(config.clone(), reaches), sources.dir().to_owned());
         let desk = Desk { board, commands, drivers, dir };
         Self { config, sources, desk, south, north, middle, parting: partings, pipeline, pipeline_thread }
@@ -249,6 +250,7 @@ type Partings = BTreeMap<Arc<str>, watch::Sender<Option<Parting>>>;
 #[derive(Default)]
 struct Started {
     shown: Vec<watch::Receiver<DriverStatus>>,
+    own: BTreeMap<Arc<str>, Driver>,
     doors: HashMap<Arc<str>, mpsc::Sender<Dispatch>>,
     reaches: HashMap<Arc<str>, mpsc::Sender<Reach>>,
     partings: Partings,
@@ -283,6 +285,8 @@ impl Field<'_> {
             let (reach, reached) = mpsc::channel(REACHED);
             started.shown.push(status.subscribe());
             let id: Arc<str> = id.into();
+            let reboot = Arc::new(Notify::new());
+            started.own.insert(id.clone(), Driver { status: status.subscribe(), reboot: reboot.clone() });
             let supervisor = supervisor::Supervisor {
                 id: id.clone(),
                 config: self.config.clone(),
@@ -294,6 +298,7 @@ impl Field<'_> {
                 online: self.online.clone(),
                 place: place.clone(),
                 fleet: outlives.fleet.clone(),
+                reboot,
                 installed: installed.clone(),
             };
             let (parting, told) = watch::channel(None);

@@ -149,11 +149,12 @@ Exit code 0 only when the device answered.")]
     /// Call a function of a device's driver.
     ///
     /// What functions there are is the driver's to say: a wrong name is answered with them. What comes out
-    /// is printed as JSON.
+    /// is printed as JSON. The device `gateway` is the gateway itself.
     #[command(after_long_help = "\
 Examples:
   sagoo-edge invoke meter-3a forget                # what the driver has learned of the device
   sagoo-edge invoke pump-1 rinse '{ \"seconds\": 20 }'
+  sagoo-edge invoke gateway rebootDriver '{ \"driver\": \"modbus\" }'
 
 Exit code 0 only when it was done.")]
     Invoke(InvokeArgs),

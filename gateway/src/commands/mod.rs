@@ -5,7 +5,7 @@
 //! [`router`] is the task behind the door.
 
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use sagoo_edge_proto::sample::Value;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -16,6 +16,8 @@ pub use router::{Dispatch, Routes, router};
 
 /// Commands waiting for the task that routes them; a full queue makes callers wait.
 pub const QUEUE: usize = 64;
+/// Of what was asked, this much is in the audit; a text to be written may be long.
+const AUDIT_BYTES: usize = 512;
 
 /// What is asked of a device.
 #[derive(Debug, Clone, PartialEq)]
@@ -47,8 +49,27 @@ impl fmt::Display for Action {
                 f.write_str("write")?;
                 values.iter().try_for_each(|(point, value)| write!(f, " {point}={value}"))
             }
+            Self::Read(points) if points.is_empty() => f.write_str("read all"),
             Self::Read(points) => write!(f, "read {}", points.join(" ")),
-            Self::Invoke { function, .. } => write!(f, "invoke {function}"),
+            Self::Invoke { function, input } => write!(f, "invoke {function} {input}"),
+        }
+    }
+}
+
+/// Who asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asker {
+    /// Over MQTT.
+    Platform,
+    /// Over the control socket.
+    CommandLine,
+}
+
+impl Asker {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Platform => "platform",
+            Self::CommandLine => "cli",
         }
     }
 }
@@ -151,8 +172,45 @@ impl Outcome {
         Self { verdict, message: message.into(), points: Vec::new(), output: String::new() }
     }
 }
-/// Every command leaves one line, whoever asked and however it ended.
-pub fn audit(command_id: &str, device: &str, action: &Action, outcome: &Outcome, took: Duration) {
-    let (verdict, message, ms) = (outcome.verdict.word(), outcome.message.as_str(), took.as_millis() as u64);
-    tracing::info!(target: "audit", command_id, device, %action, verdict, message, ms, "a command ended");
+
+/// A command as the audit has it: every one leaves a line, whoever asked and however it ended, also when it
+/// was refused, came too late or had been answered before.
+///
+/// ```text
+/// a command ended command_id=… device=… what="write limit=16" from=platform received_ms=… took_ms=… result=applied message=…
+/// ```
+#[derive(Debug, Clone, Copy)]
+pub struct Audit<'a> {
+    /// See [`Request`].
+    pub id: &'a str,
+    /// See [`Request`].
+    pub device: &'a str,
+    /// See [`Request`].
+    pub action: &'a Action,
+    /// Who asked.
+    pub from: Asker,
+    /// Since it was received.
+    pub took: Duration,
+}
+
+impl Audit<'_> {
+    /// It has its outcome.
+    pub fn ended(&self, outcome: &Outcome) {
+        self.say(outcome.verdict.word(), &outcome.message);
+    }
+
+    /// It has been answered, or will be; nothing is done for it.
+    pub fn repeated(&self) {
+        self.say("repeated", "its id came before; that command is answered, this one is not carried out");
+    }
+
+    fn say(&self, result: &str, message: &str) {
+        let Self { id: command_id, device, from, took, .. } = *self;
+        let mut what = self.action.to_string();
+        what.truncate(what.floor_char_boundary(AUDIT_BYTES));
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let received_ms = now.saturating_sub(took).as_millis() as u64;
+        let (from, took_ms) = (from.word(), took.as_millis() as u64);
+        tracing::info!(target: "audit", command_id, device, what, from, received_ms, took_ms, result, message, "a command ended");
+    }
 }

@@ -1,9 +1,11 @@
 //! The task behind the commands' door: routes each to its driver, remembers what became of it.
 //!
-//! Always true: an id that changes something is carried out once, across restarts too; what cannot
-//! be routed is refused at once; every wait is bounded by the command's deadline and [`GRACE`].
+//! Always true: an id of a device that changes something is carried out once, across restarts too, and
+//! stands for one command: with another one behind it, it is refused; what cannot be routed is refused
+//! at once; every wait is bounded by the command's deadline and [`GRACE`].
 
 use std::collections::{HashMap, VecDeque};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Handle, Outcome, QUEUE, Request, Verdict};
 use crate::config::did_you_mean;
+use crate::row::GATEWAY;
 use crate::state;
 
 /// Commands carried out at once; more are refused.
@@ -25,6 +28,9 @@ const REMEMBERED: usize = 1000;
 const GRACE: Duration = Duration::from_secs(1);
 /// Where outcomes of executed commands survive a restart.
 const SPACE: &str = "commands";
+/// Longest outcome that survives a restart with what a function gave back; of a longer one only the
+/// verdict does.
+const KEPT_BYTES: usize = 4 * 1024;
 
 /// A request on its way to a driver's session.
 #[derive(Debug)]
@@ -42,11 +48,29 @@ pub struct Routes {
     pub devices: HashMap<String, Arc<str>>,
     /// Driver id → its session.
     pub drivers: HashMap<Arc<str>, mpsc::Sender<Dispatch>>,
+    /// Functions of the gateway itself.
+    pub own: Option<mpsc::Sender<Dispatch>>,
 }
 
-enum Memory {
-    Running(Vec<oneshot::Sender<Outcome>>),
-    Done(Outcome),
+/// What is remembered of a command.
+struct Memory {
+    /// Fingerprint of what it asked for.
+    action: u64,
+    end: End,
+}
+
+enum End {
+    Awaited(Vec<oneshot::Sender<Outcome>>),
+    Known(Outcome),
+}
+
+/// What survives a restart.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Kept {
+    number: u64,
+    verdict: Verdict,
+    action: u64,
+    output: String,
 }
 
 /// The task that routes commands. Create it with [`router`].
@@ -54,12 +78,13 @@ pub struct Router {
     queue: mpsc::Receiver<(Request, oneshot::Sender<Outcome>)>,
     routes: Routes,
     state: state::Handle,
+    /// By [`name`].
     known: HashMap<String, Memory>,
-    /// Ids of what lasts, oldest first.
+    /// Names of what lasts, oldest first.
     order: VecDeque<String>,
     /// Counts what lasts, across restarts.
     taken: u64,
-    running: JoinSet<(String, bool, Outcome)>,
+    running: JoinSet<(String, Option<u64>, Outcome)>,
     /// How many are running, for [`Handle::idle`].
     busy: watch::Sender<usize>,
 }
@@ -93,8 +118,8 @@ impl Router {
                     None => return Ok(()),
                 },
                 Some(ended) = self.running.join_next() => {
-                    if let Ok((id, lasting, outcome)) = ended {
-                        self.end(id, lasting, outcome).await;
+                    if let Ok((name, lasting, outcome)) = ended {
+                        self.end(name, lasting, outcome).await;
                     }
                 }
             }
@@ -105,27 +130,35 @@ impl Router {
     /// Commands executed before a restart are not executed again.
     async fn recall(&mut self) {
         let kept = self.state.scan(SPACE).await.unwrap_or_default();
-        let kept = kept.into_iter().map(|(id, kept)| {
-            let (number, verdict) = serde_json::from_slice(&kept).unwrap_or((0, Verdict::Unknown));
-            (number, String::from_utf8_lossy(&id).into_owned(), verdict)
+        let kept = kept.into_iter().map(|(name, kept)| {
+            let unknown = Kept { number: 0, verdict: Verdict::Unknown, action: 0, output: String::new() };
+            let kept = serde_json::from_slice(&kept).unwrap_or(unknown);
+            (String::from_utf8_lossy(&name).into_owned(), kept)
         });
-        let mut kept: Vec<(u64, String, Verdict)> = kept.collect();
-        kept.sort_by_key(|(number, ..)| *number);
-        for (number, id, verdict) in kept {
+        let mut kept: Vec<(String, Kept)> = kept.collect();
+        kept.sort_by_key(|(_, kept)| kept.number);
+        for (name, Kept { number, verdict, action, output }) in kept {
             self.taken = self.taken.max(number);
             let outcome = Outcome::failed(verdict, "carried out before the gateway was restarted");
-            self.known.insert(id.clone(), Memory::Done(outcome));
-            self.order.push_back(id);
+            let end = End::Known(Outcome { output, ..outcome });
+            self.known.insert(name.clone(), Memory { action, end });
+            self.order.push_back(name);
         }
     }
 
     async fn take(&mut self, request: Request, reply: oneshot::Sender<Outcome>) {
-        match self.known.get_mut(&request.id) {
-            Some(Memory::Done(outcome)) => {
+        let (name, action) = (name(&request), fingerprint(&request));
+        match self.known.get_mut(&name) {
+            Some(memory) if memory.action != action => {
+                let message = "its id stands for another command, which came before";
+                let _ = reply.send(Outcome::failed(Verdict::Refused, message));
+                return;
+            }
+            Some(Memory { end: End::Known(outcome), .. }) => {
                 let _ = reply.send(outcome.clone());
                 return;
             }
-            Some(Memory::Running(waiting)) => return waiting.push(reply),
+            Some(Memory { end: End::Awaited(waiting), .. }) => return waiting.push(reply),
             None => {}
         }
         let door = match self.door(&request) {
@@ -135,16 +168,15 @@ impl Router {
                 return;
             }
         };
-        let lasting = request.action.lasts();
-        let id = request.id.clone();
-        if lasting {
+        let lasting = request.action.lasts().then_some(action);
+        if lasting.is_some() {
             self.make_room().await;
             self.taken += 1;
-            self.order.push_back(id.clone());
-            self.keep(&id, Verdict::Unknown).await;
+            self.order.push_back(name.clone());
+            self.keep(&name, action, Verdict::Unknown, "").await;
         }
-        self.known.insert(id.clone(), Memory::Running(vec![reply]));
-        self.running.spawn(async move { (id, lasting, carry_out(request, door).await) });
+        self.known.insert(name.clone(), Memory { action, end: End::Awaited(vec![reply]) });
+        self.running.spawn(async move { (name, lasting, carry_out(request, door).await) });
     }
 
     /// Who serves the device, or why nobody does.
@@ -155,6 +187,10 @@ impl Router {
         if self.running.len() >= RUNNING {
             let message = format!("{RUNNING} commands are running already; try again");
             return Err(Outcome::failed(Verdict::Refused, message));
+        }
+        if request.device == GATEWAY {
+            let none = || Outcome::failed(Verdict::Refused, "the gateway has no functions of its own");
+            return self.routes.own.clone().ok_or_else(none);
         }
         let Some(driver) = self.routes.devices.get(&request.device) else {
             return Err(Outcome::failed(Verdict::Refused, self.unknown_device(&request.device)));
@@ -170,25 +206,31 @@ impl Router {
         }
     }
 
-    async fn end(&mut self, id: String, lasting: bool, outcome: Outcome) {
-        let running = if lasting {
-            self.keep(&id, outcome.verdict).await;
-            self.known.insert(id, Memory::Done(outcome.clone()))
-        } else {
+    async fn end(&mut self, name: String, lasting: Option<u64>, outcome: Outcome) {
+        let memory = match lasting {
+            Some(action) => {
+                self.keep(&name, action, outcome.verdict, &outcome.output).await;
+                self.known.insert(name, Memory { action, end: End::Known(outcome.clone()) })
+            }
             // reading again harms nobody
-            self.known.remove(&id)
+            None => self.known.remove(&name),
         };
-        if let Some(Memory::Running(waiting)) = running {
+        if let Some(Memory { end: End::Awaited(waiting), .. }) = memory {
             for reply in waiting {
                 let _ = reply.send(outcome.clone());
             }
         }
     }
 
-    async fn keep(&self, id: &str, verdict: Verdict) {
-        let kept = serde_json::to_vec(&(self.taken, verdict)).expect("a number and a word are JSON");
-        if let Err(error) = self.state.put(SPACE, id.as_bytes(), &kept).await {
-            tracing::warn!(command_id = id, %error, "command is not remembered across a restart");
+    async fn keep(&self, name: &str, action: u64, verdict: Verdict, output: &str) {
+        let mut kept = Kept { number: self.taken, verdict, action, output: output.to_owned() };
+        let mut value = serde_json::to_vec(&kept).expect("numbers and texts are JSON");
+        if value.len() > KEPT_BYTES {
+            kept.output.clear();
+            value = serde_json::to_vec(&kept).expect("numbers and texts are JSON");
+        }
+        if let Err(error) = self.state.put(SPACE, name.as_bytes(), &value).await {
+            tracing::warn!(command = name, %error, "command is not remembered across a restart");
         }
     }
 
@@ -199,7 +241,7 @@ impl Router {
                 return;
             }
             let Some(oldest) = self.order.pop_front() else { return };
-            if matches!(self.known.get(&oldest), Some(Memory::Running(_))) {
+            if matches!(self.known.get(&oldest), Some(Memory { end: End::Awaited(_), .. })) {
                 self.order.push_back(oldest);
                 continue;
             }
@@ -207,6 +249,19 @@ impl Router {
             let _ = self.state.delete(SPACE, oldest.as_bytes()).await;
         }
     }
+}
+
+/// Whoever makes ids may count them per device.
+fn name(request: &Request) -> String {
+    format!("{}/{}", request.device, request.id)
+}
+
+/// Tells two commands apart. What an older build wrote may not compare equal: then a repeated id is
+/// refused, and never carried out.
+fn fingerprint(request: &Request) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    request.action.to_string().hash(&mut hasher);
+    hasher.finish()
 }
 
 async fn carry_out(request: Request, door: mpsc::Sender<Dispatch>) -> Outcome {
@@ -235,8 +290,9 @@ mod tests {
         let (state, _) = state::start(dir.path().join("state"));
         let (door, dispatched) = mpsc::channel(4);
         let routes = Routes {
-            devices: [("boiler".to_owned(), "modbus".into())].into(),
+            devices: [("boiler".to_owned(), "modbus".into()), ("pump".to_owned(), "modbus".into())].into(),
             drivers: [("modbus".into(), door)].into(),
+            own: None,
         };
         let (handle, router) = router(routes, state);
         tokio::spawn(router.run(CancellationToken::new()));
@@ -276,7 +332,7 @@ mod tests {
             let (state, thread) = state::start(dir.path().join("state"));
             let (door, mut dispatched) = mpsc::channel(4);
             let devices = [("boiler".to_owned(), Arc::from("modbus"))].into();
-            let routes = Routes { devices, drivers: [("modbus".into(), door)].into() };
+            let routes = Routes { devices, drivers: [("modbus".into(), door)].into(), own: None };
             let (handle, router) = router(routes, state);
             let running = tokio::spawn(router.run(CancellationToken::new()));
             let asked = tokio::spawn(async move { handle.execute(write("7", "boiler", 10)).await });
@@ -288,6 +344,69 @@ mod tests {
             running.await.unwrap().unwrap();
             tokio::task::spawn_blocking(|| thread.join().unwrap()).await.unwrap();
         }
+    }
+
+    #[tokio::test]
+    async fn an_id_is_of_one_device_and_stands_for_one_command() {
+        let (handle, mut dispatched, _dir) = setup();
+        for device in ["boiler", "pump"] {
+            let asking = handle.clone();
+            let asked = tokio::spawn(async move { asking.execute(write("1", device, 10)).await });
+            let dispatch = dispatched.recv().await.unwrap();
+            assert_eq!(dispatch.request.device, device);
+            dispatch.reply.send(applied()).unwrap();
+            assert_eq!(asked.await.unwrap(), applied());
+        }
+        let action = Action::Write(vec![("limit".to_owned(), Value::Int(6))]);
+        let other = handle.execute(Request { action, ..write("1", "boiler", 10) }).await;
+        assert_eq!(other.verdict, Verdict::Refused, "the first one is not its answer");
+        assert!(other.message.contains("another command"), "{}", other.message);
+        assert!(dispatched.try_recv().is_err());
+    }
+
+    #[tokio::test]
+    async fn what_a_function_gave_back_survives_a_restart_unless_it_is_long() {
+        let dir = tempfile::tempdir().unwrap();
+        let invoke = |id: &str| Request {
+            action: Action::Invoke { function: "f".to_owned(), input: "{}".to_owned() },
+            ..write(id, "boiler", 10)
+        };
+        let (short, long) = (r#"{"a":1}"#.to_owned(), format!("{{\"a\":\"{}\"}}", "\\".repeat(3_000)));
+        for round in 0..2 {
+            let (state, thread) = state::start(dir.path().join("state"));
+            let (door, mut dispatched) = mpsc::channel(4);
+            let devices = [("boiler".to_owned(), Arc::from("modbus"))].into();
+            let routes = Routes { devices, drivers: [("modbus".into(), door)].into(), own: None };
+            let (handle, router) = router(routes, state);
+            let running = tokio::spawn(router.run(CancellationToken::new()));
+            for (id, output) in [("1", &short), ("2", &long)] {
+                let (asking, request) = (handle.clone(), invoke(id));
+                let asked = tokio::spawn(async move { asking.execute(request).await });
+                if round == 0 {
+                    let reply = dispatched.recv().await.unwrap().reply;
+                    reply.send(Outcome { output: output.clone(), ..applied() }).unwrap();
+                }
+                let outcome = asked.await.unwrap();
+                let kept = if round == 1 && id == "2" { "" } else { output };
+                assert_eq!((outcome.verdict, outcome.output.as_str()), (Verdict::Applied, kept));
+            }
+            assert!(dispatched.try_recv().is_err());
+            drop(handle);
+            running.await.unwrap().unwrap();
+            tokio::task::spawn_blocking(|| thread.join().unwrap()).await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn the_gateways_own_functions_have_their_own_door() {
+        let dir = tempfile::tempdir().unwrap();
+        let (state, _) = state::start(dir.path().join("state"));
+        let (door, mut called) = mpsc::channel(4);
+        let (handle, router) = router(Routes { own: Some(door), ..Routes::default() }, state);
+        tokio::spawn(router.run(CancellationToken::new()));
+        let asked = tokio::spawn(async move { handle.execute(write("1", GATEWAY, 10)).await });
+        called.recv().await.unwrap().reply.send(applied()).unwrap();
+        assert_eq!(asked.await.unwrap(), applied());
     }
 
     #[tokio::test]

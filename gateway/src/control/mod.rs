@@ -37,7 +37,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::commands::{Action, Outcome, Request as Command, audit};
+use crate::commands::{Action, Asker, Audit, Outcome, Request as Command};
 use crate::config::types::ControlConfig;
 use crate::status::Status;
 
@@ -265,6 +265,8 @@ async fn execute(door: &Door, device: String, action: Action) -> Reply {
     let command =
         Command { id: id.clone(), device: device.clone(), deadline_boot_ns, action: action.clone() };
     let outcome = (door.execute)(command).await;
-    audit(&id, &device, &action, &outcome, began.elapsed());
+    let audit =
+        Audit { id: &id, device: &device, action: &action, from: Asker::CommandLine, took: began.elapsed() };
+    audit.ended(&outcome);
     Reply::Outcome { outcome: OutcomeReply::new(id, outcome) }
 }

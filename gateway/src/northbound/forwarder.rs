@@ -86,7 +86,6 @@ pub async fn run(setup: Setup, stop: CancellationToken) -> anyhow::Result<()> {
     let downlink = Downlink::new(
         &setup.gateway.identity,
         devices,
-        setup.version,
         setup.commands,
         setup.pipeline.clone(),
         answers,

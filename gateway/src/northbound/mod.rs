@@ -52,8 +52,6 @@ pub struct Setup {
     pub status: watch::Sender<NorthboundStatus>,
     /// Names of the devices that answer; only they get heartbeats.
     pub online: watch::Receiver<HashSet<String>>,
-    /// Of the gateway.
-    pub version: &'static str,
     /// What was said lately by the one before us, and at the end by us.
     pub said: watch::Sender<Said>,
 }

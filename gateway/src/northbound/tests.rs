@@ -17,7 +17,7 @@ use super::*;
 use crate::commands::{Dispatch, Outcome, Routes, Verdict, router};
 use crate::config::load;
 use crate::pipeline::handle::Arrived;
-use crate::row::Value;
+use crate::row::{GATEWAY, Value};
 use crate::state;
 use crate::status::Ledger;
 
@@ -99,7 +99,8 @@ impl Gateway {
         let (door, doors) = mpsc::channel(4);
         let routes = Routes {
             devices: [("a".to_owned(), "fake".into())].into(),
-            drivers: [("fake".into(), door)].into(),
+            drivers: [("fake".into(), door.clone())].into(),
+            own: Some(door),
         };
         let (commands, router) = router(routes, state);
         let stop = CancellationToken::new();
@@ -118,7 +119,6 @@ impl Gateway {
             commands,
             status,
             online: online_seen,
-            version: "9.9.9",
             said: watch::Sender::default(),
         };
         let task = tokio::spawn(run(setup, stop.clone()));
@@ -243,10 +243,14 @@ async fn a_property_set_is_answered_only_if_the_device_did_it() {
     let value = &event["params"]["subDevices"][0]["events"]["commandFailed"]["value"];
     assert_eq!((&value["id"], &value["verdict"]), (&"second".into(), &"differs".into()));
     let version = serde_json::json!({ "id": "third", "params": {} }).to_string();
-    platform
-        .publish("/sys/edge-gw/gw-1/thing/service/getGatewayVersion", QoS::ExactlyOnce, false, version)
-        .await
-        .unwrap();
+    let call = "/sys/edge-gw/gw-1/thing/service/getGatewayVersion";
+    for _ in 0..2 {
+        platform.publish(call, QoS::ExactlyOnce, false, version.clone()).await.unwrap();
+    }
+    let dispatch = timeout(SOON, gateway.doors.recv()).await.unwrap().unwrap();
+    assert_eq!(dispatch.request.device, GATEWAY);
+    let output = r#"{"Version":"9.9.9"}"#.to_owned();
+    dispatch.reply.send(Outcome { output, ..Outcome::failed(Verdict::Applied, "") }).unwrap();
     let mut replies = 0;
     let answered = |message: &Json| message["id"] == "third" && message["code"] == 200;
     let reply = timeout(SOON, async {

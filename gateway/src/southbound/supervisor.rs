@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use sagoo_edge_proto::driver as wire;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
 use super::Parting;
@@ -43,6 +43,8 @@ pub struct Supervisor {
     pub place: Arc<dyn Fn(&wire::Problem) -> String + Send + Sync>,
     /// Processes that outlive a round.
     pub fleet: Arc<Fleet>,
+    /// Somebody wants a fresh process.
+    pub reboot: Arc<Notify>,
     /// When to look for the driver's files again.
     pub installed: watch::Receiver<Generation>,
 }
@@ -64,6 +66,7 @@ impl Supervisor {
                 Some(dispatch) = self.dispatched.recv() => shell.dispatch(dispatch),
                 Some(reach) = self.reached.recv() => shell.reach(reach),
                 Ok(()) = self.installed.changed() => shell.look_again(),
+                () = self.reboot.notified() => shell.reboot(),
                 next = told(&mut parting, seen) => {
                     seen = Some(next);
                     shell.part(next);

@@ -124,6 +124,16 @@ impl Life {
         self.acts.push(Act::Look);
     }
 
+    /// Somebody wants a fresh process: what is at work ends as it should, and the next one begins at once,
+    /// after many failures, too.
+    pub fn reboot(&mut self) {
+        tracing::info!(driver = %self.given.id, "driver is told to begin anew");
+        (self.patience, self.pause) = Default::default();
+        if let Some(active) = self.active {
+            self.end(active, How::Stop);
+        }
+    }
+
     /// The round ends.
     pub fn part(&mut self, parting: Parting) {
         self.parting = Some(parting);

@@ -256,6 +256,33 @@ impl World {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_driver_that_is_told_to_begin_anew_does_so_at_once_and_that_is_no_failure() {
+    let mut world = World::running(Build::Good, false);
+    let before = world.life.active;
+    world.life.reboot();
+    world.run(Duration::from_secs(1));
+    world.works(0);
+    assert_ne!(world.life.active, before);
+    assert_eq!((world.life.shown().restarts, world.life.shown().state), (0, "running"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_quarantined_driver_that_is_told_to_begin_anew_gets_another_chance() {
+    let mut world = World::running(Build::Good, false);
+    for _ in 0..FAILURES {
+        let active = world.life.active.expect("somebody is at work");
+        world.crash(active);
+        if world.life.shown().state != "quarantined" {
+            world.run(Duration::from_secs(40));
+        }
+    }
+    assert_eq!(world.life.shown().state, "quarantined");
+    world.life.reboot();
+    world.run(Duration::from_secs(1));
+    world.works(0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_driver_is_found_asked_started_and_given_its_lines() {
     let world = World::running(Build::Good, false);
     world.works(0);

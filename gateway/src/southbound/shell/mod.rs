@@ -148,6 +148,11 @@ impl Shell {
         self.life.look_again();
     }
 
+    /// Somebody wants a fresh process.
+    pub fn reboot(&mut self) {
+        self.life.reboot();
+    }
+
     /// The round ends.
     pub fn part(&mut self, parting: Parting) {
         self.life.part(parting);

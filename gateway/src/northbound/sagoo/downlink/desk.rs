@@ -14,8 +14,6 @@ use crate::row::{GATEWAY, Identity};
 
 /// Ids remembered so that a repeated downlink is ignored; the oldest is forgotten.
 pub const MAX_REMEMBERED: usize = 1_024;
-/// Built-in call of the gateway.
-const GET_VERSION: &str = "getGatewayVersion";
 
 /// A device as the platform names it.
 #[derive(Debug, Clone)]
@@ -28,8 +26,10 @@ struct Target {
 /// What to do with a downlink.
 #[derive(Debug, PartialEq)]
 pub(super) enum Decision {
-    /// Nothing: a duplicate.
+    /// Nothing: it is no command.
     Ignore,
+    /// Nothing but a line in the audit: its id came before, and is answered once.
+    Repeat(Job),
     /// Say why in the log, nothing else.
     Complain(String),
     /// Carry it out.
@@ -42,7 +42,6 @@ pub(super) enum Decision {
 #[derive(Debug)]
 pub(super) struct Desk {
     targets: HashMap<String, Target>,
-    version: &'static str,
     pub(super) seen: HashSet<(String, String)>,
     pub(super) order: VecDeque<(String, String)>,
 }
@@ -51,7 +50,6 @@ impl Desk {
     pub(super) fn new(
         gateway: &Identity,
         devices: impl IntoIterator<Item = (Arc<str>, Identity, BTreeMap<String, String>)>,
-        version: &'static str,
     ) -> Self {
         let own = (GATEWAY.into(), gateway.clone(), BTreeMap::new());
         let targets = std::iter::once(own).chain(devices);
@@ -61,7 +59,6 @@ impl Desk {
                     (identity.device_key.to_string(), Target { device, points })
                 })
                 .collect(),
-            version,
             seen: HashSet::new(),
             order: VecDeque::new(),
         }
@@ -89,12 +86,7 @@ impl Desk {
     }
 
     fn set(&mut self, product: &str, device: &str, set: parse::Set, busy: bool) -> Decision {
-        let Some(target) = self.targets.get(device).cloned() else {
-            return Decision::Complain(format!("device key {device} is not configured here"));
-        };
-        if !self.first_time(device, &set.id.0) {
-            return Decision::Ignore;
-        }
+        let Some(target) = self.targets.get(device) else { return unconfigured(device) };
         let mut writes = Vec::with_capacity(set.params.len());
         let mut unknown = Vec::new();
         for (key, value) in &set.params {
@@ -113,11 +105,8 @@ impl Desk {
             None
         };
         let reply = Reply::Set { topic: topic::set_reply(product, device), values: set.params };
-        let job = Job { id: set.id.0, device: target.device, action: Action::Write(writes), reply };
-        match refused {
-            Some(message) => Decision::Answer(job, Outcome::failed(Verdict::Refused, message)),
-            None => Decision::Execute(job),
-        }
+        let job = Job { id: set.id.0, device: target.device.clone(), action: Action::Write(writes), reply };
+        self.once(device, job, refused)
     }
 
     fn call(
@@ -128,28 +117,11 @@ impl Desk {
         call: parse::Call,
         busy: bool,
     ) -> Decision {
-        let Some(target) = self.targets.get(device).cloned() else {
-            return Decision::Complain(format!("device key {device} is not configured here"));
-        };
-        if !self.first_time(device, &call.id.0) {
-            return Decision::Ignore;
-        }
-        let own = *target.device == *GATEWAY;
+        let Some(target) = self.targets.get(device) else { return unconfigured(device) };
         let action = Action::Invoke { function: function.to_owned(), input: call.params };
         let reply = Reply::Service { topic: topic::service_reply(product, device, function) };
-        let job = Job { id: call.id.0, device: target.device, action, reply };
-        if own && function == GET_VERSION {
-            let output = serde_json::json!({ "Version": self.version }).to_string();
-            return Decision::Answer(job, Outcome { output, ..Outcome::failed(Verdict::Applied, "") });
-        }
-        if own {
-            let message = format!("the gateway has no function {function}; it has {GET_VERSION}");
-            return Decision::Answer(job, Outcome::failed(Verdict::Refused, message));
-        }
-        if busy {
-            return Decision::Answer(job, Outcome::failed(Verdict::Refused, BUSY));
-        }
-        Decision::Execute(job)
+        let job = Job { id: call.id.0, device: target.device.clone(), action, reply };
+        self.once(device, job, busy.then(|| BUSY.to_owned()))
     }
 
     /// Refuses what says who asks but not what; who asks is told all the same.
@@ -158,10 +130,17 @@ impl Desk {
             return Decision::Complain(odd.to_string());
         };
         let job = Job { id: id.to_owned(), device: target.device.clone(), action, reply };
+        self.once(device, job, Some(odd.to_string()))
+    }
+
+    fn once(&mut self, device: &str, job: Job, refused: Option<String>) -> Decision {
         if !self.first_time(device, &job.id) {
-            return Decision::Ignore;
+            return Decision::Repeat(job);
         }
-        Decision::Answer(job, Outcome::failed(Verdict::Refused, odd.to_string()))
+        match refused {
+            Some(message) => Decision::Answer(job, Outcome::failed(Verdict::Refused, message)),
+            None => Decision::Execute(job),
+        }
     }
 
     pub(super) fn first_time(&mut self, device: &str, id: &str) -> bool {
@@ -177,4 +156,8 @@ impl Desk {
         }
         true
     }
+}
+
+fn unconfigured(device: &str) -> Decision {
+    Decision::Complain(format!("device key {device} is not configured here"))
 }

@@ -4,7 +4,8 @@
 //! property/set   every point applied ─▶ one set_reply, at least REPLY_DELAY after receipt
 //!                anything else       ─▶ silence (the caller sees the timeout) and the event commandFailed,
 //!                                       because the platform takes any set_reply for success
-//! service call   always answered: 200 applied, 460 refused, 429 busy, 400 otherwise
+//! service call   always answered: 200 applied, 460 refused, 429 busy, 400 otherwise; the gateway's own
+//!                functions are called the same way, see [`crate::commands`]
 //!
 //! receipt ── begins ── DEADLINE ── ends ── GIVE_UP ── answer leaves ── REPLY_BEFORE ── caller gone
 //! 0 s                    40 s               43 s                          44 s            45 s
@@ -36,7 +37,7 @@ use desk::{Decision, Desk};
 use super::flight::Outgoing;
 use super::payload::build;
 use super::topic::Inbound;
-use crate::commands::{self, Action, Outcome, Request, Verdict};
+use crate::commands::{self, Action, Asker, Audit, Outcome, Request, Verdict};
 use crate::northbound::Announcement;
 use crate::pipeline;
 use crate::row::{Identity, Value};
@@ -106,12 +107,11 @@ impl Downlink {
     pub fn new(
         gateway: &Identity,
         devices: impl IntoIterator<Item = (Arc<str>, Identity, BTreeMap<String, String>)>,
-        version: &'static str,
         commands: commands::Handle,
         pipeline: pipeline::Handle,
         replies: mpsc::Sender<Answer>,
     ) -> Self {
-        let desk = Desk::new(gateway, devices, version);
+        let desk = Desk::new(gateway, devices);
         let running = Arc::new(Semaphore::new(MAX_RUNNING));
         Self { desk, commands, pipeline, replies, open: JoinSet::new(), running, received: 0 }
     }
@@ -136,6 +136,10 @@ impl Downlink {
             (self.commands.clone(), self.pipeline.clone(), self.replies.clone());
         match decision {
             Decision::Ignore => return,
+            Decision::Repeat(job) => {
+                job.audit(received.elapsed()).repeated();
+                return;
+            }
             Decision::Complain(reason) => {
                 tracing::warn!(
                     topic,
@@ -145,7 +149,7 @@ impl Downlink {
                 return;
             }
             Decision::Answer(job, outcome) => {
-                audit(&job, &outcome, received.elapsed());
+                job.audit(received.elapsed()).ended(&outcome);
                 let told = job.told(&outcome, received);
                 self.open.spawn(async move { told.say(received, &pipeline, &replies).await });
             }
@@ -155,7 +159,7 @@ impl Downlink {
                 self.open.spawn(async move {
                     let outcome = in_time(commands.execute(job.request(deadline_boot_ns)), received).await;
                     drop(permit);
-                    audit(&job, &outcome, received.elapsed());
+                    job.audit(received.elapsed()).ended(&outcome);
                     job.told(&outcome, received).say(received, &pipeline, &replies).await;
                 });
             }
@@ -192,6 +196,10 @@ impl Told {
 }
 
 impl Job {
+    fn audit(&self, took: Duration) -> Audit<'_> {
+        Audit { id: &self.id, device: &self.device, action: &self.action, from: Asker::Platform, took }
+    }
+
     fn told(&self, outcome: &Outcome, received: Instant) -> Told {
         let applied = outcome.verdict == Verdict::Applied
             && outcome.points.iter().all(|point| point.verdict == Verdict::Applied);
@@ -231,10 +239,6 @@ impl Job {
             action: self.action.clone(),
         }
     }
-}
-
-fn audit(job: &Job, outcome: &Outcome, took: Duration) {
-    commands::audit(&job.id, &job.device, &job.action, outcome, took);
 }
 
 fn answer(id: &str, applied: bool, outcome: &Outcome) -> String {

@@ -21,7 +21,7 @@ fn identity(key: &str) -> Identity {
 fn desk() -> Desk {
     let points =
         BTreeMap::from([("limitA".to_owned(), "limit".to_owned()), ("on".to_owned(), "on".to_owned())]);
-    Desk::new(&identity("gw-1"), [("meter".into(), identity("m-1"), points)], "9.9.9")
+    Desk::new(&identity("gw-1"), [("meter".into(), identity("m-1"), points)])
 }
 
 fn set(desk: &mut Desk, device: &str, payload: &str) -> Decision {
@@ -128,8 +128,9 @@ fn an_id_is_carried_out_once() {
     let mut desk = desk();
     let payload = r#"{"id":"a","params":{"limitA":7}}"#;
     executed(set(&mut desk, "m-1", payload));
-    assert_eq!(set(&mut desk, "m-1", payload), Decision::Ignore);
-    assert_eq!(call(&mut desk, "m-1", "open", r#"{"id":"a","params":{}}"#, false), Decision::Ignore);
+    assert!(matches!(set(&mut desk, "m-1", payload), Decision::Repeat(_)));
+    let again = call(&mut desk, "m-1", "open", r#"{"id":"a","params":{}}"#, false);
+    assert!(matches!(again, Decision::Repeat(_)), "{again:?}");
 }
 
 #[test]
@@ -143,17 +144,17 @@ fn the_memory_for_ids_is_bounded() {
 }
 
 #[test]
-fn the_gateway_answers_for_its_version_and_for_nothing_else() {
+fn a_call_of_the_gateway_itself_goes_through_the_door_of_all_commands() {
     let mut desk = desk();
-    let (job, outcome) =
-        answered(call(&mut desk, "gw-1", "getGatewayVersion", r#"{"id":"a","params":{}}"#, false));
-    let (topic, reply) = said(told(&job, &outcome));
-    assert_eq!(topic, "/sys/p/gw-1/thing/service/getGatewayVersion_reply");
-    assert_eq!((&reply["code"], &reply["data"]["Version"]), (&200.into(), &"9.9.9".into()));
-    let (job, outcome) = answered(call(&mut desk, "gw-1", "reboot", r#"{"id":"b","params":{}}"#, false));
-    let (_, reply) = said(told(&job, &outcome));
-    assert_eq!(reply["code"], 460);
-    assert!(reply["message"].as_str().unwrap().contains("no function reboot"));
+    let payload = r#"{"id":"a","params":{"driver":"modbus"}}"#;
+    let job = executed(call(&mut desk, "gw-1", "rebootDriver", payload, false));
+    assert_eq!((&*job.device, job.request(5).device.as_str()), (GATEWAY, GATEWAY));
+    let output = r#"{"driver":"modbus","pid":7}"#.to_owned();
+    let (topic, reply) = said(told(&job, &Outcome { output, ..applied(&[]) }));
+    assert_eq!(topic, "/sys/p/gw-1/thing/service/rebootDriver_reply");
+    assert_eq!((&reply["code"], &reply["data"]["pid"]), (&200.into(), &7.into()));
+    let (_, outcome) = answered(call(&mut desk, "gw-1", "rebootDriver", r#"{"id":"b","params":{}}"#, true));
+    assert_eq!(outcome.message, BUSY);
 }
 
 #[test]
@@ -201,12 +202,12 @@ fn what_says_who_asks_but_not_what_is_refused_and_told() {
         let value = stored(told(&job, &outcome));
         assert_eq!((&value["id"], &value["verdict"]), (&format!("a{n}").into(), &"refused".into()));
         assert!(value["message"].as_str().unwrap().contains(&format!("a{n} is ")), "{value}");
-        assert_eq!(set(&mut desk, "m-1", &payload), Decision::Ignore, "told twice");
+        assert!(matches!(set(&mut desk, "m-1", &payload), Decision::Repeat(_)), "told twice");
         let payload = format!(r#"{{"id":"b{n}","params":{params}}}"#);
         let (job, outcome) = answered(call(&mut desk, "m-1", "open", &payload, false));
         let (topic, reply) = said(told(&job, &outcome));
         assert_eq!((topic.as_str(), &reply["code"]), ("/sys/p/m-1/thing/service/open_reply", &460.into()));
-        assert_eq!(call(&mut desk, "m-1", "open", &payload, false), Decision::Ignore);
+        assert!(matches!(call(&mut desk, "m-1", "open", &payload, false), Decision::Repeat(_)));
     }
     let (job, outcome) = answered(set(&mut desk(), "m-1", r#"{"id":"c"}"#));
     assert!(stored(told(&job, &outcome))["message"].as_str().unwrap().contains("missing"));
@@ -274,6 +275,7 @@ impl Stuck {
         let routes = Routes {
             devices: [("meter".to_owned(), "fake".into())].into(),
             drivers: [("fake".into(), door)].into(),
+            own: None,
         };
         let (commands, router) = router(routes, state);
         let stop = CancellationToken::new();
@@ -281,8 +283,7 @@ impl Stuck {
         let (answers, replies) = mpsc::channel(4);
         let points = BTreeMap::from([("limitA".to_owned(), "limit".to_owned())]);
         let devices = [("meter".into(), identity("m-1"), points)];
-        let downlink =
-            Downlink::new(&identity("gw-1"), devices, "9.9.9", commands, pipeline.clone(), answers);
+        let downlink = Downlink::new(&identity("gw-1"), devices, commands, pipeline.clone(), answers);
         Self { downlink, replies, pipeline, stop, _driver: driver, _dir: dir }
     }
 
