@@ -38,6 +38,7 @@ fn main() -> ExitCode {
             Command::Probe(args) => cli::probe(args).await,
             Command::Invoke(args) => cli::invoke(args).await,
             Command::Capture(args) => cli::capture(args).await,
+            Command::Deadletter(args) => cli::deadletter(args).await,
             Command::Status(args) => cli::status(args).await,
             Command::Ledger(args) => cli::ledger(args).await,
             Command::Read(args) => cli::read(args).await,

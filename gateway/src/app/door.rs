@@ -14,6 +14,7 @@ use super::Ask;
 use super::round::Desk;
 use crate::control::message::{Explained, Found, Progress, Reply};
 use crate::control::{Answer, Door, Look, Replies};
+use crate::northbound::deadletter;
 use crate::southbound::reach;
 
 use sagoo_edge_proto::driver as wire;
@@ -24,6 +25,12 @@ pub(super) fn door(desk: &watch::Sender<Option<Desk>>, ask: &mpsc::Sender<Ask>) 
     Door {
         status: at(desk, |desk, ()| async move { desk.board.status().await }),
         execute: at(desk, |desk, request| async move { desk.commands.execute(request).await }),
+        dead_letters: at(desk, |desk, (what, ids)| async move {
+            let gone = || "the gateway is stopping".to_owned();
+            let (reply, answer) = oneshot::channel();
+            desk.dead_letters.send(deadletter::Ask { what, ids, reply }).await.map_err(|_| gone())?;
+            answer.await.map_err(|_| gone())
+        }),
         explain: at(desk, |desk, ()| async move {
             Explained { config: desk.dir.clone(), connections: desk.drivers.plans().await }
         }),

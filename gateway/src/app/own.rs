@@ -140,6 +140,7 @@ fn summary(status: &Status) -> Json {
         "waiting_samples": status.totals.waiting,
         "evicted_samples": status.totals.evicted,
         "parked_samples": status.totals.parked,
+        "dead_letters": status.northbound.dead_letters.letters,
         "buffer_bytes": status.buffer.bytes,
         "buffer_trouble": status.buffer.trouble,
     })
@@ -151,4 +152,123 @@ fn done(output: &Json) -> Outcome {
 
 fn refused(why: impl Into<String>) -> Outcome {
     Outcome::failed(Verdict::Refused, why)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::load;
+    use crate::pipeline;
+    use crate::status::NorthboundStatus;
+
+    struct Rig {
+        own: Own,
+        modbus: watch::Sender<DriverStatus>,
+        reboot: Arc<Notify>,
+        pipeline: pipeline::Handle,
+        _dir: tempfile::TempDir,
+    }
+
+    fn rig() -> Rig {
+        let dir = tempfile::tempdir().unwrap();
+        let toml = "gateway = { product_key = \"p\", device_key = \"gw-1\" }\n\
+            sagoo = { broker = \"mqtt://localhost\" }\nbuffer = { dir = \"buffer\" }\n";
+        std::fs::write(dir.path().join("gateway.toml"), toml).unwrap();
+        let config = load(dir.path()).config.unwrap();
+        let (pipeline, _) = pipeline::task::start(&config).unwrap();
+        let of = |id: &str, state: &str| DriverStatus {
+            id: id.to_owned(),
+            state: state.to_owned(),
+            pid: (state == "running").then_some(41),
+            ..DriverStatus::default()
+        };
+        let (modbus, status) = watch::channel(of("modbus", "running"));
+        let (_, serial) = watch::channel(of("serial", "missing"));
+        let reboot = Arc::new(Notify::new());
+        let board = Board {
+            config: Arc::new(config),
+            began: std::time::Instant::now(),
+            pipeline: pipeline.clone(),
+            drivers: vec![status.clone(), serial.clone()],
+            northbound: watch::channel(NorthboundStatus::default()).1,
+            last_reload: watch::channel(None).1,
+            metrics: watch::channel(None).1,
+            state_trouble: watch::channel(String::new()).1,
+        };
+        let drivers = BTreeMap::from([
+            ("modbus".into(), Driver { status, reboot: reboot.clone() }),
+            ("serial".into(), Driver { status: serial, reboot: Arc::default() }),
+        ]);
+        Rig { own: Own { board: Arc::new(board), drivers }, modbus, reboot, pipeline, _dir: dir }
+    }
+
+    fn invoke(function: &str, input: &str, within: Duration) -> Request {
+        Request {
+            id: "1".to_owned(),
+            device: GATEWAY.to_owned(),
+            deadline_boot_ns: clock::boot_ns() + within.as_nanos() as u64,
+            action: Action::Invoke { function: function.to_owned(), input: input.to_owned() },
+        }
+    }
+
+    const SOON: Duration = Duration::from_secs(20);
+
+    #[tokio::test]
+    async fn the_gateway_says_its_version_and_how_it_is_and_refuses_what_it_does_not_know() {
+        let rig = rig();
+        let version = rig.own.call(invoke("getGatewayVersion", "{}", SOON)).await;
+        assert_eq!(version.output, json!({ "Version": super::super::VERSION }).to_string());
+        let status = rig.own.call(invoke("getGatewayStatus", "{}", SOON)).await;
+        let status: Json = serde_json::from_str(&status.output).unwrap();
+        assert_eq!(status["drivers"], json!({ "modbus": "running", "serial": "missing" }));
+        assert_eq!((&status["waiting_samples"], &status["dead_letters"]), (&json!(0), &json!(0)));
+        let unknown = rig.own.call(invoke("reboot", "{}", SOON)).await;
+        assert_eq!(unknown.verdict, Verdict::Refused);
+        assert!(unknown.message.contains("has no function reboot; it has getGatewayVersion"), "{unknown:?}");
+        let read = Request { action: Action::Read(Vec::new()), ..invoke("", "", SOON) };
+        assert_eq!(rig.own.call(read).await.verdict, Verdict::Refused);
+        rig.pipeline.stop().await;
+    }
+
+    #[tokio::test]
+    async fn what_names_no_driver_that_can_run_is_refused_before_anything_is_touched() {
+        let rig = rig();
+        for (input, why) in [
+            ("{}", "missing field `driver`"),
+            (r#"{"driver":7}"#, "invalid type"),
+            (r#"{"driver":"modbus","force":true}"#, "unknown field `force`"),
+            (r#"{"driver":"modbsu"}"#, "did you mean \"modbus\""),
+            (r#"{"driver":"zzz"}"#, "there are modbus, serial"),
+            (r#"{"driver":"serial"}"#, "driver serial is missing"),
+        ] {
+            let outcome = rig.own.call(invoke("rebootDriver", input, SOON)).await;
+            assert_eq!(outcome.verdict, Verdict::Refused, "{input}");
+            assert!(outcome.message.contains(why), "{input}: {}", outcome.message);
+        }
+        let untouched = timeout(Duration::from_millis(1), rig.reboot.notified()).await;
+        assert!(untouched.is_err());
+        rig.pipeline.stop().await;
+    }
+
+    #[tokio::test]
+    async fn a_driver_is_rebooted_when_a_fresh_process_runs_and_unknown_when_none_does_in_time() {
+        let rig = rig();
+        let late = rig.own.call(invoke("rebootDriver", r#"{"driver":"modbus"}"#, ANSWER)).await;
+        assert_eq!(late.verdict, Verdict::Unknown);
+        assert!(late.message.contains("does not run yet; it is running"), "{}", late.message);
+        rig.reboot.notified().await;
+        let supervisor = async {
+            rig.reboot.notified().await;
+            for (state, pid) in
+                [("running", Some(41)), ("starting", None), ("starting", Some(42)), ("running", Some(42))]
+            {
+                rig.modbus.send_modify(|status| (status.state, status.pid) = (state.to_owned(), pid));
+                tokio::task::yield_now().await;
+            }
+        };
+        let call = rig.own.call(invoke("rebootDriver", r#"{"driver":"modbus"}"#, SOON));
+        let (done, ()) = tokio::join!(call, supervisor);
+        assert_eq!(done.output, json!({ "driver": "modbus", "pid": 42 }).to_string(), "{done:?}");
+        rig.pipeline.stop().await;
+    }
 }

@@ -20,6 +20,7 @@ use crate::commands::{self, Dispatch, Routes};
 use crate::config::types::Config;
 use crate::config::{DriverProblem, Sources};
 use crate::metrics;
+use crate::northbound::deadletter::{self, ASKS};
 use crate::northbound::{self, DeviceOnPlatform, Said};
 use crate::pipeline;
 use crate::southbound::fleet::Fleet;
@@ -104,6 +105,8 @@ pub struct Desk {
     pub commands: commands::Handle,
     /// Calls running drivers beside their sessions.
     pub drivers: Drivers,
+    /// Shows, sends and drops rows that were given up.
+    pub dead_letters: mpsc::Sender<deadletter::Ask>,
     /// Where the configuration that runs comes from.
     pub dir: PathBuf,
 }
@@ -162,9 +165,10 @@ impl Round {
         let (own_door, own_calls) = mpsc::channel(DISPATCHED);
         let routes = Routes { devices: devices.collect(), drivers: doors, own: Some(own_door) };
         let state_trouble = state.trouble();
-        let (commands, router) = commands::router(routes, state);
+        let (commands, router) = commands::router(routes, state.clone());
         middle.spawn("commands", router.run(middle.stop.clone()));
 
+        let (dead_letters, asked) = mpsc::channel(ASKS);
         let (platform, platform_seen) = watch::channel(NorthboundStatus::default());
         let setup = northbound::Setup {
             config: config.sagoo.clone(),
@@ -174,6 +178,9 @@ impl Round {
             commands: commands.clone(),
             status: platform,
             online: online_seen,
+            state,
+            dead_letters: config.buffer.dir.join("deadletters"),
+            asked,
             said: outlives.said.clone(),
         };
         north.spawn("northbound", northbound::run(setup, north.stop.clone()));
@@ -198,7 +205,7 @@ impl Round {
         let own = Own { board: board.clone(), drivers: own };
         middle.spawn("own functions", own.run(own_calls, middle.stop.clone()));
         let (drivers, dir) = (Drivers::new(config.clone(), reaches), sources.dir().to_owned());
-        let desk = Desk { board, commands, drivers, dir };
+        let desk = Desk { board, commands, drivers, dead_letters, dir };
         Self { config, sources, desk, south, north, middle, parting: partings, pipeline, pipeline_thread }
     }
 

@@ -5,7 +5,7 @@
 //!
 //! In reading order: [`typed`] (what can be typed); [`check`](mod@check), [`explain`](mod@explain),
 //! [`status`], [`ledger`](mod@ledger), [`point`] (read and write), [`scan`](mod@scan), [`probe`](mod@probe),
-//! [`invoke`](mod@invoke), [`capture`](mod@capture), [`reload`], [`handover`], [`driver`](mod@driver); [`drivers`] is a part of
+//! [`invoke`](mod@invoke), [`capture`](mod@capture), [`deadletter`](mod@deadletter), [`reload`], [`handover`], [`driver`](mod@driver); [`drivers`] is a part of
 //! status; below them [`table`] (columns), [`fold`](mod@fold) (lines), [`human`] (ages, sizes, counts), [`progress`] (a bar),
 //! [`print`] (the terminal).
 
@@ -18,6 +18,7 @@ use crate::control::message::{Reply, Request};
 
 mod capture;
 mod check;
+mod deadletter;
 mod driver;
 mod drivers;
 mod explain;
@@ -40,6 +41,7 @@ mod typed;
 
 pub use capture::{CaptureArgs, capture};
 pub use check::{check, refuse};
+pub use deadletter::{DeadletterArgs, deadletter};
 pub use driver::{DriverArgs, driver};
 pub use explain::{ExplainArgs, explain};
 pub use invoke::{InvokeArgs, invoke};

@@ -109,6 +109,15 @@ fn northbound_and_buffer(status: &Status, colours: bool) -> String {
         count(north.in_flight),
         count(north.commands),
     );
+    let dead = &north.dead_letters;
+    if dead.letters > 0 {
+        let told = format!("{} dead letters; see sagoo-edge deadletter", count(dead.letters));
+        out += &format!("          {}\n", Tone::Bad.paint(&told, colours));
+    }
+    if !dead.trouble.is_empty() {
+        let told = format!("dead letters cannot be kept: {}", harmless(&dead.trouble));
+        out += &format!("          {}\n", Tone::Bad.paint(&told, colours));
+    }
     out += &format!(
         "buffer    {} of {}, {} samples waiting{}\n",
         bytes(buffer.bytes),

@@ -6,7 +6,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use super::{CaptureArgs, DriverArgs, ExplainArgs, InvokeArgs, LedgerArgs, ProbeArgs, ScanArgs};
+use super::{
+    CaptureArgs, DeadletterArgs, DriverArgs, ExplainArgs, InvokeArgs, LedgerArgs, ProbeArgs, ScanArgs,
+};
 
 /// Where the configuration is unless told otherwise.
 pub(super) const CONFIG_DIR: &str = "/etc/sagoo-edge";
@@ -206,6 +208,22 @@ Examples:
 Exit code 0 only when it was applied."
     )]
     Write(WriteArgs),
+
+    /// List, show, send again or drop rows the platform never answered.
+    ///
+    /// A row that is not answered again and again although the platform answers others is set aside, so
+    /// that the rows after it go on. At most 1 000 are kept, and 8 MiB; the oldest goes. `send` tries them
+    /// again, with the id and the bytes they had; `drop` forgets them. In the account of samples they are
+    /// parked, until they are answered after all.
+    #[command(after_long_help = "\
+Examples:
+  sagoo-edge deadletter
+  sagoo-edge deadletter show gw-0001-4711-0
+  sagoo-edge deadletter send --all
+  sagoo-edge deadletter --json | jq -r '.letters[].device' | sort | uniq -c
+
+Exit code 0 when it was done with all of them.")]
+    Deadletter(DeadletterArgs),
 
     /// Go on with the configuration as the files are now.
     ///

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 
 use crate::commands::{Outcome, Verdict};
+use crate::northbound::deadletter::{Shown, What};
 use crate::status::Status;
 use crate::status::plan::ConnectionPlan;
 
@@ -69,6 +70,14 @@ pub enum Request {
         #[serde(default)]
         for_ms: u32,
     },
+    /// Rows that the platform never answered.
+    Deadletter {
+        /// What is to be done.
+        what: What,
+        /// With which; none: with all.
+        #[serde(default)]
+        ids: Option<Vec<String>>,
+    },
     /// Read the configuration again and go on with it.
     Reload,
     /// End, and leave the drivers running for the next gateway.
@@ -122,6 +131,11 @@ pub enum Reply {
     },
     /// The last of a stream: nothing is missing.
     End,
+    /// To `deadletter`.
+    Deadletters {
+        /// Letter by letter.
+        letters: Vec<Shown>,
+    },
     /// To `reload`.
     Reload {
         /// What became of it.

@@ -4,6 +4,7 @@
 //! client → {"request":"status"}                                        one JSON object, one line
 //! client → {"request":"read","device":"meter-3a","points":["voltage"]}
 //! client → {"request":"write","device":"meter-3a","values":{"limit":16}}
+//! client → {"request":"deadletter","what":"send","ids":["gw-7-0"]}      what: list, show, send, drop
 //! client → {"request":"reload"}                                        also: handover, explain
 //! gateway → {"reply":"status","status":{…}}                             one line each, in order
 //! gateway → {"reply":"outcome","outcome":{…}}
@@ -39,6 +40,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::commands::{Action, Asker, Audit, Outcome, Request as Command};
 use crate::config::types::ControlConfig;
+use crate::northbound::deadletter::{Shown, What};
 use crate::status::Status;
 
 use self::message::{Explained, LeftRunning, OutcomeReply, ReloadReply, Reply, Request};
@@ -78,6 +80,8 @@ pub struct Door {
     pub execute: Asked<Command, Outcome>,
     /// How devices are read.
     pub explain: Asked<(), Explained>,
+    /// Rows that were given up; an error means that nobody answers for them.
+    pub dead_letters: Asked<OfLetters, Result<Vec<Shown>, String>>,
     /// Begins a stream; an error says why there is none.
     pub look: Asked<Look, Result<Replies, String>>,
     /// Reads the configuration again; an error means that it could not even be tried.
@@ -85,6 +89,9 @@ pub struct Door {
     /// Ends the gateway without its drivers.
     pub handover: Asked<(), Result<Vec<LeftRunning>, String>>,
 }
+
+/// What is to be done with dead letters, and with which; `None`: with all.
+pub type OfLetters = (What, Option<Vec<String>>);
 
 /// What gives the answers to one kind of question.
 pub type Asked<A, T> = Arc<dyn Fn(A) -> Answer<T> + Send + Sync>;
@@ -221,6 +228,10 @@ async fn answer(door: &Door, line: &[u8]) -> Said {
             Request::Read { device, points } => execute(door, device, Action::Read(points)).await,
             Request::Write { device, values } => match written(values) {
                 Ok(values) => execute(door, device, Action::Write(values)).await,
+                Err(error) => Reply::error(error),
+            },
+            Request::Deadletter { what, ids } => match (door.dead_letters)((what, ids)).await {
+                Ok(letters) => Reply::Deadletters { letters },
                 Err(error) => Reply::error(error),
             },
             Request::Reload => match (door.reload)(()).await {

@@ -72,6 +72,14 @@ where
         explain: Arc::new(|()| {
             Box::pin(async { Explained { config: "/c".into(), connections: Vec::new() } })
         }),
+        dead_letters: Arc::new(|(what, ids)| {
+            let shown = ids.unwrap_or_default().into_iter().map(move |id| Shown {
+                id,
+                sending: what == What::Send,
+                ..Shown::default()
+            });
+            Box::pin(async { Ok(shown.collect()) })
+        }),
         look: Arc::new(|look| Box::pin(async move { Err(format!("{look:?}")) })),
         reload: Arc::new(|()| Box::pin(async { Err("too many reloads wait".to_owned()) })),
         handover: Arc::new(|()| Box::pin(async { Ok(vec![LeftRunning { id: "modbus".into(), pid: 42 }]) })),

@@ -16,11 +16,12 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::deadletter;
 use super::reader::{CHUNK_BYTES, For, Reader};
 use super::replies::Replies;
 use super::report::Report;
 use super::sagoo::downlink::Downlink;
-use super::sagoo::flight::{Flight, Kind, Note, Options, Outgoing, Plan, READ_AHEAD_BYTES};
+use super::sagoo::flight::{Flight, GivenUp, Kind, Note, Options, Outgoing, Plan, READ_AHEAD_BYTES};
 use super::sagoo::link::{self, Ends, Incoming, Link};
 use super::sagoo::payload::parse;
 use super::sagoo::topic::{self, Inbound};
@@ -51,6 +52,7 @@ struct Forwarder {
     heads: PerClass<watch::Receiver<u64>>,
     reading: Option<Reading>,
     replies: Replies,
+    dead_letters: deadletter::Desk,
     report: Report,
     device_key: String,
 }
@@ -83,13 +85,12 @@ pub async fn run(setup: Setup, stop: CancellationToken) -> anyhow::Result<()> {
     let (link, ends) = Link::new(setup.config, filters.collect());
     let (answers, replies) = Replies::new();
     let devices = setup.devices.into_iter().map(|device| (device.name, device.identity, device.points));
-    let downlink = Downlink::new(
-        &setup.gateway.identity,
-        devices,
-        setup.commands,
-        setup.pipeline.clone(),
-        answers,
-    );
+    let downlink =
+        Downlink::new(&setup.gateway.identity, devices, setup.commands, setup.pipeline.clone(), answers);
+    let mut dead_letters =
+        deadletter::Desk::open(setup.dead_letters, setup.state, setup.pipeline.clone(), setup.asked).await;
+    dead_letters.resume(&mut flight).await;
+    report.dead_letters(dead_letters.status());
     let link_stop = CancellationToken::new();
     let mut tasks = JoinSet::new();
     tasks.spawn(link.run(link_stop.clone()));
@@ -105,6 +106,7 @@ pub async fn run(setup: Setup, stop: CancellationToken) -> anyhow::Result<()> {
         pipeline: setup.pipeline,
         reading: None,
         replies,
+        dead_letters,
         report,
         device_key: own_key.to_string(),
     };
@@ -154,6 +156,10 @@ impl Forwarder {
                     self.flight.set_online(&online.borrow_and_update());
                 }
                 () = self.replies.hear() => {}
+                ask = self.dead_letters.hear() => {
+                    self.dead_letters.answer(ask, &mut self.flight).await;
+                    self.report.dead_letters(self.dead_letters.status());
+                }
                 () = room(&self.ends.outgoing), if waiting => {}
                 () = wake_up(wake) => {}
                 () = tokio::task::yield_now(), if busy => {}
@@ -215,19 +221,25 @@ impl Forwarder {
         }
     }
 
-    /// Reports what became of rows, and says what people should hear.
+    /// Reports what became of rows, and says what people should hear. Notes come first: what is given up is
+    /// kept before it is settled.
     async fn tell(&mut self) -> anyhow::Result<()> {
         let settled = self.flight.take_settled();
+        for note in self.flight.take_notes() {
+            self.note(note).await?;
+        }
         if !settled.is_empty() {
             self.pipeline.settle(settled).await.context("reporting settled rows")?;
+        }
+        let returned = self.flight.take_returned();
+        if !returned.is_empty() {
+            self.dead_letters.returned(returned).await.context("reporting answered dead letters")?;
+            self.report.dead_letters(self.dead_letters.status());
         }
         let foreign = self.flight.take_foreign_keys();
         if !foreign.is_empty() {
             let filters = foreign.iter().flat_map(|key| topic::reply_filters(key));
             self.ends.filters.send_modify(|held| held.extend(filters));
-        }
-        for note in self.flight.take_notes() {
-            self.note(note).await?;
         }
         Ok(())
     }
@@ -275,30 +287,21 @@ impl Forwarder {
                 samples,
                 "rows refer to damaged ones and cannot be rebuilt; they are dropped and counted as evicted"
             ),
-            Note::Parked { device, seq, id, samples, tries, payload } => {
-                let reason = match tries {
-                    0 => "it is too large for one message",
-                    _ => "the platform answers others but never this one",
-                };
-                tracing::error!(
-                    device = &*device,
-                    seq,
-                    id,
-                    samples,
-                    tries,
-                    reason,
-                    payload,
-                    "a row is given up and counted as parked"
-                );
-                // An event about a parked event could be parked as well, and so on for ever.
-                if *device != *GATEWAY {
-                    let value = serde_json::json!({
-                        "device": &*device, "seq": seq, "id": id, "samples": samples, "tries": tries,
-                    });
-                    let parked = Announcement::now("rowParked", &value);
-                    parked.store(GATEWAY, &self.pipeline).await.context("storing an event")?;
-                }
-            }
+            Note::GivenUp(row) => self.given_up(row).await?,
+        }
+        Ok(())
+    }
+
+    async fn given_up(&mut self, row: GivenUp) -> anyhow::Result<()> {
+        self.dead_letters.keep(&row).await;
+        self.report.dead_letters(self.dead_letters.status());
+        let GivenUp { id, device, samples, tries, .. } = row;
+        // An event about a parked event could be parked as well, and so on for ever.
+        if *device != *GATEWAY {
+            let value =
+                serde_json::json!({ "device": &*device, "id": id, "samples": samples, "tries": tries });
+            let parked = Announcement::now("rowParked", &value);
+            parked.store(GATEWAY, &self.pipeline).await.context("storing an event")?;
         }
         Ok(())
     }

@@ -4,6 +4,7 @@
 //! - [`sagoo`]: what is said on the wire, and when.
 //! - [`reader`]: from records in the buffer to rows, in order and again where needed.
 //! - [`replies`]: answers to commands, which leave in time or not at all.
+//! - [`deadletter`]: rows that were given up, until somebody sends them again or drops them.
 //! - [`report`]: what status says of it.
 //! - [`backoff`]: how long to wait after a failure.
 //!
@@ -11,6 +12,7 @@
 //! [`crate::commands`]; offline, nothing is lost, because the buffer keeps what was not settled.
 
 pub mod backoff;
+pub mod deadletter;
 pub mod forwarder;
 #[cfg(test)]
 mod mosquitto;
@@ -22,10 +24,11 @@ pub mod sagoo;
 mod tests;
 
 use std::collections::{BTreeMap, HashSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use sagoo_edge_proto::clock;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 pub use forwarder::run;
 pub use sagoo::flight::Said;
@@ -33,7 +36,7 @@ pub use sagoo::flight::Said;
 use crate::config::types::{GatewayConfig, SagooConfig};
 use crate::row::Identity;
 use crate::status::NorthboundStatus;
-use crate::{commands, pipeline};
+use crate::{commands, pipeline, state};
 
 /// What the task needs.
 #[derive(Debug)]
@@ -52,6 +55,12 @@ pub struct Setup {
     pub status: watch::Sender<NorthboundStatus>,
     /// Names of the devices that answer; only they get heartbeats.
     pub online: watch::Receiver<HashSet<String>>,
+    /// Small durable values, for the index of dead letters.
+    pub state: state::Handle,
+    /// Where dead letters are kept.
+    pub dead_letters: PathBuf,
+    /// Questions about them.
+    pub asked: mpsc::Receiver<deadletter::Ask>,
     /// What was said lately by the one before us, and at the end by us.
     pub said: watch::Sender<Said>,
 }

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::sagoo::flight::{Counts, Flight};
-use crate::status::NorthboundStatus;
+use crate::status::{DeadLetterStatus, NorthboundStatus};
 
 /// Counters are published at most this often.
 const STATUS_INTERVAL: Duration = Duration::from_millis(500);
@@ -66,6 +66,11 @@ impl Report {
         self.published = None;
         let reason = format!("the platform does not answer for {device_key}");
         self.sender.send_modify(|status| status.last_error = reason);
+    }
+
+    /// Rows that were given up came or went.
+    pub fn dead_letters(&self, dead_letters: DeadLetterStatus) {
+        self.sender.send_modify(|status| status.dead_letters = dead_letters);
     }
 
     /// Publishes what changed, not too often; returns when to come back for what was not published.

@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::deadletter::ASKS;
 use super::mosquitto::Mosquitto;
 use super::*;
 use crate::commands::{Dispatch, Outcome, Routes, Verdict, router};
@@ -102,7 +103,8 @@ impl Gateway {
             drivers: [("fake".into(), door.clone())].into(),
             own: Some(door),
         };
-        let (commands, router) = router(routes, state);
+        let (commands, router) = router(routes, state.clone());
+        let (_, asked) = mpsc::channel(ASKS);
         let stop = CancellationToken::new();
         tokio::spawn(router.run(stop.clone()));
         let (online, online_seen) = watch::channel(HashSet::from(["a".to_owned()]));
@@ -119,6 +121,9 @@ impl Gateway {
             commands,
             status,
             online: online_seen,
+            state,
+            dead_letters: dir.path().join("deadletters"),
+            asked,
             said: watch::Sender::default(),
         };
         let task = tokio::spawn(run(setup, stop.clone()));

@@ -206,6 +206,14 @@ impl Book {
         lost
     }
 
+    /// Parked samples were sent again and answered. More than are parked cannot be.
+    pub fn redeemed(&mut self, device: &Arc<str>, samples: u32) {
+        let ledger = &mut self.account(device).ledger;
+        let samples = u64::from(samples).min(ledger.parked);
+        ledger.parked -= samples;
+        ledger.acknowledged += samples;
+    }
+
     /// Closes what is open in the segments before that of `seq`, once per segment.
     fn passed_over(&mut self, device: &Arc<str>, before: u64, seq: u64) -> u64 {
         let Some((&segment, _)) = self.segments.range(..=seq).next_back() else { return 0 };

@@ -79,7 +79,7 @@ pub enum Fate {
     Merged,
     /// They could not be rebuilt, because what they refer to is damaged; counted as evicted.
     Damaged,
-    /// Given up: the platform answers others but never these.
+    /// Given up: the platform answers others but never these. See [`Handle::redeemed`].
     Parked,
 }
 
@@ -107,6 +107,7 @@ pub(super) enum Ask {
     Remember(Loaded),
     Resume(oneshot::Sender<PerClass<Resume>>),
     Settle(Vec<Settled>),
+    Redeemed { device: Arc<str>, samples: u32, reply: oneshot::Sender<()> },
     Snapshot(oneshot::Sender<Snapshot>),
     Stop(oneshot::Sender<()>),
 }
@@ -151,6 +152,13 @@ impl Handle {
     /// Reports what became of rows; per class and device in order of seq, once per device and record.
     pub async fn settle(&self, settled: Vec<Settled>) -> Result<(), Gone> {
         self.queue.send(Ask::Settle(settled)).await.map_err(|_| Gone)
+    }
+
+    /// The platform has answered for samples that were parked; returns when that is written down.
+    pub async fn redeemed(&self, device: Arc<str>, samples: u32) -> Result<(), Gone> {
+        let (reply, answer) = oneshot::channel();
+        self.queue.send(Ask::Redeemed { device, samples, reply }).await.map_err(|_| Gone)?;
+        answer.await.map_err(|_| Gone)
     }
 
     /// Whether a device answers, as its driver sees it.

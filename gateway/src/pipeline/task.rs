@@ -168,6 +168,12 @@ impl Pipeline {
                 self.flow.settled(samples, now_s());
                 settled.into_iter().for_each(|one| self.writers[one.class].settle(&one));
             }
+            // of an event there are no samples
+            Ask::Redeemed { device, samples, reply } => {
+                self.writers.telemetry.book.redeemed(&device, samples);
+                self.writers.telemetry.write_cursor();
+                let _ = reply.send(());
+            }
             Ask::Snapshot(reply) => {
                 let _ = reply.send(self.snapshot());
             }

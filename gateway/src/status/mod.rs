@@ -278,6 +278,28 @@ pub struct NorthboundStatus {
     pub known_devices: Vec<String>,
     /// Commands received.
     pub commands: u64,
+    /// Rows that were given up.
+    #[serde(default)]
+    pub dead_letters: DeadLetterStatus,
+}
+
+/// Rows that were given up and are kept until somebody sends or drops them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeadLetterStatus {
+    /// Kept.
+    pub letters: u64,
+    /// Of their messages.
+    pub bytes: u64,
+    /// Of these, to be sent again.
+    pub sending: u64,
+    /// Dropped to make room for newer ones, since the start.
+    pub evicted: u64,
+    /// Dropped by hand, since the start.
+    pub dropped: u64,
+    /// Sent again and acknowledged, since the start.
+    pub acknowledged: u64,
+    /// Why they are not kept as they should; empty when all is well.
+    pub trouble: String,
 }
 
 impl NorthboundStatus {

@@ -56,6 +56,18 @@ pub fn pack_post(identity: &Identity) -> String {
     thing(identity, "event/property/pack/post")
 }
 
+/// Whom a post is of, and whether it is a pack.
+pub fn parse_post(topic: &str) -> Option<(Identity, bool)> {
+    let mut parts = topic.strip_prefix("/sys/")?.splitn(3, '/');
+    let (product, device) = (parts.next()?, parts.next()?);
+    let identity = Identity { product_key: product.into(), device_key: device.into() };
+    match parts.next()? {
+        "thing/event/property/post" => Some((identity, false)),
+        "thing/event/property/pack/post" => Some((identity, true)),
+        _ => None,
+    }
+}
+
 /// Where the answer to a property set goes.
 pub fn set_reply(product: &str, device: &str) -> String {
     format!("/sys/{product}/{device}/thing/service/property/set_reply")
@@ -126,6 +138,15 @@ mod tests {
             reply_filters("d"),
             ["/sys/+/d/thing/event/property/post_reply", "/sys/+/d/thing/event/property/pack/post_reply"]
         );
+    }
+
+    #[test]
+    fn a_post_says_whom_it_is_of() {
+        assert_eq!(parse_post(&property_post(&identity())), Some((identity(), false)));
+        assert_eq!(parse_post(&pack_post(&identity())), Some((identity(), true)));
+        for odd in ["", "/sys/p/d", "/sys/p/d/thing/event/property/post_reply"] {
+            assert_eq!(parse_post(odd), None, "{odd}");
+        }
     }
 
     #[test]

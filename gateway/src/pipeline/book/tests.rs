@@ -319,3 +319,17 @@ fn an_answer_for_more_than_was_stored_and_one_for_less_are_seen() {
     book.suppressed(&device, 1);
     assert_eq!(book.all_off_balance()[0].1.stored_off(), 2);
 }
+
+#[test]
+fn a_parked_row_that_is_answered_after_all_is_acknowledged_once() {
+    let device: Arc<str> = "a".into();
+    let mut book = Book::default();
+    written(&mut book, 1, 1, &device, 10);
+    book.settled(&device, 1, 10, Fate::Parked);
+    for _ in 0..2 {
+        book.redeemed(&device, 10);
+        let ledger = book.ledger("a");
+        assert_eq!((ledger.acknowledged, ledger.parked), (10, 0));
+        assert!(ledger.balances(), "{ledger:?}");
+    }
+}

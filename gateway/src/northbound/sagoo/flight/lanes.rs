@@ -346,7 +346,10 @@ impl Lanes {
             fate: Fate::Acknowledged,
         });
         settled.samples += queued.row.samples;
-        settled.fate = settled.fate.max(fate);
+        // of a row that was taken apart only the part with the samples decides about them
+        if queued.row.samples > 0 || fate == Fate::Damaged {
+            settled.fate = settled.fate.max(fate);
+        }
         if lane.rows.front().is_some_and(|next| next.seq == queued.seq) {
             return None;
         }

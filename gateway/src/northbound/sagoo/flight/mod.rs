@@ -19,7 +19,7 @@
 //!
 //! A try counts only if the gateway's probe, sent after it timed out, was answered. A pack is sent
 //! [`PACK_TRIES`] times and then split; a row alone is sent [`ROW_TRIES`] times and then parked: it is
-//! given up, counted, and named in the log with what was in it.
+//! given up, kept as a dead letter ([`crate::northbound::deadletter`]) and counted.
 //!
 //! A message sent again has its id and its bytes. But a row may go a second time in another form, and
 //! so under another id, when the answer to the first was not heard:
@@ -36,12 +36,14 @@
 //! order, and sent in order but for the newest where it goes before its turn; one of a device is un-acknowledged at a time;
 //! nobody is in a pack who was not probed since acknowledgements last stopped; each device and record
 //! of a class is settled once. [`lanes`] bounds the memory, [`ahead`] says the newest before its turn, [`merge`] passes over what a newer row stands for, [`peers`] keeps the distances, [`said`] hands them on, [`sending`] decides
-//! what goes out, [`asking`] who is asked whether it is there, [`silence`] what a missing answer means, [`unit`] names the messages, [`window`] how many
-//! are out at a time, [`note`] is what people hear of it.
+//! what goes out, [`letters`] sends again what was given up, [`asking`] who is asked whether it is there, [`answers`] what an answer settles, [`silence`] what a missing answer means,
+//! [`unit`] names the messages, [`window`] how many are out at a time, [`note`] is what people hear of it.
 
 mod ahead;
+mod answers;
 mod asking;
 mod lanes;
+mod letters;
 mod merge;
 mod note;
 mod peers;
@@ -62,8 +64,10 @@ use std::time::{Duration, Instant};
 
 use lanes::Lanes;
 pub use lanes::{LaneId, READ_AHEAD_BYTES, Reader};
-pub use note::{Counts, Note};
-use peers::{Peers, SELF};
+use letters::Held;
+pub use letters::{Letter, Returned};
+pub use note::{Counts, GivenUp, Note};
+use peers::Peers;
 pub use plan::Plan;
 use queued::{Offered, Place};
 pub use said::Said;
@@ -96,7 +100,6 @@ pub const SILENT_MOST: Duration = Duration::from_secs(60);
 pub const RESEND_FIRST: Duration = Duration::from_secs(1);
 /// Longest a row waits for the others of its record before it goes alone.
 pub const PATIENCE: Duration = Duration::from_secs(1);
-
 /// Longest the records from before the start wait for the probes of all their devices.
 pub const START_PATIENCE: Duration = Duration::from_secs(3);
 
@@ -155,6 +158,8 @@ struct Message {
     tries: u32,
     /// Its row is sent before its turn.
     ahead: bool,
+    /// It has no members: it was given up before.
+    letter: Option<Box<Held>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -201,6 +206,7 @@ pub struct Flight {
     last_ack: Option<Instant>,
     rng: fastrand::Rng,
     settled: Vec<Settled>,
+    returned: Vec<Returned>,
     notes: Vec<Note>,
     lossy: HashSet<Arc<str>>,
     counts: Counts,
@@ -245,6 +251,7 @@ impl Flight {
             silent_backoff: Backoff::new(SILENT_FIRST, SILENT_MOST),
             last_ack: None,
             settled: Vec::new(),
+            returned: Vec::new(),
             notes: Vec::new(),
             lossy: HashSet::new(),
             counts: Counts::default(),
@@ -274,7 +281,8 @@ impl Flight {
             }
         }
         let peers = &mut self.peers;
-        self.lanes[class].offer((reader, seq, whole), offered, now, |row| peers.of(row, now));
+        self.lanes[class]
+            .offer((reader, seq, whole), offered, now, |row| peers.of(&row.device, &row.identity, now));
     }
 
     /// The lanes' side of reading again; see [`lanes`].
@@ -303,66 +311,6 @@ impl Flight {
     /// Which devices answer; only they get heartbeats.
     pub fn set_online(&mut self, online: &HashSet<String>) {
         self.peers.set_online(online);
-    }
-
-    /// The platform acknowledged. Repeated, unknown and misplaced acknowledgements change nothing.
-    pub fn acknowledged(&mut self, kind: Kind, device_key: &str, id: &str, now: Instant) {
-        let ours = id.strip_prefix(&*self.options.gateway.device_key).and_then(|id| id.strip_prefix('-'));
-        let Some(rest) = ours else { return };
-        if let Some(number) = rest.strip_prefix('p') {
-            let number = number.strip_prefix(&self.run()).and_then(|number| number.parse().ok());
-            if let (Some(number), Kind::Pack) = (number, kind) {
-                self.probe_answered(number, device_key, now);
-            }
-        } else if let Some(unit) = Unit::parse(rest) {
-            self.unit_answered(unit, kind, device_key, now);
-        }
-    }
-
-    fn probe_answered(&mut self, number: u64, device_key: &str, now: Instant) {
-        let Some(probe) = self.probes.get(&number).copied() else { return };
-        if *self.peers.get(probe.peer).identity.device_key != *device_key {
-            return;
-        }
-        self.probes.remove(&number);
-        self.last_ack = Some(now);
-        self.counts.answered_probes += 1;
-        self.peers.probe_answered(probe.peer, now);
-        if probe.peer == SELF {
-            self.platform_lives(probe.sent, now);
-        }
-    }
-
-    fn unit_answered(&mut self, unit: Unit, kind: Kind, device_key: &str, now: Instant) {
-        match self.messages.get(&unit) {
-            Some(message) if message.reply.0 == kind && *message.reply.1 == *device_key => {}
-            _ => return,
-        }
-        let Some(message) = self.messages.remove(&unit) else { return };
-        self.last_ack = Some(now);
-        self.counts.acknowledged_messages += 1;
-        if let State::Wire { sent } = message.state {
-            self.window.answered(now.saturating_duration_since(sent));
-        }
-        if unit.place.is_none() {
-            self.lanes[unit.class].break_up(unit.seq);
-        }
-        for (lane, place) in message.members {
-            if let Some(peer) =
-                self.lanes[unit.class].sendable(lane, unit.seq, place).map(|queued| queued.peer)
-            {
-                self.peers.row_answered(peer, now);
-                self.peers.get_mut(peer).alone &= unit.place.is_none();
-            }
-            if message.ahead {
-                self.lanes[unit.class].ahead_answered(lane);
-            } else {
-                self.settle(unit.class, lane, Fate::Acknowledged, now);
-            }
-        }
-        if let Platform::Silent { ask_at } = &mut self.platform {
-            *ask_at = (*ask_at).min(now + SILENT_FIRST);
-        }
     }
 
     fn settle(&mut self, class: Class, lane: LaneId, fate: Fate, now: Instant) {

@@ -1,13 +1,10 @@
 //! What the flight tells people.
 //!
-//! Always true: nothing here decides anything; a note is bounded in size.
+//! Always true: nothing here decides anything; a note is no larger than a message.
 
 use std::sync::Arc;
 
 use super::super::payload::clean::Losses;
-
-/// Of a parked message, this much is told.
-pub const PARKED_BYTES: usize = 2 * 1024;
 
 /// Something people should hear of.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,21 +13,8 @@ pub enum Note {
     Silent,
     /// It does again, or for the first time.
     Answering,
-    /// A row was given up.
-    Parked {
-        /// Name in the configuration.
-        device: Arc<str>,
-        /// Its record.
-        seq: u64,
-        /// Id of its message.
-        id: String,
-        /// Samples it accounts for.
-        samples: u32,
-        /// Counted tries; 0: it is too large to be sent.
-        tries: u32,
-        /// The message, at most [`PARKED_BYTES`] of it.
-        payload: String,
-    },
+    /// A row was given up; it is settled after this.
+    GivenUp(GivenUp),
     /// Rows could not be rebuilt and are dropped.
     Damaged {
         /// Name in the configuration.
@@ -46,6 +30,23 @@ pub enum Note {
     Unknown(Arc<str>),
     /// Values could not be said as they were; told once per device key.
     Lossy(Arc<str>, Losses),
+}
+
+/// A row the platform never answered, or that is too large for one message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GivenUp {
+    /// Of its message.
+    pub id: String,
+    /// Name in the configuration.
+    pub device: Arc<str>,
+    /// Where it went.
+    pub topic: String,
+    /// Samples it accounts for.
+    pub samples: u32,
+    /// Counted tries; 0: it is too large to be sent.
+    pub tries: u32,
+    /// As it was sent.
+    pub message: String,
 }
 
 /// Sums since the start.

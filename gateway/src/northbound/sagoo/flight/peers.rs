@@ -117,13 +117,13 @@ impl Peers {
         id
     }
 
-    /// The key a row is sent under.
-    pub fn of(&mut self, row: &Row, now: Instant) -> usize {
-        if let Some(id) = self.by_key.get(&row.identity.device_key) {
+    /// The key a row of a device is sent under.
+    pub fn of(&mut self, device: &Arc<str>, identity: &Identity, now: Instant) -> usize {
+        if let Some(id) = self.by_key.get(&identity.device_key) {
             return *id;
         }
-        self.foreign.push(row.identity.device_key.clone());
-        let id = self.add(row.device.clone(), row.identity.clone(), now);
+        self.foreign.push(identity.device_key.clone());
+        let id = self.add(device.clone(), identity.clone(), now);
         self.peers[id].foreign = true;
         id
     }
@@ -269,11 +269,22 @@ impl Peers {
 /// Fingerprint of the property set as the platform sees it: values that cannot be said are not in it.
 /// A row that says no property has none.
 pub fn set_of(row: &Row) -> Option<u64> {
-    let mut said = row.cells.iter().filter(|cell| clean::can_be_said(&cell.value)).peekable();
-    said.peek()?;
+    let said = row.cells.iter().filter(|cell| clean::can_be_said(&cell.value));
+    fingerprint(said.map(|cell| &*cell.key))
+}
+
+/// The same of a message as it was sent.
+pub fn set_of_message(payload: &str) -> Option<u64> {
+    let message: serde_json::Value = serde_json::from_str(payload).ok()?;
+    let params = &message["params"];
+    let properties = params["subDevices"].get(0).map_or(params, |entry| &entry["properties"]);
+    fingerprint(properties.as_object()?.keys().map(String::as_str))
+}
+
+fn fingerprint<'a>(keys: impl Iterator<Item = &'a str>) -> Option<u64> {
+    let mut keys = keys.peekable();
+    keys.peek()?;
     let mut hasher = DefaultHasher::new();
-    for cell in said {
-        cell.key.hash(&mut hasher);
-    }
+    keys.for_each(|key| key.hash(&mut hasher));
     Some(hasher.finish())
 }

@@ -29,6 +29,7 @@ enum Judgement {
     Alone,
 }
 
+/// A message, and what is known of it.
 pub(super) struct Built {
     pub(super) outgoing: Outgoing,
     pub(super) reply: (Kind, Arc<str>),
@@ -80,7 +81,12 @@ impl Flight {
             .collect();
         let mut on_wire = self.in_flight();
         for (unit, at) in again {
-            let Some(ready_at) = self.resend_at(unit, now, wanted) else { continue };
+            let is_letter = self.messages.get(&unit).is_some_and(|message| message.letter.is_some());
+            let ready_at = match is_letter {
+                true => self.letter_at(unit, now, wanted),
+                false => self.resend_at(unit, now, wanted),
+            };
+            let Some(ready_at) = ready_at else { continue };
             let at = ready_at.max(at);
             if at > now {
                 plan.wake_at(at);
@@ -317,6 +323,12 @@ impl Flight {
 
     /// The message of a unit; depends on its rows and the gateway's keys alone.
     pub(super) fn build(&self, unit: Unit, members: &[(LaneId, Place)]) -> Option<Built> {
+        let message = self.messages.get(&unit);
+        if let Some((message, letter)) = message.and_then(|message| Some((message, message.letter.as_ref()?)))
+        {
+            let (outgoing, reply) = (letter.outgoing(), message.reply.clone());
+            return Some(Built { outgoing, reply, losses: Losses::default() });
+        }
         let gateway = &self.options.gateway;
         let id = unit.id(&gateway.device_key);
         let rows: Vec<&Row> = members
@@ -364,7 +376,11 @@ impl Flight {
             state,
             tries: 0,
             ahead,
+            letter: None,
         });
         message.state = state;
+        if let Some(letter) = &message.letter {
+            self.peers.row_sent(letter.peer(), letter.set(), now);
+        }
     }
 }

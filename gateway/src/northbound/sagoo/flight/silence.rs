@@ -3,7 +3,7 @@
 //! ```text
 //! message timed out ─▶ Doubt ─ gateway's probe, sent later, answered ─▶ the try counts
 //!                                   ├─ pack, 2 tries ─▶ split: each row alone
-//!                                   ├─ row, 3 tries  ─▶ parked
+//!                                   ├─ row, 3 tries  ─▶ given up: kept as a dead letter, parked
 //!                                   └─ else          ─▶ sent again, same id and bytes
 //! ```
 //!
@@ -11,10 +11,13 @@
 
 use std::time::Instant;
 
-use super::note::PARKED_BYTES;
 use super::peers::SELF;
 use super::queued::Queued;
-use super::{Flight, LaneId, Note, PACK_TRIES, Place, Platform, RESEND_FIRST, ROW_TRIES, State, Unit};
+use super::sending::Built;
+use super::{
+    Flight, GivenUp, LaneId, Note, Outgoing, PACK_TRIES, Place, Platform, RESEND_FIRST, ROW_TRIES, State,
+    Unit,
+};
 use crate::class::Class;
 use crate::pipeline::handle::Fate;
 
@@ -147,10 +150,11 @@ impl Flight {
         match unit.place {
             None if tries >= PACK_TRIES => self.split(unit),
             Some(_) if tries >= ROW_TRIES => {
-                let lane = message.members.first().map(|(lane, _)| *lane);
-                self.messages.remove(&unit);
-                if let Some(lane) = lane {
-                    self.park(unit, lane, tries, now);
+                let Some(message) = self.messages.remove(&unit) else { return };
+                match (message.letter, message.members.first()) {
+                    (Some(letter), _) => self.return_letter(*letter, false, now),
+                    (None, Some((lane, _))) => self.park(unit, *lane, tries, now),
+                    (None, None) => {}
                 }
             }
             _ => {}
@@ -173,14 +177,16 @@ impl Flight {
     /// Gives up the front row of a lane.
     pub(super) fn park(&mut self, unit: Unit, lane: LaneId, tries: u32, now: Instant) {
         let Some(queued) = self.lanes[unit.class].front(lane) else { return };
-        let (device, peer, seq) = (queued.row.device.clone(), queued.peer, queued.seq);
+        let (device, peer) = (queued.row.device.clone(), queued.peer);
         let (samples, members) = (queued.row.samples, [(lane, queued.place)]);
-        let mut payload = self.build(unit, &members).map(|built| built.outgoing.payload).unwrap_or_default();
-        payload.truncate(payload.floor_char_boundary(PARKED_BYTES));
+        if let Some(Built { outgoing: Outgoing { topic, payload: message, .. }, .. }) =
+            self.build(unit, &members)
+        {
+            let id = unit.id(&self.options.gateway.device_key);
+            self.notes.push(Note::GivenUp(GivenUp { id, device, topic, samples, tries, message }));
+        }
         self.peers.get_mut(peer).busy = false;
         self.settle(unit.class, lane, Fate::Parked, now);
-        let id = unit.id(&self.options.gateway.device_key);
-        self.notes.push(Note::Parked { device, seq, id, samples, tries, payload });
     }
 
     /// Nobody should wait behind this row: its message was not answered in time, or its device not at all.

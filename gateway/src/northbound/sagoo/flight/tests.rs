@@ -10,9 +10,12 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 use serde_json::Value as Json;
 
-use super::note::PARKED_BYTES;
+use super::letters::Unsendable;
 use super::peers::SELF;
-use super::{Flight, Kind, Note, Options, Outgoing, READ_AHEAD_BYTES, ROW_TRIES, Unit, window};
+use super::{
+    Flight, GivenUp, Kind, Letter, MAX_ROW_BYTES, Note, Options, Outgoing, READ_AHEAD_BYTES, ROW_TRIES,
+    Returned, Unit, window,
+};
 use crate::class::{Class, PerClass};
 use crate::config::types::Drain;
 use crate::northbound::reader::Reader;
@@ -90,6 +93,8 @@ struct Weather {
     late: BTreeMap<String, u64>,
     /// Rows that are never acknowledged.
     poisoned: HashSet<(String, i64)>,
+    /// Messages that are never acknowledged.
+    mute: BTreeSet<String>,
     /// Answers for these devices take this much longer.
     slow: BTreeMap<String, Duration>,
     /// The disk cannot be read from, for: seconds.
@@ -124,6 +129,8 @@ struct World {
     session: u64,
     connected: bool,
     online: HashSet<String>,
+    /// Ids of what comes out of its order, because it was given up before.
+    letters: HashSet<String>,
     // What was seen.
     bytes_of: HashMap<String, Outgoing>,
     last_row: HashMap<String, Instant>,
@@ -163,6 +170,7 @@ impl World {
             session: 0,
             connected: false,
             online,
+            letters: HashSet::new(),
             bytes_of: HashMap::new(),
             last_row: HashMap::new(),
             last_set: HashMap::new(),
@@ -387,6 +395,9 @@ impl World {
             }
             if let Some(number) = sub["properties"]["k0"]["value"].as_i64() {
                 poisoned |= self.weather.poisoned.contains(&(device.clone(), number));
+                if self.letters.contains(&id) {
+                    continue;
+                }
                 let newest = self.newest.entry(device.clone()).or_insert(number);
                 let whole = self.weather.damaged.is_empty();
                 let next = if whole { *newest + 1 } else { number.max(*newest) };
@@ -401,6 +412,7 @@ impl World {
                 assert!(value == Some(number / 3) || !whole, "{sub_key}: {value:?} at {number}");
             }
         }
+        poisoned |= self.weather.mute.contains(&id);
         if poisoned || self.percent(self.weather.lost_percent) {
             return;
         }
@@ -468,6 +480,7 @@ fn weather() -> impl Strategy<Value = Weather> {
                     .into_iter()
                     .map(|(device, number)| (format!("d{device}"), number))
                     .collect(),
+                mute: BTreeSet::new(),
                 slow: BTreeMap::new(),
                 unreadable,
                 damaged: BTreeSet::new(),
@@ -616,6 +629,7 @@ fn fair() -> Weather {
         broken: Vec::new(),
         late: BTreeMap::new(),
         poisoned: HashSet::new(),
+        mute: BTreeSet::new(),
         slow: BTreeMap::new(),
         unreadable: Vec::new(),
         damaged: BTreeSet::new(),
@@ -846,7 +860,7 @@ fn an_old_backlog_does_not_wait_row_by_row_behind_an_unknown_device() {
 }
 
 #[test]
-fn a_parked_row_is_named_with_what_was_in_it() {
+fn a_row_that_is_given_up_is_handed_on_whole() {
     let mut weather = fair();
     weather.poisoned.insert(("a".into(), 1));
     let mut poisoned = row("a", 1, 2);
@@ -859,17 +873,36 @@ fn a_parked_row_is_named_with_what_was_in_it() {
     let mut world = World::new(&names(&["a"]), records, weather, READ_AHEAD_BYTES);
     world.run(Duration::from_secs(300), 2);
     let notes = world.flight.take_notes();
-    let parked = notes.into_iter().find_map(|note| match note {
-        Note::Parked { device, seq, id, samples, tries, payload } => {
-            Some(((device, seq, id, samples, tries), payload))
-        }
+    let given_up = notes.into_iter().find_map(|note| match note {
+        Note::GivenUp(row) => Some(row),
         _ => None,
     });
-    let (who, payload) = parked.expect("nobody hears of it");
-    assert_eq!(who, ("a".into(), 1, "gateway-k-1-0".to_owned(), 2, ROW_TRIES));
-    let sent = &world.bytes_of["gateway-k-1-0"].payload;
-    assert!(sent.len() > PARKED_BYTES && sent.starts_with(&payload), "{payload}");
-    assert!((PARKED_BYTES - 3..=PARKED_BYTES).contains(&payload.len()), "{} bytes", payload.len());
+    let sent = world.bytes_of["gateway-k-1-0"].clone();
+    let expected = GivenUp {
+        id: "gateway-k-1-0".to_owned(),
+        device: "a".into(),
+        topic: sent.topic,
+        samples: 2,
+        tries: ROW_TRIES,
+        message: sent.payload,
+    };
+    assert_eq!(given_up, Some(expected), "whole, and as it was sent");
+}
+
+#[test]
+fn of_a_row_that_was_taken_apart_only_the_part_with_the_samples_decides_about_them() {
+    let mut twice = row("a", 1, 2);
+    for n in 0..2 {
+        twice.events.push(Event { name: "trip".into(), value: format!("{{\"n\":{n}}}"), time_ms: n });
+    }
+    let mut weather = fair();
+    weather.mute.insert("gateway-k-1-0-1".to_owned());
+    let mut world =
+        World::new(&names(&["a"]), vec![(Duration::from_secs(1), vec![twice])], weather, READ_AHEAD_BYTES);
+    world.run(Duration::from_secs(300), 2);
+    assert_eq!((world.settled[0].samples, world.settled[0].fate), (2, Fate::Acknowledged));
+    let given_up = |note: &Note| matches!(note, Note::GivenUp(row) if row.samples == 0);
+    assert!(world.flight.take_notes().iter().any(given_up), "the second event is kept all the same");
 }
 
 #[test]
@@ -997,5 +1030,97 @@ fn ids_parse_back() {
     }
     for odd in ["", "-", "1-", "x", "1-2-3-4", "-1", "1-4294967296", "e", "e-1", "1-e1", "ee1"] {
         assert_eq!(Unit::parse(odd), None, "{odd}");
+    }
+}
+
+/// A wider row of `a` is given up, and asked for again after a while; narrow ones come all the time.
+fn world_with_a_letter(rows: i64) -> (World, Letter) {
+    let mut weather = fair();
+    weather.poisoned.insert(("a".into(), 1));
+    let mut records = every_second(&["a", "b"], rows);
+    records[0].1[0] = row("a", 1, 3);
+    let mut world = World::new(&names(&["a", "b"]), records, weather, READ_AHEAD_BYTES);
+    world.run(Duration::from_secs(60), u64::MAX);
+    let given_up = world.flight.take_notes().into_iter().find_map(|note| match note {
+        Note::GivenUp(row) => Some(row),
+        _ => None,
+    });
+    let GivenUp { id, device, topic, samples, message, .. } = given_up.expect("it was never answered");
+    world.letters.insert(id.clone());
+    (world, Letter { id, device, topic, samples, payload: message })
+}
+
+#[test]
+fn a_letter_is_sent_with_its_id_and_bytes_between_the_rows_of_its_device_and_answered() {
+    let (mut world, letter) = world_with_a_letter(120);
+    world.weather.poisoned.clear();
+    world.flight.send_letter(letter.clone(), world.now).unwrap();
+    assert_eq!(world.flight.send_letter(letter.clone(), world.now), Err(Unsendable::InFlight));
+    // the world watches the distances, the sets, and that one id has one message
+    world.run(Duration::from_secs(80), u64::MAX);
+    let Letter { id, device, samples, .. } = letter;
+    assert_eq!(world.flight.take_returned(), [Returned { id, device, samples, answered: true }]);
+    let before = world.settled.len();
+    world.run(Duration::from_secs(200), u64::MAX);
+    assert_eq!(world.settled.len(), 240, "the rows went on after {before}");
+}
+
+#[test]
+fn a_letter_that_is_not_answered_again_comes_back_and_its_device_goes_on() {
+    let (mut world, letter) = world_with_a_letter(120);
+    world.flight.send_letter(letter.clone(), world.now).unwrap();
+    world.run(Duration::from_secs(240), u64::MAX);
+    let Letter { id, device, samples, .. } = letter.clone();
+    assert_eq!(world.flight.take_returned(), [Returned { id, device, samples, answered: false }]);
+    assert_eq!(world.settled.len(), 240);
+    world.weather.poisoned.clear();
+    world.flight.send_letter(letter, world.now).unwrap();
+    world.run(Duration::from_secs(300), u64::MAX);
+    assert!(world.flight.take_returned()[0].answered, "as often as somebody asks");
+}
+
+#[test]
+fn a_letter_waits_for_the_platform_and_for_its_device() {
+    let (mut world, letter) = world_with_a_letter(3);
+    world.weather.poisoned.clear();
+    world.weather.away = vec![(60, 60)];
+    world.weather.late.insert("a".into(), 200);
+    // with others answered it would be tried in vain; it is not tried at all
+    world.run(Duration::from_secs(90), u64::MAX);
+    let sent = world.flight.counts().resent_messages;
+    world.flight.send_letter(letter.clone(), world.now).unwrap();
+    world.run(Duration::from_secs(199), u64::MAX);
+    assert_eq!((world.flight.counts().resent_messages, world.flight.take_returned()), (sent, vec![]));
+    world.run(Duration::from_secs(600), u64::MAX);
+    assert!(world.flight.take_returned()[0].answered);
+}
+
+#[test]
+fn a_letter_can_be_taken_back_until_it_is_on_the_wire() {
+    let (mut world, letter) = world_with_a_letter(120);
+    assert!(world.flight.take_back(&letter.id), "it is not there");
+    world.flight.send_letter(letter.clone(), world.now).unwrap();
+    assert!(world.flight.take_back(&letter.id));
+    world.run(Duration::from_secs(70), u64::MAX);
+    assert_eq!(world.flight.take_returned(), []);
+    world.flight.send_letter(letter.clone(), world.now).unwrap();
+    while world.flight.counts().resent_messages < 4 {
+        let next = world.now - world.start + Duration::from_millis(20);
+        world.run(next, u64::MAX);
+    }
+    assert!(!world.flight.take_back(&letter.id), "its answer may be on its way");
+    world.run(Duration::from_secs(200), u64::MAX);
+    assert_eq!(world.settled.len(), 240, "nobody waits behind one that was taken back");
+}
+
+#[test]
+fn what_could_not_be_answered_is_not_sent() {
+    let (mut world, letter) = world_with_a_letter(1);
+    for (odd, why) in [
+        (Letter { id: "other-1-0".into(), ..letter.clone() }, Unsendable::Foreign),
+        (Letter { topic: "/sys/x".into(), ..letter.clone() }, Unsendable::Foreign),
+        (Letter { payload: "x".repeat(MAX_ROW_BYTES + 1), ..letter }, Unsendable::TooLarge),
+    ] {
+        assert_eq!(world.flight.send_letter(odd, world.now), Err(why));
     }
 }
