@@ -278,7 +278,8 @@ impl Forwarder {
                 device_key = &*device_key,
                 left_out = losses.left_out,
                 cut = losses.cut,
-                "values do not fit the platform's columns and are cut or left out; told once per device"
+                rounded = losses.rounded,
+                "values do not fit the platform's columns and are cut, left out or rounded there; told once per device"
             ),
             Note::Damaged { device, first_seq, last_seq, samples } => tracing::error!(
                 device = &*device,

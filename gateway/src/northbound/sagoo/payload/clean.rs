@@ -23,6 +23,8 @@ pub struct Losses {
     pub left_out: u32,
     /// Texts that were cut.
     pub cut: u32,
+    /// Whole numbers the platform cannot hold exactly; they are sent as they are.
+    pub rounded: u32,
 }
 
 impl Losses {
@@ -36,8 +38,14 @@ impl Losses {
 pub fn push_value(out: &mut String, value: &Value, losses: &mut Losses) -> bool {
     match value {
         Value::Bool(v) => push(out, v),
-        Value::Int(v) => push(out, v),
-        Value::Uint(v) => push(out, v),
+        Value::Int(v) => {
+            losses.rounded += u32::from(is_rounded(v.unsigned_abs()));
+            push(out, v);
+        }
+        Value::Uint(v) => {
+            losses.rounded += u32::from(is_rounded(*v));
+            push(out, v);
+        }
         Value::Float(v) if v.is_finite() => push(out, Json::from(*v)),
         Value::Float(_) => {
             losses.left_out += 1;
@@ -54,6 +62,12 @@ pub fn push_value(out: &mut String, value: &Value, losses: &mut Losses) -> bool 
         }
     }
     true
+}
+
+/// Whether a number with this magnitude becomes another one on its way through 64-bit floating point.
+fn is_rounded(magnitude: u64) -> bool {
+    const BITS: u32 = f64::MANTISSA_DIGITS;
+    magnitude != 0 && (u64::BITS - magnitude.leading_zeros()) - magnitude.trailing_zeros() > BITS
 }
 
 /// Whether [`push_value`] would write it.

@@ -5,7 +5,8 @@
 //! level; the same rows and id give the same bytes.
 //!
 //! Integers beyond ±2^53 are sent as they are; the platform passes numbers through f64 and keeps the
-//! nearest it can hold (sagooiot.md §4.5).
+//! nearest it can hold (sagooiot.md §4.5). Where that is another number, it is said once per device
+//! ([`clean::Losses`]).
 
 pub mod build;
 pub mod clean;
