@@ -18,9 +18,9 @@ use crate::store::{Appended, Buffer, Outcome};
 const MAX_SCRATCH: usize = 64 << 10;
 
 impl Buffer {
-    /// Stores a record, evicting the oldest segments if it would pass the cap. After an I/O error nothing
-    /// of the record is visible, and it is to be appended again: then memory takes it, where it begins a
-    /// segment, and all that follow until [`Self::retry`] has worked.
+    /// Stores a record. If it would pass the cap, the oldest segments are evicted or it is refused, as the
+    /// options say. After an I/O error nothing of the record is visible, and it is to be appended again: then
+    /// memory takes it, where it begins a segment, and all that follow until [`Self::retry`] has worked.
     pub fn append(&mut self, origin: Option<Origin>, payload: &[u8]) -> Result<Appended, Error> {
         if payload.len() > self.limits.max_payload {
             return Err(Error::PayloadTooLarge { len: payload.len(), max: self.limits.max_payload });
@@ -35,9 +35,16 @@ impl Buffer {
         self.append_to_disk(origin, payload).inspect_err(|_| self.go_to_memory())
     }
 
+    pub(crate) fn refuse(&mut self) -> Appended {
+        self.counts.refused_records += 1;
+        Appended { outcome: Outcome::Refused, evicted: Vec::new() }
+    }
+
     fn append_to_disk(&mut self, origin: Option<Origin>, payload: &[u8]) -> Result<Appended, Error> {
         let frame = frame_len(origin.is_some(), payload.len());
-        let evicted = self.make_room(frame as u64, payload.len())?;
+        let Some(evicted) = self.make_room(frame as u64, payload.len())? else {
+            return Ok(self.refuse());
+        };
         let seq = self.next_seq;
         let mut bytes = std::mem::take(&mut self.scratch);
         let written = if self.starts_segment(payload.len()) {

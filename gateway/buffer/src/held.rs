@@ -2,14 +2,14 @@
 //!
 //! Always true: what is held is whole segments, byte by byte as their files are going to be, and they
 //! are the newest; together they take at most the memory of [`crate::options`], the oldest of them is
-//! dropped first. They are lost if the process ends before the disk takes data again.
+//! dropped first, or the newest refused. They are lost if the process ends before the disk takes data again.
 
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use crate::error::Error;
 use crate::format::{FrameHead, Origin, SegmentHeader, encode_frame, frame_len};
-use crate::options::MAX_PAYLOAD;
+use crate::options::{MAX_PAYLOAD, WhenFull};
 use crate::reader::Record;
 use crate::segment::{self, Segment};
 use crate::store::{Appended, Buffer, Evicted, Outcome};
@@ -44,7 +44,11 @@ impl Buffer {
         let begins = self.starts_segment(payload.len());
         let frame = frame_len(origin.is_some(), payload.len());
         let header = if begins { SegmentHeader::len_with(self.origins.len()) } else { 0 };
-        let evicted = self.make_memory((header + frame) as u64);
+        let need = (header + frame) as u64;
+        if self.when_full == WhenFull::DropNewest && !self.memory_has_room(need) {
+            return self.refuse();
+        }
+        let evicted = self.make_memory(need);
         if begins {
             let mut bytes =
                 Vec::with_capacity((header + frame).max(self.limits.memory_segment_bytes as usize));
@@ -65,6 +69,12 @@ impl Buffer {
             self.origins.note(origin, seq);
         }
         Appended { outcome: Outcome::Stored { seq }, evicted }
+    }
+
+    /// So much more has a place in memory, and on the disk once that takes it.
+    fn memory_has_room(&self, need: u64) -> bool {
+        let held = self.held_bytes + need;
+        held <= self.limits.memory_bytes && self.claimed() + held <= self.limits.max_bytes
     }
 
     /// Drops the oldest that is held until so many bytes more have a place.

@@ -42,7 +42,7 @@ mod sync;
 pub use cursor::{Cursor, MAX_DETAIL};
 pub use error::Error;
 pub use format::Origin;
-pub use options::{Durability, Options};
+pub use options::{Durability, Options, WhenFull};
 pub use reader::{Damage, Record};
 pub use recover::{CursorFound, Recovery};
 pub use store::{Appended, Buffer, Evicted, Outcome, Released, Stats};

@@ -41,13 +41,26 @@ pub enum Durability {
     Each,
 }
 
+/// What goes when a record does not fit below the cap.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum WhenFull {
+    /// The oldest segments make room.
+    #[default]
+    DropOldest,
+    /// Records that do not fit are refused until there is room.
+    DropNewest,
+}
+
 /// What a buffer is opened with.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// Where it lives; created if missing.
     pub dir: PathBuf,
-    /// The sum of all file lengths never exceeds this; the oldest records make room.
+    /// The sum of all file lengths never exceeds this. When a buffer that is opened has more, its oldest
+    /// records go whatever is said below.
     pub max_bytes: u64,
+    /// What goes when it is full.
+    pub when_full: WhenFull,
     /// Size a segment file grows to; at most an eighth of the cap is used.
     pub segment_bytes: u64,
     /// When records are safe from a power cut.
@@ -76,6 +89,7 @@ impl Options {
         Self {
             dir,
             max_bytes,
+            when_full: WhenFull::DropOldest,
             segment_bytes: DEFAULT_SEGMENT_BYTES,
             durability,
             reserve_bytes: DEFAULT_RESERVE_BYTES,

@@ -88,6 +88,7 @@ impl Buffer {
         let mut buffer = Self {
             limits,
             durability: options.durability,
+            when_full: options.when_full,
             _lock: lock,
             segments: VecDeque::new(),
             active: None,

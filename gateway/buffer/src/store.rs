@@ -14,7 +14,7 @@ use crate::cursor::{self, Cursor, CursorFile};
 use crate::error::Error;
 use crate::format::SegmentHeader;
 use crate::lock::Lock;
-use crate::options::{Durability, Limits};
+use crate::options::{Durability, Limits, WhenFull};
 use crate::origins::Origins;
 use crate::reader::{Damage, Reader};
 use crate::segment::{self, Segment};
@@ -27,6 +27,7 @@ pub struct Buffer {
     pub(crate) dir: PathBuf,
     pub(crate) limits: Limits,
     pub(crate) durability: Durability,
+    pub(crate) when_full: WhenFull,
     /// Held for as long as the buffer is open.
     pub(crate) _lock: Lock,
     /// Oldest first.
@@ -56,6 +57,7 @@ pub struct Buffer {
 pub(crate) struct Counts {
     pub(crate) evicted_records: u64,
     pub(crate) evicted_bytes: u64,
+    pub(crate) refused_records: u64,
     pub(crate) damaged_records: u64,
     pub(crate) doubles: u64,
 }
@@ -79,6 +81,8 @@ pub enum Outcome {
     },
     /// Its origin was stored before, nothing was written.
     Double,
+    /// The buffer is full and keeps what it has ([`WhenFull::DropNewest`]); nothing was written.
+    Refused,
 }
 
 /// A segment that was dropped to make room, as far as it was not settled.
@@ -126,6 +130,8 @@ pub struct Stats {
     pub evicted_records: u64,
     /// Bytes removed to make room, since open.
     pub evicted_bytes: u64,
+    /// Records refused because there was no room, since open.
+    pub refused_records: u64,
     /// Records found damaged, since open.
     pub damaged_records: u64,
     /// Doubles not stored, since open.
@@ -197,6 +203,7 @@ impl Buffer {
             next_seq: self.next_seq,
             evicted_records: self.counts.evicted_records,
             evicted_bytes: self.counts.evicted_bytes,
+            refused_records: self.counts.refused_records,
             damaged_records: self.counts.damaged_records,
             doubles: self.counts.doubles,
         }
@@ -222,12 +229,21 @@ impl Buffer {
         self.segment_bytes + self.cursor_file.reserved() + self.aside.bytes()
     }
 
-    /// Evicts until a frame of this length, with such a payload, fits below the cap.
-    pub(crate) fn make_room(&mut self, frame: u64, payload_len: usize) -> Result<Vec<Evicted>, Error> {
-        self.evict_until_fits(|buffer| {
+    /// Makes a frame of this length, with such a payload, fit below the cap; `None`: it does not, and
+    /// nothing is evicted for it.
+    pub(crate) fn make_room(
+        &mut self,
+        frame: u64,
+        payload_len: usize,
+    ) -> Result<Option<Vec<Evicted>>, Error> {
+        let need = |buffer: &Self| {
             let header = SegmentHeader::len_with(buffer.origins.len()) as u64;
             if buffer.starts_segment(payload_len) { header + frame } else { frame }
-        })
+        };
+        if self.when_full == WhenFull::DropNewest && self.claimed() + need(self) > self.limits.max_bytes {
+            return Ok(None);
+        }
+        self.evict_until_fits(need).map(Some)
     }
 
     /// Evicts until what is needed fits below the cap; what is needed may change with every segment that goes.
@@ -241,7 +257,7 @@ impl Buffer {
             }
             let on_disk = self.segments.iter().take(2).filter(|segment| segment.held.is_none()).count();
             // the newest on disk remembers the senders and the numbering
-            if fits && on_disk < 2 {
+            if fits && (on_disk < 2 || self.when_full == WhenFull::DropNewest) {
                 return Err(Error::NoSpace { dir: self.dir.clone(), reserve: self.space.reserve() });
             }
             let Some(oldest) = self.segments.front().filter(|_| on_disk > 0) else {

@@ -137,10 +137,18 @@ fn northbound_and_buffer(status: &Status, colours: bool) -> String {
                 format!("{} of {word} in memory, because the disk takes no data", bytes(class.memory_bytes));
             out += &format!("          {}\n", Tone::Bad.paint(&told, colours));
         }
-        let lost =
-            [(class.evicted_records, "evicted because it was full"), (class.damaged_records, "damaged")];
-        for (records, what) in lost.into_iter().filter(|(records, _)| *records > 0) {
-            let told = format!("{} records of {word} {what}", count(records));
+        let dropped = class.dropped.iter().map(|(reason, lost)| {
+            let why = match reason.as_str() {
+                "oldest" => "the oldest, because it was full",
+                "newest" => "the newest, because it was full",
+                "too_large" => "larger than a record may be",
+                _ => "the disk took no data",
+            };
+            format!("{} rows of {word} dropped: {why}", count(lost.rows))
+        });
+        let damaged = Some(class.damaged_records).filter(|records| *records > 0);
+        let damaged = damaged.map(|records| format!("{} records of {word} damaged", count(records)));
+        for told in dropped.chain(damaged) {
             out += &format!("          {}\n", Tone::Bad.paint(&told, colours));
         }
     }

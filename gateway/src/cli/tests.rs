@@ -7,8 +7,8 @@ use crate::class::PerClass;
 use crate::commands::Verdict;
 use crate::control::message::{LeftRunning, OutcomeReply, PointReply, ReloadReply, Reloaded};
 use crate::status::{
-    Backlog, BufferStatus, ClassStatus, ConnectionStatus, DeviceStatus, DriverStatus, LastReload, Ledger,
-    LineStatus, NorthboundStatus, PointStatus, Restart, StandbyStatus, Status,
+    Backlog, BufferStatus, ClassStatus, ConnectionStatus, DeviceStatus, DriverStatus, Dropped, LastReload,
+    Ledger, LineStatus, NorthboundStatus, PointStatus, Restart, StandbyStatus, Status,
 };
 
 use super::*;
@@ -145,8 +145,8 @@ fn sample_status() -> Status {
                 bytes: 1_024,
                 max_bytes: 240 << 20,
                 waiting_rows: 2,
-                evicted_records: 1,
                 memory_bytes: 2_048,
+                dropped: [("oldest".to_owned(), Dropped { rows: 3, samples: 30 })].into(),
                 trouble: "write /b/1.seg: no space".into(),
                 ..ClassStatus::default()
             },
@@ -189,7 +189,7 @@ buffer    1.5 KiB of 256 MiB, 7 samples waiting
           events: 512 B of 16 MiB, 0 rows waiting
           telemetry: 1 KiB of 240 MiB, 2 rows waiting
           2 KiB of telemetry in memory, because the disk takes no data
-          1 records of telemetry evicted because it was full
+          3 rows of telemetry dropped: the oldest, because it was full
           write /b/1.seg: no space
           small state is not available: open /s
 

@@ -8,10 +8,11 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use sagoo_edge_buffer::WhenFull;
 use serde_json::Value as Json;
 
 use super::defaults;
-use crate::class::Class;
+use crate::class::{Class, PerClass};
 use crate::row::Identity;
 
 /// All of it.
@@ -163,6 +164,8 @@ pub struct BufferConfig {
     pub reserve: u64,
     /// When written data is synced: the loss bound at a power cut.
     pub sync: Sync,
+    /// What goes when a class has used up its share.
+    pub when_full: PerClass<WhenFull>,
 }
 
 impl BufferConfig {

@@ -5,6 +5,11 @@
 //! what arrived and `stored` what was written, `waiting` is what is open in the segments, and the answers
 //! are counted as the forwarder says them. Each comes from somebody else, so that a sample that gets lost
 //! on the way is seen ([`Book::off_balance`]).
+//!
+//! There is one book per class. A device's rows of a class are settled in their order, whatever order they
+//! were answered in, so one position per device is all it takes to know what is settled of a range that
+//! others still hold; after a kill that position is at most one interval of the cursor old, and what was
+//! answered since is sent again with the same id. Events account for no samples.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -13,7 +18,7 @@ use sagoo_edge_buffer::Origin;
 
 use super::handle::Fate;
 use super::taken::{Instance, Taken};
-use crate::status::{Evicted, Ledger, Restart};
+use crate::status::{Dropped, Evicted, Ledger, Restart};
 
 mod kept;
 
@@ -157,6 +162,13 @@ impl Book {
         self.open(segment, seq, device, samples);
     }
 
+    /// Rows of one device were taken and not kept, because the buffer was full.
+    pub fn refused(&mut self, device: &Arc<str>, samples: u32) {
+        let ledger = &mut self.account(device).ledger;
+        ledger.stored += u64::from(samples);
+        ledger.evict(Evicted::Full, samples.into());
+    }
+
     /// A row was taken and no record holds it.
     pub fn too_large(&mut self, device: &Arc<str>, samples: u32) {
         let ledger = &mut self.account(device).ledger;
@@ -231,16 +243,17 @@ impl Book {
         lost
     }
 
-    /// Whole segments up to `last_seq` were dropped, settled or not. Returns the samples lost, per device.
-    pub fn evicted(&mut self, last_seq: u64) -> Vec<(Arc<str>, u64)> {
+    /// Whole segments up to `last_seq` were dropped, settled or not. Returns what was lost, per device.
+    pub fn evicted(&mut self, last_seq: u64) -> Vec<(Arc<str>, Dropped)> {
         let kept = self.segments.split_off(&(last_seq + 1));
         let gone = std::mem::replace(&mut self.segments, kept);
-        let mut lost: BTreeMap<Arc<str>, u64> = BTreeMap::new();
-        for (device, open) in gone.into_values().flatten() {
-            *lost.entry(device).or_default() += u64::from(open.samples);
+        let mut lost: BTreeMap<Arc<str>, Dropped> = BTreeMap::new();
+        for (device, open) in gone.into_values().flatten().filter(|(_, open)| open.rows > 0) {
+            let lost = lost.entry(device).or_default();
+            lost.rows += u64::from(open.rows);
+            lost.samples += u64::from(open.samples);
         }
-        lost.retain(|_, samples| *samples > 0);
-        for (device, samples) in &lost {
+        for (device, Dropped { samples, .. }) in &lost {
             let account = self.account(device);
             account.waiting = account.waiting.saturating_sub(*samples);
             account.ledger.evict(Evicted::Full, *samples);
@@ -248,16 +261,17 @@ impl Book {
         lost.into_iter().collect()
     }
 
-    /// A segment that never was on disk was dropped, older ones are there still. Returns the samples lost.
-    pub fn evicted_segment(&mut self, segment: u64) -> u64 {
+    /// A segment that never was on disk was dropped, older ones are there still. Returns what was lost.
+    pub fn evicted_segment(&mut self, segment: u64) -> Dropped {
         // it stays known, empty, so that a late answer is not taken for one of the segment before
         let gone = self.segments.get_mut(&segment).map(std::mem::take).unwrap_or_default();
-        let mut lost = 0;
+        let mut lost = Dropped::default();
         for (device, open) in gone {
             let account = self.account(&device);
             account.waiting = account.waiting.saturating_sub(open.samples.into());
             account.ledger.evict(Evicted::Unwritten, open.samples.into());
-            lost += u64::from(open.samples);
+            lost.rows += u64::from(open.rows);
+            lost.samples += u64::from(open.samples);
         }
         lost
     }

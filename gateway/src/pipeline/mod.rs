@@ -6,10 +6,11 @@
 //! buffer, [`unwritten`] what is on its way there, [`scan`] what it finds there at start, [`trouble`] when
 //! the disk takes no data, [`unreadable`] when it cannot be read; [`points`] decides what of a batch is news
 //! and makes rows; [`record`] is how rows lie in the buffer; [`book`] accounts for every sample, [`taken`]
-//! for every batch and [`left_out`] for what nobody wants any more; [`latest`] remembers values for the next
-//! start; [`wall`] tells the time; [`snapshot`] is what status sees, [`flow`] how fast it goes.
+//! for every batch, [`drops`] for what had to go and [`left_out`] for what nobody wants any more; [`latest`]
+//! remembers values for the next start; [`wall`] tells the time; [`snapshot`] is what status sees, [`flow`] how fast it goes.
 
 pub mod book;
+pub mod drops;
 pub mod flow;
 pub mod handle;
 pub mod latest;

@@ -78,6 +78,14 @@ impl Taken {
         self.processes.push_back(Process { instance: origin.instance, seq: origin.seq, rows, suppressed });
     }
 
+    /// A batch was taken and its rows were dropped: they will never be in the buffer.
+    pub fn refused(&mut self, origin: Origin) {
+        let process = self.processes.iter_mut().find(|process| process.instance == origin.instance);
+        if let Some(process) = process.filter(|process| process.seq == origin.seq) {
+            process.rows = false;
+        }
+    }
+
     /// A process says how many samples of a device it has dropped in all; returns those that are new.
     pub fn dropped(&mut self, device: &Arc<str>, instance: Instance, total: u64) -> u64 {
         if self.last(&instance).is_none() {

@@ -14,7 +14,7 @@ use sagoo_edge_proto::driver::DeviceSamples;
 use sagoo_edge_proto::{clock, sample};
 use tokio::runtime;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Interval, MissedTickBehavior, interval};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
 
 use super::flow::Flow;
 use super::handle::{Arrived, Ask, Handle, QUEUE};
@@ -93,9 +93,11 @@ impl Pipeline {
         let (mut sync, mut cursor) = (unhurried(sync_every), unhurried(CURSOR_INTERVAL));
         let mut retry = unhurried(RETRY_INTERVAL);
         loop {
+            let drops = self.writers.iter().filter_map(|(_, writer)| writer.drops.due()).min();
             tokio::select! {
                 ask = asks.recv() => match ask {
                     Some(Ask::Stop(done)) => {
+                        self.tell_drops(None);
                         self.finish().await;
                         let _ = done.send(());
                         return;
@@ -120,6 +122,9 @@ impl Pipeline {
                         writer.retry();
                     }
                 }),
+                () = sleep_until(drops.unwrap_or_else(Instant::now)), if drops.is_some() => {
+                    self.tell_drops(Some(Instant::now()));
+                }
                 _ = cursor.tick(), if self.any(|writer| writer.unwritten_cursor) => {
                     self.each(Writer::write_unwritten_cursor);
                 }
@@ -283,6 +288,17 @@ impl Pipeline {
         };
         let (origin, rows) = (None, vec![row]);
         self.writers.events.submit(Unwritten { origin, rows, read: Vec::new(), replies: Vec::new() });
+    }
+
+    /// Each flood of drops that is over is one event; with `None` also one that is not.
+    fn tell_drops(&mut self, now: Option<Instant>) {
+        for class in Class::ALL {
+            if let Some(value) = self.writers[class].drops.take(class.word(), now) {
+                tracing::error!(dropped = %value, "rows were dropped");
+                let (name, time_ms) = ("rowsDropped".to_owned(), self.wall.now_ms());
+                self.event(&GATEWAY.into(), Event { name, value: value.to_string(), time_ms });
+            }
+        }
     }
 
     /// The gateway's own properties, one row.

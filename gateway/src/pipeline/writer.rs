@@ -15,8 +15,10 @@ use sagoo_edge_buffer::{
 use sagoo_edge_proto::clock;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use super::book::{Book, Found};
+use super::drops::{Drops, Reason};
 use super::handle::{Resume, Settled, Stored};
 use super::record;
 use super::scan::{per_device, say_damage, scan};
@@ -26,7 +28,7 @@ use super::unwritten::Unwritten;
 use crate::class::Class;
 use crate::config::types::{BufferConfig, Sync};
 use crate::row::Row;
-use crate::status::{ClassStatus, Ledger};
+use crate::status::{ClassStatus, Dropped, Ledger};
 
 /// See the module.
 pub struct Writer {
@@ -50,6 +52,8 @@ pub struct Writer {
     syncing: Option<JoinHandle<Synced>>,
     /// Accounts found not to balance, each once.
     off_balance: Vec<(Arc<str>, Ledger)>,
+    /// What had to go.
+    pub drops: Drops,
 }
 
 enum Written {
@@ -66,7 +70,7 @@ impl Writer {
         configured: impl Fn(&str) -> bool,
     ) -> Result<(Self, HashMap<Arc<str>, Row>), Error> {
         let (dir, max_bytes) = (config.place(class), config.share(class));
-        let (mut buffer, recovery) = Buffer::open(options(config, dir.clone(), max_bytes))?;
+        let (mut buffer, recovery) = Buffer::open(options(config, class))?;
         tracing::info!(dir = %dir.display(), segments = recovery.segments, records = recovery.records, "buffer opened");
         if recovery.torn_bytes > 0 || recovery.damaged_records > 0 {
             tracing::error!(
@@ -111,6 +115,7 @@ impl Writer {
             dir,
             syncing: None,
             off_balance: Vec::new(),
+            drops: Drops::default(),
             buffer,
         };
         // until the next stop it says that none was
@@ -162,6 +167,7 @@ impl Writer {
                     let row = &first.rows[0];
                     tracing::error!(device = %row.device, points = row.cells.len(), "row lost: larger than a record may be; raise buffer.max_size");
                     self.book.too_large(&row.device, row.samples);
+                    self.dropped(Reason::TooLarge, &first.rows);
                     self.count_read(&first.read);
                     first.answer();
                 }
@@ -190,8 +196,15 @@ impl Writer {
         if !self.in_memory() {
             self.trouble.over();
         }
-        let (outcome, begins) = (appended.outcome, self.context.is_empty());
-        let Outcome::Stored { seq } = outcome else { return Written::Done };
+        let begins = self.context.is_empty();
+        let seq = match appended.outcome {
+            Outcome::Stored { seq } => seq,
+            Outcome::Double => return Written::Done,
+            Outcome::Refused => {
+                self.refuse(unwritten);
+                return Written::Done;
+            }
+        };
         if begins {
             self.segment = self.buffer.segment_start(seq).unwrap_or(seq);
         }
@@ -216,13 +229,42 @@ impl Writer {
     /// What fell out of memory, which lies between what is on disk and the newest.
     fn count_unwritten(&mut self, evicted: &[sagoo_edge_buffer::Evicted]) {
         for gone in evicted.iter().filter(|gone| gone.unwritten) {
-            let samples = self.book.evicted_segment(gone.segment);
-            if samples > 0 {
+            let Dropped { rows, samples } = self.book.evicted_segment(gone.segment);
+            if rows > 0 {
+                self.drops.add(Reason::Disk, rows, samples, Instant::now());
+                let class = self.class.word();
                 tracing::error!(
+                    class,
+                    rows,
                     samples,
                     "the disk takes no data and memory is full: oldest samples in it dropped"
                 );
             }
+        }
+    }
+
+    /// The buffer is full and keeps what it has: what comes now is dropped, and counted at once, so that a
+    /// kill does not forget it.
+    fn refuse(&mut self, unwritten: &Unwritten) {
+        for row in &unwritten.rows {
+            self.book.refused(&row.device, row.samples);
+        }
+        unwritten.origin.iter().for_each(|origin| self.book.taken.refused(*origin));
+        self.count_read(&unwritten.read);
+        self.dropped(Reason::Newest, &unwritten.rows);
+        self.write_cursor();
+    }
+
+    /// Said when a flood of drops begins; how many they were is told when it is over.
+    fn dropped(&mut self, reason: Reason, rows: &[Row]) {
+        let samples = rows.iter().map(|row| u64::from(row.samples)).sum();
+        if self.drops.add(reason, rows.len() as u64, samples, Instant::now()) {
+            let class = self.class.word();
+            tracing::error!(
+                class,
+                ?reason,
+                "what comes cannot be kept and is dropped; raise buffer.max_size, restore the link or check the disk"
+            );
         }
     }
 
@@ -258,9 +300,13 @@ impl Writer {
         }
         self.first = first;
         let lost = self.book.evicted(first - 1);
-        if let Some((device, _)) = lost.iter().max_by_key(|(_, samples)| samples) {
-            let (devices, samples) = (lost.len(), lost.iter().map(|(_, samples)| samples).sum::<u64>());
-            tracing::error!(class = self.class.word(), %device, devices, samples, "buffer is full: oldest samples dropped; raise buffer.max_size or restore the link");
+        if let Some((device, _)) = lost.iter().max_by_key(|(_, lost)| (lost.samples, lost.rows)) {
+            let (class, devices) = (self.class.word(), lost.len());
+            let (rows, samples) = lost
+                .iter()
+                .fold((0, 0), |(rows, samples), (_, lost)| (rows + lost.rows, samples + lost.samples));
+            self.drops.add(Reason::Oldest, rows, samples, Instant::now());
+            tracing::error!(class, %device, devices, rows, samples, "buffer is full: oldest samples dropped; raise buffer.max_size or restore the link");
             // at once, so that a kill does not forget the loss
             self.write_cursor();
         }
@@ -380,6 +426,7 @@ impl Writer {
             waiting_rows: self.book.waiting_rows(),
             records: stats.records,
             evicted_records: stats.evicted_records,
+            dropped: self.drops.totals(),
             damaged_records: stats.damaged_records,
             first_seq: stats.first_seq,
             next_seq: stats.next_seq,
@@ -388,10 +435,12 @@ impl Writer {
     }
 }
 
-fn options(config: &BufferConfig, dir: PathBuf, max_bytes: u64) -> Options {
+fn options(config: &BufferConfig, class: Class) -> Options {
+    let (dir, max_bytes, when_full) = (config.place(class), config.share(class), config.when_full[class]);
     let durability = match config.sync {
         Sync::Each => Durability::Each,
         Sync::Interval(every) => Durability::Interval(every),
     };
-    Options { durability, reserve_bytes: config.reserve, ..Options::new(dir, max_bytes) }
+    let reserve_bytes = config.reserve;
+    Options { durability, when_full, reserve_bytes, ..Options::new(dir, max_bytes) }
 }

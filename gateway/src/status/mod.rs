@@ -210,6 +210,15 @@ impl BufferStatus {
     }
 }
 
+/// Rows that were dropped.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dropped {
+    /// Of each record one per device in it.
+    pub rows: u64,
+    /// Samples they account for; events account for none.
+    pub samples: u64,
+}
+
 /// What waits of one class.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct ClassStatus {
@@ -225,6 +234,9 @@ pub struct ClassStatus {
     pub records: u64,
     /// Dropped because full.
     pub evicted_records: u64,
+    /// What was dropped since the start of the gateway: `oldest` and `newest` because it was full,
+    /// `too_large` for a record, or because the `disk` took no data.
+    pub dropped: BTreeMap<String, Dropped>,
     /// Set aside because damaged.
     pub damaged_records: u64,
     /// Oldest.

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use sagoo_edge_buffer::{Buffer, Cursor, Error, MAX_DETAIL, Options, Origin, Outcome};
+use sagoo_edge_buffer::{Buffer, Cursor, Error, MAX_DETAIL, Options, Origin, Outcome, WhenFull};
 
 use super::{MIB, append, bytes_in, open, options, payload, read_all, segments, seqs};
 
@@ -94,6 +94,34 @@ fn the_oldest_segments_make_room_and_are_named() {
     assert_eq!(buffer.segment_start(expected - 1), None);
     assert_eq!(buffer.segment_start(expected), Some(expected));
     assert_eq!(buffer.segment_start(2_002), None);
+}
+
+#[test]
+fn drop_newest_keeps_the_oldest_counts_what_is_refused_and_takes_more_once_there_is_room() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = || Options { when_full: WhenFull::DropNewest, ..Options::new(dir.path().to_owned(), MIB) };
+    let (mut buffer, _) = Buffer::open(options()).unwrap();
+    let origin = |seq| Some(Origin { instance: [1; 16], seq });
+    let mut kept = Vec::new();
+    for n in 1..=2_000 {
+        match buffer.append(origin(n), &payload(n, 1_000)).unwrap().outcome {
+            Outcome::Stored { seq } => kept.push(seq),
+            outcome => assert_eq!(outcome, Outcome::Refused),
+        }
+        assert!(bytes_in(dir.path()) <= MIB);
+    }
+    let stats = buffer.stats();
+    assert_eq!((stats.refused_records, stats.evicted_records), (2_000 - kept.len() as u64, 0));
+    assert_eq!(kept, (1..=kept.len() as u64).collect::<Vec<_>>(), "numbers are given to what is kept");
+    assert!(bytes_in(dir.path()) > MIB * 9 / 10, "the cap is used");
+    assert_eq!(buffer.last_seq_of(&[1; 16]), kept.last().copied(), "what was refused may come again");
+    drop(buffer);
+    let (mut buffer, recovery) = Buffer::open(options()).unwrap();
+    assert_eq!(recovery.evicted, []);
+    assert_eq!(seqs(&read_all(&mut buffer)), kept);
+    buffer.advance(Cursor { floor: buffer.next_seq(), detail: Vec::new() }).unwrap();
+    let outcome = buffer.append(origin(2_000), &payload(1, 1_000)).unwrap().outcome;
+    assert_eq!(outcome, Outcome::Stored { seq: kept.len() as u64 + 1 });
 }
 
 #[test]

@@ -59,7 +59,7 @@ fn payload(n: u64, len: usize) -> Vec<u8> {
 fn append(buffer: &mut Buffer, payload: &[u8]) -> u64 {
     match buffer.append(None, payload).unwrap().outcome {
         Outcome::Stored { seq } => seq,
-        Outcome::Double => panic!("a record without origin cannot be a double"),
+        outcome => panic!("a record without origin is stored by a buffer that drops the oldest: {outcome:?}"),
     }
 }
 

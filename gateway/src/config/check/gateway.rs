@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use sagoo_edge_buffer::WhenFull;
+
+use crate::class::PerClass;
 use crate::config::defaults;
 use crate::config::problem::Report;
 use crate::config::raw::fields::Fields;
@@ -25,6 +28,10 @@ const PROPERTIES: [(&str, GatewayProperty); 7] = [
     ("buffer_bytes", GatewayProperty::BufferBytes),
     ("evicted_samples", GatewayProperty::EvictedSamples),
 ];
+
+/// What a full buffer drops, by the word in the file.
+const WHEN_FULL: [(&str, WhenFull); 2] =
+    [("drop-oldest", WhenFull::DropOldest), ("drop-newest", WhenFull::DropNewest)];
 
 /// Longest path the kernel takes for a unix socket.
 const MAX_SOCKET_PATH: usize = 107;
@@ -52,12 +59,15 @@ pub(super) fn buffer(mut fields: Fields<'_>, dir: &Path, report: &mut Report) ->
     let max_size = fields.get(report, "max_size", read::size(defaults::BUFFER_SIZE_RANGE));
     let reserve = fields.get(report, "reserve", read::size(defaults::BUFFER_RESERVE_RANGE));
     let sync = fields.get(report, "sync", sync);
+    let events = fields.get(report, "events_when_full", read::word(&WHEN_FULL)).unwrap_or_default();
+    let telemetry = fields.get(report, "telemetry_when_full", read::word(&WHEN_FULL)).unwrap_or_default();
     fields.finish(report);
     BufferConfig {
         dir: place.unwrap_or_else(|| defaults::BUFFER_DIR.into()),
         max_size: max_size.unwrap_or(defaults::BUFFER_MAX_SIZE),
         reserve: reserve.unwrap_or(defaults::BUFFER_RESERVE),
         sync: sync.unwrap_or(Sync::Interval(defaults::BUFFER_SYNC)),
+        when_full: PerClass { events, telemetry },
     }
 }
 

@@ -91,7 +91,7 @@ fn eviction_counts_only_what_was_waiting_and_a_late_answer_moves_it_back() {
     written(&mut book, 1, 2, &device, 10);
     written(&mut book, 3, 3, &device, 10);
     book.settled(&device, 1, 10, Fate::Acknowledged);
-    assert_eq!(book.evicted(2), [(device.clone(), 10)]);
+    assert_eq!(book.evicted(2), [(device.clone(), Dropped { rows: 1, samples: 10 })]);
     assert_eq!((book.ledger("a").evicted, book.ledger("a").evicted_full), (10, 10));
     book.settled(&device, 2, 10, Fate::Acknowledged);
     let ledger = book.ledger("a");
@@ -106,7 +106,7 @@ fn what_fell_out_of_memory_is_counted_as_such_and_a_late_answer_moves_it_back() 
     written(&mut book, 1, 1, &device, 10);
     written(&mut book, 2, 2, &device, 20);
     written(&mut book, 3, 3, &device, 40);
-    assert_eq!(book.evicted_segment(2), 20);
+    assert_eq!(book.evicted_segment(2), Dropped { rows: 1, samples: 20 });
     let ledger = book.ledger("a");
     assert_eq!((ledger.waiting, ledger.evicted, ledger.evicted_unwritten), (50, 20, 20));
     book.settled(&device, 1, 10, Fate::Acknowledged);
