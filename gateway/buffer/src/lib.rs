@@ -19,6 +19,7 @@
 //! - `aside`: damaged bytes kept for whoever wants to look.
 //! - `lock`: one owner per directory.
 //! - `error`: what can go wrong, with its path.
+//! - `slots`: one small value in a file of its own, for what must not depend on `sled`.
 //! - [`state`]: small durable values in `sled`, behind guard rails.
 
 mod append;
@@ -34,6 +35,7 @@ mod reader;
 mod recover;
 mod scan;
 mod segment;
+mod slots;
 mod space;
 pub mod state;
 mod store;
@@ -45,5 +47,6 @@ pub use format::Origin;
 pub use options::{Durability, Options, WhenFull};
 pub use reader::{Damage, Record};
 pub use recover::{CursorFound, Recovery};
+pub use slots::{MAX_VALUE, Slots};
 pub use store::{Appended, Buffer, Evicted, Outcome, Released, Stats};
 pub use sync::{SyncJob, Synced};

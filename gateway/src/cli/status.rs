@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::config::did_you_mean;
 use crate::control::message::{Reply, Request};
-use crate::status::{Backlog, ConnectionStatus, DeviceStatus, Ledger, Status};
+use crate::status::{Backlog, ClockStatus, ConnectionStatus, DeviceStatus, Ledger, Status};
 
 use super::StatusArgs;
 use super::drivers;
@@ -54,6 +54,7 @@ pub(super) fn text(status: &Status, colours: bool) -> String {
         age(status.uptime_s.saturating_mul(1_000)),
     );
     out += &northbound_and_buffer(status, colours);
+    out += &clock(&status.clock, colours);
     if let Some(reload) = &status.last_reload {
         let tone = if reload.done { Tone::Faint } else { Tone::Bad };
         let since = age(reload.since_s.saturating_mul(1_000));
@@ -167,6 +168,19 @@ fn done(backlog: &Backlog, colours: bool) -> String {
         Some(seconds) => format!(", done in {}", age(seconds.saturating_mul(1_000))),
         None => format!(", {}", Tone::Warn.paint("not done at this rate", colours)),
     }
+}
+
+/// Only where it matters.
+fn clock(clock: &ClockStatus, colours: bool) -> String {
+    let told = match (clock.state.as_str(), clock.waits_s) {
+        ("waiting", Some(left)) => {
+            format!("not trusted: rows wait for it, at most {} more", age(left.saturating_mul(1_000)))
+        }
+        ("waiting", None) => "not trusted: rows will wait for it".to_owned(),
+        ("uncertain", _) => "not trusted: rows go out with uncertain times".to_owned(),
+        _ => return String::new(),
+    };
+    format!("clock     {}\n          {}\n", Tone::Bad.paint(&told, colours), harmless(&clock.remedy))
 }
 
 /// Polls that are left out now stand out; those of long ago are only a number.

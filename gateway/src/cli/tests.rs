@@ -7,8 +7,8 @@ use crate::class::PerClass;
 use crate::commands::Verdict;
 use crate::control::message::{LeftRunning, OutcomeReply, PointReply, ReloadReply, Reloaded};
 use crate::status::{
-    Backlog, BufferStatus, ClassStatus, ConnectionStatus, DeviceStatus, DriverStatus, Dropped, LastReload,
-    Ledger, LineStatus, NorthboundStatus, PointStatus, Restart, StandbyStatus, Status,
+    Backlog, BufferStatus, ClassStatus, ClockStatus, ConnectionStatus, DeviceStatus, DriverStatus, Dropped,
+    LastReload, Ledger, LineStatus, NorthboundStatus, PointStatus, Restart, StandbyStatus, Status,
 };
 
 use super::*;
@@ -152,6 +152,7 @@ fn sample_status() -> Status {
             },
         }),
         state_trouble: "small state is not available: open /s".into(),
+        clock: ClockStatus { state: "waiting".into(), waits_s: Some(75), remedy: "set it".into() },
         northbound: NorthboundStatus {
             broker: "mqtts://b:8883".into(),
             last_error: "refused".into(),
@@ -192,6 +193,8 @@ buffer    1.5 KiB of 256 MiB, 7 samples waiting
           3 rows of telemetry dropped: the oldest, because it was full
           write /b/1.seg: no space
           small state is not available: open /s
+clock     not trusted: rows wait for it, at most 1 min 15 s more
+          set it
 
 DRIVER  STATE    VERSION  PID  RESTARTS  SIGNED
 modbus  running  0.1.0     42         0  no

@@ -8,6 +8,10 @@ use std::time::Duration;
 pub const REPORT: Duration = Duration::from_secs(30);
 /// Range of `[gateway] report`.
 pub const REPORT_RANGE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3_600);
+/// `[gateway] clock_wait`
+pub const CLOCK_WAIT: Duration = Duration::from_secs(600);
+/// Range of `[gateway] clock_wait`.
+pub const CLOCK_WAIT_RANGE: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(24 * 3_600);
 
 /// Port of `mqtt://` brokers.
 pub const MQTT_PORT: u16 = 1883;

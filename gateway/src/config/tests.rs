@@ -77,7 +77,7 @@ fn the_sample_shows_the_defaults() {
     let spelled_out = valid(&sample(&["# "]));
     assert_eq!(format!("{as_is:#?}"), format!("{spelled_out:#?}"));
     let shown = sample(&[]).lines().filter(|line| line.starts_with("# ")).count();
-    assert_eq!(shown, 20, "every default is shown once");
+    assert_eq!(shown, 21, "every default is shown once");
     assert_eq!(as_is.sagoo.heartbeat, defaults::HEARTBEAT);
     assert_eq!(as_is.buffer.sync, Sync::Interval(Duration::from_secs(1)));
     assert_eq!(as_is.sagoo.client_id, "gw-0001");

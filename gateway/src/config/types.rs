@@ -62,6 +62,8 @@ pub struct GatewayConfig {
     pub properties: BTreeMap<String, GatewayProperty>,
     /// How often they are reported.
     pub report: Duration,
+    /// How long rows wait at most for a clock that is trusted; zero: a clock after 2025 is trusted at once.
+    pub clock_wait: Duration,
 }
 
 /// What a gateway can say of itself.

@@ -61,7 +61,7 @@ struct Forwarder {
 pub async fn run(setup: Setup, stop: CancellationToken) -> anyhow::Result<()> {
     let resume = setup.pipeline.resume().await.context("asking where to begin forwarding")?;
     let heads = PerClass::new(|class| setup.pipeline.head(class));
-    let readers = PerClass::new(|class| Reader::new(class, resume[class].from));
+    let readers = PerClass::new(|class| Reader::new(class, resume[class].from, setup.pipeline.boots()));
     let own_key = setup.gateway.identity.device_key.clone();
     let options = Options {
         gateway: setup.gateway.identity.clone(),

@@ -10,9 +10,12 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use tokio::sync::watch;
+
 use super::backoff::Backoff;
 use super::sagoo::flight::{Flight, LaneId, Reader as Who};
 use crate::class::Class;
+use crate::pipeline::boots::Boots;
 use crate::pipeline::handle::Stored;
 use crate::pipeline::record::{Context, Decoder, RecordError, encode};
 use crate::row::Row;
@@ -34,6 +37,8 @@ pub struct Reader {
     lap: Option<Lap>,
     /// Which of the two is served first; they take turns.
     lap_first: bool,
+    /// What times in rows mean.
+    boots: watch::Receiver<Boots>,
     rng: fastrand::Rng,
 }
 
@@ -66,9 +71,9 @@ pub enum For {
 
 impl Reader {
     /// Begins at the start of a segment.
-    pub fn new(class: Class, from: u64) -> Self {
+    pub fn new(class: Class, from: u64, boots: watch::Receiver<Boots>) -> Self {
         let live = Walk::new(from, Decoder::default());
-        Self { class, live, lap: None, lap_first: false, rng: fastrand::Rng::new() }
+        Self { class, live, lap: None, lap_first: false, boots, rng: fastrand::Rng::new() }
     }
 
     /// What has to be read next, if anything: for whom and from where.
@@ -113,7 +118,7 @@ impl Reader {
     pub fn feed(&mut self, flight: &mut Flight, now: Instant) -> bool {
         for _ in 0..RECORDS_PER_TURN {
             let Some(record) = self.live.chunk.pop_front() else { break };
-            let (seq, rows) = self.live.decode(record, true);
+            let (seq, rows) = self.live.decode(record, true, &self.boots.borrow());
             flight.offer((self.class, Who::Live, seq), rows, now);
         }
         for _ in 0..RECORDS_PER_TURN {
@@ -140,7 +145,7 @@ impl Reader {
             return false;
         }
         let Some(record) = lap.walk.chunk.pop_front() else { return false };
-        let (seq, rows) = lap.walk.decode(record, false);
+        let (seq, rows) = lap.walk.decode(record, false, &self.boots.borrow());
         flight.offer((self.class, Who::Lap { start: lap.start }, seq), rows, now);
         true
     }
@@ -177,14 +182,20 @@ impl Walk {
     /// Rows of the next record, each of which costs only itself where it cannot be rebuilt. Records may be
     /// missing before it: evicted, and then it is the start of a segment, or damaged, and then rows that
     /// do not refer to them are good.
-    fn decode(&mut self, record: Stored, complain: bool) -> (u64, Vec<Result<Row, RecordError>>) {
+    fn decode(
+        &mut self,
+        record: Stored,
+        complain: bool,
+        boots: &Boots,
+    ) -> (u64, Vec<Result<Row, RecordError>>) {
         self.next = record.seq + 1;
-        let rows = self.decoder.decode(&record.payload).unwrap_or_else(|error| {
+        let mut rows = self.decoder.decode(&record.payload).unwrap_or_else(|error| {
             if complain {
                 tracing::error!(seq = record.seq, %error, "a stored record cannot be understood and is left out");
             }
             Vec::new()
         });
+        rows.iter_mut().flatten().for_each(|row| boots.tell(row));
         (record.seq, rows)
     }
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use sagoo_edge_proto::driver::DeviceSamples;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::boots::Boots;
 use super::latest::Loaded;
 use super::snapshot::Snapshot;
 use crate::class::{Class, PerClass};
@@ -93,6 +94,7 @@ pub struct Gone;
 pub struct Handle {
     pub(super) queue: mpsc::Sender<Ask>,
     pub(super) heads: PerClass<watch::Receiver<u64>>,
+    pub(super) boots: watch::Receiver<Boots>,
 }
 
 /// What can be asked.
@@ -183,7 +185,13 @@ impl Handle {
         answer.await.map_err(|_| Gone)
     }
 
-    /// The seq the next record of a class will get; changes wake the forwarder.
+    /// What times in rows mean.
+    pub fn boots(&self) -> watch::Receiver<Boots> {
+        self.boots.clone()
+    }
+
+    /// The seq the next record of a class will get; changes wake the forwarder. While the clock is waited
+    /// for, that of the first record that waits.
     pub fn head(&self, class: Class) -> watch::Receiver<u64> {
         self.heads[class].clone()
     }
@@ -194,5 +202,6 @@ impl Handle {
 pub fn unheard() -> (Handle, impl Sized) {
     let (queue, asks) = mpsc::channel(QUEUE);
     let (head, seen) = watch::channel(0);
-    (Handle { queue, heads: PerClass::new(|_| seen.clone()) }, (asks, head))
+    let (_, boots) = watch::channel(Boots::default());
+    (Handle { queue, heads: PerClass::new(|_| seen.clone()), boots }, (asks, head))
 }

@@ -3,16 +3,20 @@
 //! Always true: a batch is in the buffer before it is acknowledged; one thread owns all of it.
 //!
 //! In reading order: [`handle`] is the door, [`task`] the thread behind it and [`writer`] its hand on the
-//! buffer, [`unwritten`] what is on its way there, [`scan`] what it finds there at start, [`trouble`] when
-//! the disk takes no data, [`unreadable`] when it cannot be read; [`points`] decides what of a batch is news
-//! and makes rows; [`record`] is how rows lie in the buffer; [`book`] accounts for every sample, [`taken`]
-//! for every batch, [`drops`] for what had to go and [`left_out`] for what nobody wants any more; [`latest`]
-//! remembers values for the next start; [`wall`] tells the time; [`snapshot`] is what status sees, [`flow`] how fast it goes.
+//! buffer, [`unwritten`] what is on its way there, [`head`] how far it may be read, [`scan`] what it finds
+//! there at start, [`trouble`] when the disk takes no data, [`unreadable`] when it cannot be read; [`points`]
+//! decides what of a batch is news and makes rows; [`record`] is how rows lie in the buffer; [`book`] accounts
+//! for every sample, [`taken`] for every batch, [`drops`] for what had to go and [`left_out`] for what nobody
+//! wants any more; [`latest`] remembers values for the next start; [`timekeeper`] tells the time by the rules
+//! of [`wall`], and [`boots`] that of what was stored before it was known; [`snapshot`] is what status sees,
+//! [`flow`] how fast it goes.
 
 pub mod book;
+pub mod boots;
 pub mod drops;
 pub mod flow;
 pub mod handle;
+pub mod head;
 pub mod latest;
 pub mod left_out;
 pub mod points;
@@ -21,6 +25,7 @@ pub mod scan;
 pub mod snapshot;
 pub mod taken;
 pub mod task;
+pub mod timekeeper;
 pub mod trouble;
 pub mod unreadable;
 pub mod unwritten;

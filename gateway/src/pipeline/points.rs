@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use sagoo_edge_proto::sample::{Quality, Sample, Value};
 
+use super::boots;
 use super::snapshot::{PointSnapshot, QualityWord, ReadAt};
 use crate::config::types::{Deadband, DeviceConfig, PointConfig};
 use crate::row::{Cell, Event, Identity, Row};
@@ -79,7 +80,7 @@ impl Device {
         for point in unread {
             let Ok(place) = row.cells.binary_search_by(|cell| cell.key.cmp(&point.key)) else { continue };
             let Cell { key, value, time_ms } = &row.cells[place];
-            if self.set.get(key).is_none_or(|(_, known_ms)| known_ms < time_ms) {
+            if self.set.get(key).is_none_or(|(_, known_ms)| boots::is_before(*known_ms, *time_ms)) {
                 self.set.insert(key.clone(), (value.clone(), *time_ms));
                 point.shown.value = Some(value.clone());
                 point.shown.read_at = ReadAt::BeforeTheStart(*time_ms);
@@ -93,12 +94,13 @@ impl Device {
         std::mem::take(&mut self.has_news).then(|| self.whole(newest.unwrap_or_default(), 0))
     }
 
-    /// Turns samples into rows. `name_of` gives a point's name by number, `time_of` its Unix milliseconds.
+    /// Turns samples into rows. `name_of` gives a point's name by number, `time_of` the time to store for
+    /// a boot time.
     pub fn rows(
         &mut self,
         samples: Vec<Sample>,
         name_of: impl Fn(u32) -> Option<Arc<str>>,
-        time_of: impl Fn(u64) -> i64,
+        mut time_of: impl FnMut(u64) -> i64,
     ) -> Made {
         let mut made = Made::default();
         let mut pending: BTreeMap<Arc<str>, (Value, i64)> = BTreeMap::new();

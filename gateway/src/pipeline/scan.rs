@@ -10,23 +10,28 @@ use std::sync::Arc;
 use sagoo_edge_buffer::{Buffer, Damage, Error};
 
 use super::book::Book;
+use super::boots::Seen;
 use super::record::{Decoder, RecordError};
 use crate::row::Row;
 
 /// Bytes read at once while the backlog is counted.
 const SCAN_BYTES: usize = 64 << 10;
 
-/// Counts what waits and finds each device's last row.
-pub fn scan(buffer: &mut Buffer, book: &mut Book) -> Result<HashMap<Arc<str>, Row>, Error> {
-    let mut decoder = Decoder::default();
+/// Each device's last row.
+pub type LastRows = HashMap<Arc<str>, Row>;
+
+/// Counts what waits; finds each device's last row, and which times are known.
+pub fn scan(buffer: &mut Buffer, book: &mut Book) -> Result<(LastRows, Seen), Error> {
+    let (mut decoder, mut seen) = (Decoder::default(), Seen::default());
     let mut from = buffer.first_seq();
     loop {
         let records = buffer.read(from, SCAN_BYTES)?;
-        let Some(last) = records.last() else { return Ok(decoder.into_last()) };
+        let Some(last) = records.last() else { return Ok((decoder.into_last(), seen)) };
         from = last.seq + 1;
         for record in &records {
             let segment = buffer.segment_start(record.seq).unwrap_or(record.seq);
             let rows = decoder.decode(&record.payload).unwrap_or_default();
+            rows.iter().flatten().for_each(|row| seen.row(record.seq, row));
             for (device, samples) in per_device(rows.iter().filter_map(account)) {
                 book.found(segment, record.seq, &device, samples);
             }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::row::Value;
-use crate::status::{Backlog, BufferStatus, Ledger, Restart};
+use crate::status::{Backlog, BufferStatus, ClockStatus, Ledger, Restart};
 
 /// Everything at one moment.
 #[derive(Debug, Default)]
@@ -17,6 +17,8 @@ pub struct Snapshot {
     pub buffer: BufferStatus,
     /// What waits.
     pub backlog: Backlog,
+    /// The clock.
+    pub clock: ClockStatus,
 }
 
 /// One device.
@@ -55,6 +57,16 @@ pub enum ReadAt {
     Boot(u64),
     /// Unix milliseconds; the value is what is remembered.
     BeforeTheStart(i64),
+}
+
+impl PointSnapshot {
+    /// Its value is good and its time may not be.
+    pub fn doubt_time(&mut self) {
+        if self.quality == QualityWord::Good {
+            self.quality = QualityWord::Uncertain;
+            self.reason = "its time: the clock is not trusted".to_owned();
+        }
+    }
 }
 
 /// Quality as people and events say it.

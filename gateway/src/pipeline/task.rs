@@ -4,7 +4,7 @@
 //! memory if the disk takes no data;
 //! syncing never makes a batch wait; a full or broken disk is said once and retried, never fatal.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -16,19 +16,18 @@ use tokio::runtime;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
 
+use super::boots::Seen;
 use super::flow::Flow;
 use super::handle::{Arrived, Ask, Handle, QUEUE};
 use super::latest::Latest;
 use super::left_out::LeftOut;
 use super::points::{Device, Made};
-use super::snapshot::{DeviceSnapshot, Snapshot};
+use super::timekeeper::{LOOK_INTERVAL, Timekeeper};
 use super::unwritten::Unwritten;
-use super::wall::WallClock;
 use super::writer::Writer;
 use crate::class::{Class, PerClass};
 use crate::config::types::{Config, Sync};
 use crate::row::{Cell, Event, GATEWAY, Identity, Row, Value};
-use crate::status::BufferStatus;
 
 /// How often settled rows are written to the cursor: what a kill may make us send twice.
 const CURSOR_INTERVAL: Duration = Duration::from_millis(100);
@@ -38,26 +37,35 @@ const RETRY_INTERVAL: Duration = Duration::from_millis(500);
 /// Opens the buffer, counts what waits in it and starts the thread. Blocks for as long as that takes.
 pub fn start(config: &Config) -> Result<(Handle, thread::JoinHandle<()>), sagoo_edge_buffer::Error> {
     let configured = |name: &str| name == GATEWAY || config.devices.contains_key(name);
-    let (events, _) = Writer::open(&config.buffer, Class::Event, configured)?;
-    let (telemetry, last) = Writer::open(&config.buffer, Class::Telemetry, configured)?;
-    let writers = PerClass { events, telemetry };
+    let (events, _, events_seen) = Writer::open(&config.buffer, Class::Event, configured)?;
+    let (telemetry, mut last, seen) = Writer::open(&config.buffer, Class::Telemetry, configured)?;
+    let timekeeper = Timekeeper::open(config, &seen.with(&events_seen));
+    last.values_mut().for_each(|row| timekeeper.wall.boots().tell(row));
+    let mut writers = PerClass { events, telemetry };
+    if timekeeper.wall.is_waiting() {
+        let from = |seen: &Seen| seen.boots.get(&timekeeper.wall.boot()).map(|found| found.first_seq);
+        writers.events.head.hold(from(&events_seen));
+        writers.telemetry.head.hold(from(&seen));
+    }
     let (queue, asks) = mpsc::channel(QUEUE);
-    let heads = PerClass::new(|class| writers[class].head());
-    let newest = last.values().map(|row| row.time_ms).max();
+    let heads = PerClass::new(|class| writers[class].head.subscribe());
+    let boots = timekeeper.boots();
     let devices = config.devices.iter().map(|(name, device)| {
         let name: Arc<str> = name.as_str().into();
         (name.clone(), Device::new(name.clone(), device, last.get(&name)))
     });
-    let pipeline = Pipeline {
+    let mut pipeline = Pipeline {
         devices: devices.collect(),
         shown: config.devices.keys().map(|name| (name.as_str().into(), Shown::default())).collect(),
         gateway: config.gateway.identity.clone(),
         writers,
-        wall: WallClock::new(newest),
+        timekeeper,
         left_out: LeftOut::default(),
         flow: Flow::new(now_s()),
         latest: None,
     };
+    pipeline.look();
+    pipeline.timekeeper.say_waiting();
     let sync_every = match config.buffer.sync {
         Sync::Interval(every) => every,
         Sync::Each => Duration::from_secs(1),
@@ -67,7 +75,7 @@ pub fn start(config: &Config) -> Result<(Handle, thread::JoinHandle<()>), sagoo_
         .name("pipeline".to_owned())
         .spawn(move || runtime.block_on(pipeline.run(asks, sync_every)))
         .expect("a thread can be started at start-up");
-    Ok((Handle { queue, heads }, thread))
+    Ok((Handle { queue, heads, boots }, thread))
 }
 
 struct Pipeline {
@@ -75,7 +83,7 @@ struct Pipeline {
     devices: HashMap<Arc<str>, Device>,
     shown: HashMap<Arc<str>, Shown>,
     gateway: Identity,
-    wall: WallClock,
+    timekeeper: Timekeeper,
     left_out: LeftOut,
     flow: Flow,
     /// Nobody said yet where.
@@ -91,13 +99,14 @@ struct Shown {
 impl Pipeline {
     async fn run(mut self, mut asks: mpsc::Receiver<Ask>, sync_every: Duration) {
         let (mut sync, mut cursor) = (unhurried(sync_every), unhurried(CURSOR_INTERVAL));
-        let mut retry = unhurried(RETRY_INTERVAL);
+        let (mut retry, mut look) = (unhurried(RETRY_INTERVAL), unhurried(LOOK_INTERVAL));
         loop {
             let drops = self.writers.iter().filter_map(|(_, writer)| writer.drops.due()).min();
             tokio::select! {
                 ask = asks.recv() => match ask {
                     Some(Ask::Stop(done)) => {
                         self.tell_drops(None);
+                        self.timekeeper.keep(false);
                         self.finish().await;
                         let _ = done.send(());
                         return;
@@ -125,6 +134,7 @@ impl Pipeline {
                 () = sleep_until(drops.unwrap_or_else(Instant::now)), if drops.is_some() => {
                     self.tell_drops(Some(Instant::now()));
                 }
+                _ = look.tick(), if self.timekeeper.wall.is_waiting() => self.look(),
                 _ = cursor.tick(), if self.any(|writer| writer.unwritten_cursor) => {
                     self.each(Writer::write_unwritten_cursor);
                 }
@@ -150,7 +160,8 @@ impl Pipeline {
             Ask::Dropped { device, instance, total } => self.dropped(device, instance, total),
             Ask::Event { device, name, value, boot_ns } => {
                 // a time to come is a mistake of who says it
-                let time_ms = self.wall.at(boot_ns.min(clock::boot_ns()), None);
+                self.look();
+                let time_ms = self.timekeeper.at(boot_ns);
                 self.event(&device, Event { name, value, time_ms });
             }
             Ask::Own(values) => self.own(values),
@@ -158,7 +169,9 @@ impl Pipeline {
                 let _ = reply.send(self.writers[class].read(from, max_bytes));
             }
             Ask::Remember(loaded) => {
-                for row in &loaded.rows {
+                let mut rows = loaded.rows;
+                for row in &mut rows {
+                    self.timekeeper.wall.boots().tell(row);
                     if let Some(device) = self.devices.get_mut(&row.device) {
                         device.remember(row);
                     }
@@ -217,6 +230,7 @@ impl Pipeline {
             let _ = reply.send(());
             return;
         }
+        self.look();
         let (mut rows, mut suppressed, mut read) = (Vec::new(), Vec::new(), Vec::new());
         for packed in std::mem::take(&mut arrived.devices) {
             let count = u64::from(packed.count);
@@ -260,8 +274,11 @@ impl Pipeline {
             }
         };
         let same_boot = *arrived.boot_id == *clock::boot_id();
-        let now = clock::boot_ns();
-        let time_of = |boot_ns| self.wall.at(if same_boot { boot_ns } else { now }, label);
+        let timekeeper = &mut self.timekeeper;
+        let time_of = |boot_ns| match same_boot {
+            true => timekeeper.at(boot_ns),
+            false => timekeeper.elsewhere(boot_ns, label),
+        };
         let made = device.rows(samples, |number| points.get(number as usize).cloned(), time_of);
         if made.unknown > 0 {
             let samples = made.unknown;
@@ -295,7 +312,7 @@ impl Pipeline {
         for class in Class::ALL {
             if let Some(value) = self.writers[class].drops.take(class.word(), now) {
                 tracing::error!(dropped = %value, "rows were dropped");
-                let (name, time_ms) = ("rowsDropped".to_owned(), self.wall.now_ms());
+                let (name, time_ms) = ("rowsDropped".to_owned(), self.timekeeper.at(clock::boot_ns()));
                 self.event(&GATEWAY.into(), Event { name, value: value.to_string(), time_ms });
             }
         }
@@ -303,7 +320,8 @@ impl Pipeline {
 
     /// The gateway's own properties, one row.
     fn own(&mut self, values: Vec<(Arc<str>, Value)>) {
-        let time_ms = self.wall.now_ms();
+        self.look();
+        let time_ms = self.timekeeper.at(clock::boot_ns());
         let samples = values.len() as u32;
         let read = vec![(Arc::from(GATEWAY), values.len() as u64)];
         self.flow.stored(u64::from(samples), now_s());
@@ -346,31 +364,10 @@ impl Pipeline {
             let value =
                 serde_json::json!({ "device": &*device, "read_off": read_off, "stored_off": stored_off });
             let name = "ledgerViolated".to_owned();
-            let event = Event { name, value: value.to_string(), time_ms: self.wall.now_ms() };
+            let time_ms = self.timekeeper.at(clock::boot_ns());
+            let event = Event { name, value: value.to_string(), time_ms };
             self.event(&GATEWAY.into(), event);
         }
-    }
-
-    fn snapshot(&mut self) -> Snapshot {
-        // events account for no samples
-        let book = &self.writers.telemetry.book;
-        let names = self.devices.keys().chain(book.devices());
-        let devices = names.map(|name| {
-            let shown = self.shown.get(name);
-            let one = DeviceSnapshot {
-                online: shown.is_some_and(|shown| shown.online),
-                reason: shown.map(|shown| shown.reason.clone()).unwrap_or_default(),
-                points: self.devices.get(name).map(Device::snapshot).unwrap_or_default(),
-                ledger: book.ledger(name),
-            };
-            (name.clone(), one)
-        });
-        let devices: BTreeMap<_, DeviceSnapshot> = devices.collect();
-        let waiting = devices.values().map(|device| device.ledger.waiting).sum();
-        let restart = book.restart.clone();
-        let classes = PerClass::new(|class| self.writers[class].status());
-        let backlog = self.flow.backlog(waiting, now_s());
-        Snapshot { devices, restart, buffer: BufferStatus::of(classes), backlog }
     }
 }
 
@@ -396,5 +393,6 @@ impl Handle {
     }
 }
 
+mod looks;
 #[cfg(test)]
 mod tests;

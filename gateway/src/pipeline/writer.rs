@@ -5,7 +5,6 @@
 //! is said once. A batch is then acknowledged to its driver all the same, although a kill would lose it:
 //! the driver's own memory is no larger, and telemetry has to go on.
 
-use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -13,15 +12,16 @@ use sagoo_edge_buffer::{
     Appended, Buffer, Cursor, CursorFound, Durability, Error, Options, Origin, Outcome, Synced,
 };
 use sagoo_edge_proto::clock;
-use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::book::{Book, Found};
+use super::boots::Seen;
 use super::drops::{Drops, Reason};
 use super::handle::{Resume, Settled, Stored};
+use super::head::Head;
 use super::record;
-use super::scan::{per_device, say_damage, scan};
+use super::scan::{LastRows, per_device, say_damage, scan};
 use super::trouble::Trouble;
 use super::unreadable::Unreadable;
 use super::unwritten::Unwritten;
@@ -42,7 +42,8 @@ pub struct Writer {
     segment: u64,
     /// Rows written in it.
     context: record::Context,
-    head: watch::Sender<u64>,
+    /// How far the forwarder may read.
+    pub head: Head,
     /// The cursor on disk is behind the book.
     pub unwritten_cursor: bool,
     /// First seq on disk.
@@ -63,12 +64,12 @@ enum Written {
 }
 
 impl Writer {
-    /// Opens the buffer and counts what waits in it; also gives each device's last row.
+    /// Opens the buffer and counts what waits in it; also gives each device's last row and the times seen.
     pub fn open(
         config: &BufferConfig,
         class: Class,
         configured: impl Fn(&str) -> bool,
-    ) -> Result<(Self, HashMap<Arc<str>, Row>), Error> {
+    ) -> Result<(Self, LastRows, Seen), Error> {
         let (dir, max_bytes) = (config.place(class), config.share(class));
         let (mut buffer, recovery) = Buffer::open(options(config, class))?;
         tracing::info!(dir = %dir.display(), segments = recovery.segments, records = recovery.records, "buffer opened");
@@ -81,7 +82,7 @@ impl Writer {
         }
         let floor = buffer.cursor().floor;
         let mut book = Book::restore(floor, &buffer.cursor().detail);
-        let last = scan(&mut buffer, &mut book)?;
+        let (last, seen) = scan(&mut buffer, &mut book)?;
         book.untake(|instance| buffer.last_seq_of(instance));
         say_damage(&dir, recovery.damage.into_iter().chain(buffer.take_damage()));
         let found = Found {
@@ -100,14 +101,13 @@ impl Writer {
             let records: u64 = recovery.evicted.iter().map(|gone| gone.records).sum();
             tracing::error!(dir = %dir.display(), records, "buffer.max_size is smaller than what waited: oldest records dropped");
         }
-        let (head, _) = watch::channel(buffer.next_seq());
         let mut writer = Self {
             class,
             book,
             max_bytes,
             segment: buffer.next_seq(),
             context: record::Context::default(),
-            head,
+            head: Head::new(buffer.next_seq()),
             unwritten_cursor: false,
             first: buffer.first_seq(),
             trouble: Trouble::default(),
@@ -123,12 +123,7 @@ impl Writer {
         if let Err(error) = writer.buffer.sync() {
             writer.trouble.say(&error);
         }
-        Ok((writer, last))
-    }
-
-    /// The seq the next record will get.
-    pub fn head(&self) -> watch::Receiver<u64> {
-        self.head.subscribe()
+        Ok((writer, last, seen))
     }
 
     /// The last batch of a driver process that is in the buffer.
@@ -213,7 +208,7 @@ impl Writer {
         }
         self.count_read(read);
         self.context.remember(rows);
-        self.head.send_replace(seq + 1);
+        self.head.advance(seq + 1);
         Written::Done
     }
 

@@ -56,6 +56,7 @@ impl Board {
             buffer: snapshot.buffer,
             backlog: snapshot.backlog,
             state_trouble: self.state_trouble.borrow().clone(),
+            clock: snapshot.clock,
             northbound,
             totals,
             restart: snapshot.restart,
@@ -132,6 +133,8 @@ impl Board {
 fn age_ms(read_at: ReadAt) -> Option<u64> {
     match read_at {
         ReadAt::Never => None,
+        // of this boot, and the clock is still waited for
+        ReadAt::BeforeTheStart(..0) => None,
         ReadAt::Boot(boot_ns) => Some(clock::boot_ns().saturating_sub(boot_ns) / 1_000_000),
         ReadAt::BeforeTheStart(time_ms) => {
             let now = clock::trusted_wall_ms()?;

@@ -40,6 +40,9 @@ pub struct Status {
     /// Why the small state (drivers' own values, command ids) is not available; empty when all is well.
     #[serde(default)]
     pub state_trouble: String,
+    /// Whether times are right.
+    #[serde(default)]
+    pub clock: ClockStatus,
     /// The platform.
     pub northbound: NorthboundStatus,
     /// Sums over the devices.
@@ -259,6 +262,18 @@ pub struct Backlog {
     /// Nothing will wait any more, at this rate; 0: they wait for their answers only; nothing: never,
     /// because it grows or stands still.
     pub done_in_s: Option<u64>,
+}
+
+/// The clock of the box, as far as rows carry its time.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClockStatus {
+    /// `trusted`, `waiting` (rows are stored and wait for it) or `uncertain` (rows go out with times that
+    /// may be wrong).
+    pub state: String,
+    /// How much longer rows wait at most; nothing when none does.
+    pub waits_s: Option<u64>,
+    /// What helps.
+    pub remedy: String,
 }
 
 /// The platform.

@@ -40,8 +40,14 @@ pub(super) fn gateway(mut fields: Fields<'_>, report: &mut Report) -> GatewayCon
     let identity = identity(&mut fields, ["\"edge-gw\"", "\"gw-0001\""], report);
     let properties = fields.get(report, "properties", properties).unwrap_or_default();
     let interval = fields.get(report, "report", read::duration(defaults::REPORT_RANGE));
+    let clock_wait = fields.get(report, "clock_wait", read::duration(defaults::CLOCK_WAIT_RANGE));
     fields.finish(report);
-    GatewayConfig { identity, properties, report: interval.unwrap_or(defaults::REPORT) }
+    GatewayConfig {
+        identity,
+        properties,
+        report: interval.unwrap_or(defaults::REPORT),
+        clock_wait: clock_wait.unwrap_or(defaults::CLOCK_WAIT),
+    }
 }
 
 fn properties(node: &Node, report: &mut Report) -> Option<BTreeMap<String, GatewayProperty>> {

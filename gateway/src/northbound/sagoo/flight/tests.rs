@@ -20,6 +20,7 @@ use crate::class::{Class, PerClass};
 use crate::config::types::Drain;
 use crate::northbound::reader::Reader;
 use crate::northbound::sagoo::topic;
+use crate::pipeline::boots::Boots;
 use crate::pipeline::handle::{Fate, Resume, Settled, Stored};
 use crate::pipeline::record::{Context, encode};
 use crate::row::{Cell, Event, GATEWAY, Identity, Row, Value};
@@ -162,7 +163,7 @@ impl World {
             start,
             rng: fastrand::Rng::with_seed(weather.seed),
             flight,
-            readers: PerClass::new(|class| Reader::new(class, 1)),
+            readers: readers(),
             records: PerClass::default(),
             heads: PerClass::new(|_| 1),
             agenda: BTreeMap::new(),
@@ -1123,4 +1124,10 @@ fn what_could_not_be_answered_is_not_sent() {
     ] {
         assert_eq!(world.flight.send_letter(odd, world.now), Err(why));
     }
+}
+
+/// One per class, of rows whose times are known.
+fn readers() -> PerClass<Reader> {
+    let boots = tokio::sync::watch::channel(Boots::default()).1;
+    PerClass::new(|class| Reader::new(class, 1, boots.clone()))
 }

@@ -34,7 +34,7 @@ impl World {
         let said = self.flight.said(self.now);
         self.flight = Flight::new(Options { said, ..options }, self.now);
         self.flight.set_online(&self.online.clone());
-        self.readers = PerClass::new(|class| Reader::new(class, 1));
+        self.readers = readers();
         self.session += 1;
         if self.connected {
             self.flight.connected(self.now);
