@@ -28,7 +28,7 @@ usage: deploy/check.sh [--long] [STAGE...]
 Runs the whole gate, or only the stages named. Works from any folder, without a terminal.
 
   install   what is missing: compiler, pinned Rust, Go, mosquitto, pymodbus, libmodbus, mbpoll,
-            cargo-deny, cargo-fuzz. Always runs first and takes no time once all is there. Packages
+            faketime, cargo-deny, cargo-fuzz. Always runs first and takes no time once all is there. Packages
             need root or a sudo that asks for nothing; without, it prints the one line to type. All
             else stays inside target/.
   format    cargo fmt --check, and bash -n on the scripts

@@ -91,6 +91,7 @@ ensure_peers() {
   have mosquitto || missing+=(mosquitto)
   have openssl || missing+=(openssl) # makes the certificates of the TLS tests
   have minisign || missing+=(minisign) # signs and checks driver packages, beside ours
+  have faketime || missing+=(faketime) # a gateway whose clock is wrong, or stepped
   have mbpoll || missing+=(mbpoll) # a Modbus master, against our simulator
   # a second Modbus slave (tests/rig/slave.c)
   printf '#include <modbus/modbus.h>' | cc -fsyntax-only -x c - 2>/dev/null || missing+=(libmodbus-dev)

@@ -1,7 +1,8 @@
 //! Every end-to-end case in one binary, so that the rig is linked once.
 //!
 //! Reading order: `path` is the main job both ways; `outages`, `answers`, `full_disk` and `crashes` take away
-//! what it stands on, `kills` many times at any moment (`campaign` says how often, and out of which seed);
+//! what it stands on, `clock` the time, `kills` many times at any moment (`campaign` says how often, and out of
+//! which seed);
 //! `reattach` is drivers that outlive their gateway, `reload` another configuration, `updates`
 //! another version, `supervision` drivers in trouble, `packages` whom the gateway lets run; `neighbours`
 //! keeps one bad thing one bad thing; `lines` is what a line is asked and tells; `ledger`
@@ -12,6 +13,7 @@
 mod answers;
 mod bad_input;
 mod campaign;
+mod clock;
 mod crashes;
 mod full_disk;
 mod kills;

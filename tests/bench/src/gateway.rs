@@ -255,6 +255,7 @@ impl Gateway {
             r#"[gateway]
 product_key = "{PRODUCT}"
 device_key = "{GATEWAY}"
+clock_wait = "0s"
 [sagoo]
 broker = "{broker}"
 {sagoo}

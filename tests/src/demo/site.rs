@@ -68,6 +68,7 @@ fn gateway(folder: &Path, drivers: &Path, broker_port: u16) -> String {
         r#"[gateway]
 product_key = "{product_key}"
 device_key = "{device_key}"
+clock_wait = "0s"
 
 [sagoo]
 broker = "mqtt://127.0.0.1:{broker_port}"

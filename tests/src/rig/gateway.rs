@@ -14,6 +14,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value as Json;
 
+use super::clock::Clock;
 use super::{Process, binary, eventually, ledger};
 
 /// Longest wait until the gateway answers.
@@ -54,12 +55,13 @@ pub struct Gateway {
     process: Option<Process>,
     /// A filesystem in memory that it alone sees, and its size.
     mount: Option<(PathBuf, &'static str)>,
+    clock: Option<Clock>,
 }
 
 impl Gateway {
     /// A gateway that lives in `dir`, not started. Its drivers directory gets driver-modbus.
     pub fn new(dir: &Path) -> Self {
-        let gateway = Self { dir: dir.to_owned(), process: None, mount: None };
+        let gateway = Self { dir: dir.to_owned(), process: None, mount: None, clock: None };
         fs::create_dir_all(gateway.config_dir().join("conf.d"))
             .expect("the case's directory takes directories");
         fs::create_dir_all(gateway.drivers_dir()).expect("the case's directory takes directories");
@@ -120,6 +122,12 @@ impl Gateway {
         fs::write(&path, toml).unwrap_or_else(|error| panic!("write {}: {error}", path.display()));
     }
 
+    /// The clock of its box is wrong by so many seconds, from its next start on, or from now on where it
+    /// was set before.
+    pub fn set_clock(&mut self, wrong_s: i64) {
+        self.clock.get_or_insert_with(|| Clock::new(&self.dir)).set(wrong_s);
+    }
+
     /// Starts it and waits until it answers.
     #[track_caller]
     pub fn start(&mut self) {
@@ -140,6 +148,9 @@ impl Gateway {
         let mut command = self.program();
         command.arg("run").arg("--config").arg(self.config_dir()).current_dir(&self.dir);
         command.env("TMPDIR", self.run_dir());
+        if let Some(clock) = &self.clock {
+            command.envs(clock.variables());
+        }
         self.process = Some(Process::spawn("sagoo-edge", &mut command, &self.dir.join("gateway.log")));
     }
 

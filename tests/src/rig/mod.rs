@@ -7,6 +7,7 @@
 mod account;
 mod broker;
 mod certificates;
+mod clock;
 mod gateway;
 mod journal;
 mod late;

@@ -63,6 +63,8 @@ pub struct Plan {
     pub timeout: Duration,
     /// Lines for `[gateway]`.
     pub gateway: String,
+    /// Its `clock_wait`; none, as a machine that runs tests need not be synchronised.
+    pub clock_wait: String,
     /// Lines for `[sagoo]`, after `broker`.
     pub sagoo: String,
     /// `max_size` of the buffer.
@@ -125,6 +127,7 @@ impl Plan {
             poll: Duration::from_millis(500),
             timeout: Duration::from_secs(1),
             gateway: String::new(),
+            clock_wait: "0s".to_owned(),
             sagoo: "ack_timeout = \"2s\"\nheartbeat = \"5s\"\n".to_owned(),
             max_size: "64MiB".to_owned(),
             buffer_dir: None,
@@ -283,6 +286,7 @@ impl Plan {
             r#"[gateway]
 product_key = "{EDGE}"
 device_key = "{GATEWAY}"
+clock_wait = "{clock_wait}"
 {gateway}
 [sagoo]
 broker = "{scheme}://127.0.0.1:{port}"
@@ -302,6 +306,7 @@ allow_unsigned = {unsigned:?}
 socket = "{socket}"
 "#,
             gateway = self.gateway,
+            clock_wait = self.clock_wait,
             port = places.broker_port,
             sagoo = self.sagoo,
             buffer = self.buffer_dir.as_deref().unwrap_or(places.buffer).display(),
