@@ -5,7 +5,8 @@
 //! which seed);
 //! `reattach` is drivers that outlive their gateway, `reload` another configuration, `updates`
 //! another version, `supervision` drivers in trouble, `packages` whom the gateway lets run; `neighbours`
-//! keeps one bad thing one bad thing; `lines` is what a line is asked and tells; `ledger`
+//! keeps one bad thing one bad thing; `deadletters` are rows that are never answered, `services` functions
+//! that are called; `lines` is what a line is asked and tells; `ledger`
 //! is the account of samples, on a page of metrics too; `modbus` is what the driver
 //! promises, against independent peers; `bad_input` and `security` are what outsiders bring; `stopping` is
 //! the end; `layout` holds the arrows between the packages, `readme` what is told to people.
@@ -15,6 +16,7 @@ mod bad_input;
 mod campaign;
 mod clock;
 mod crashes;
+mod deadletters;
 mod full_disk;
 mod kills;
 mod layout;
@@ -29,6 +31,7 @@ mod readme;
 mod reattach;
 mod reload;
 mod security;
+mod services;
 mod stopping;
 mod supervision;
 mod updates;

@@ -123,6 +123,8 @@ pub struct Core {
     payloads: HashMap<String, (String, Vec<u8>)>,
     last_row: HashMap<String, (Instant, BTreeSet<String>)>,
     mishaps: VecDeque<Mishap>,
+    /// What is in messages that are never answered.
+    unanswered: Vec<String>,
     last_ack: Option<Publish>,
 }
 
@@ -145,6 +147,7 @@ impl Core {
             payloads: HashMap::new(),
             last_row: HashMap::new(),
             mishaps: VecDeque::new(),
+            unanswered: Vec::new(),
             last_ack: None,
         }
     }
@@ -180,7 +183,11 @@ impl Core {
                     push(&mut self.events, Event { device, name, value, time });
                 }
                 Effect::Ack { topic, body } => {
-                    let mishap = self.mishaps.pop_front();
+                    let text = message.text();
+                    let mishap = match self.unanswered.iter().any(|part| text.contains(part)) {
+                        true => Some(Mishap::Lost),
+                        false => self.mishaps.pop_front(),
+                    };
                     if !matches!(mishap, Some(Mishap::Lost | Mishap::Misplaced)) {
                         self.acks += 1;
                         self.answered_for.insert(own.clone());
@@ -242,6 +249,11 @@ impl Core {
     /// Whether the device was heard of within its online time.
     pub fn is_online(&self, device: &str, now: Instant) -> bool {
         self.heard.get(device).is_some_and(|heard| now < *heard + self.timing.online)
+    }
+
+    /// From now on messages with one of these texts in them are stored and never acknowledged.
+    pub fn never_answer(&mut self, parts: &[&str]) {
+        self.unanswered = parts.iter().map(|part| (*part).to_owned()).collect();
     }
 
     /// What happens to the next acknowledgements, one after the other; [`KEEP`] of them at most.

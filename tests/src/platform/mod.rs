@@ -123,6 +123,11 @@ impl Platform {
         self.change(|core| core.mishaps(mishaps));
     }
 
+    /// From now on messages with one of these texts in them are stored and never acknowledged.
+    pub fn never_answer(&self, parts: &[&str]) {
+        self.change(|core| core.never_answer(parts));
+    }
+
     /// Whether all of them have happened.
     pub fn mishaps_are_over(&self) -> bool {
         self.look(Core::mishaps_are_over)
@@ -186,10 +191,20 @@ impl Platform {
 
     /// Calls a service and waits for what the caller would see.
     pub fn service_call(&self, device: &str, function: &str, params: &Json) -> Answered {
-        match self.begin(|core| core.service_call(device, function, params, Instant::now())) {
+        match self.begin_service_call(device, function, params) {
             Ok(id) => self.answer(&id),
             Err(refused) => refused,
         }
+    }
+
+    /// Calls a service and returns its id at once.
+    pub fn begin_service_call(
+        &self,
+        device: &str,
+        function: &str,
+        params: &Json,
+    ) -> Result<String, Answered> {
+        self.begin(|core| core.service_call(device, function, params, Instant::now()))
     }
 
     fn begin(
