@@ -40,8 +40,21 @@ fn the_first_site_of_the_readme_works_as_it_is_written() {
         done.push(words[0].to_owned());
     }
     let expected = [
-        "check", "explain", "run", "status", "ledger", "read", "write", "probe", "scan", "capture", "reload",
-        "driver", "driver",
+        "check",
+        "explain",
+        "run",
+        "status",
+        "ledger",
+        "read",
+        "write",
+        "probe",
+        "scan",
+        "capture",
+        "invoke",
+        "deadletter",
+        "reload",
+        "driver",
+        "driver",
     ];
     assert_eq!(done, expected, "the commands of README");
     assert_eq!(device.register(0), LIMIT, "the limit the README writes");
