@@ -13,7 +13,6 @@ use sagoo_edge_buffer::{
 };
 use sagoo_edge_proto::clock;
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
 
 use super::book::{Book, Found};
 use super::boots::Seen;
@@ -28,7 +27,9 @@ use super::unwritten::Unwritten;
 use crate::class::Class;
 use crate::config::types::{BufferConfig, Sync};
 use crate::row::Row;
-use crate::status::{ClassStatus, Dropped, Ledger};
+use crate::status::{ClassStatus, Ledger};
+
+mod losses;
 
 /// See the module.
 pub struct Writer {
@@ -221,48 +222,6 @@ impl Writer {
         self.buffer.append(origin, &payload)
     }
 
-    /// What fell out of memory, which lies between what is on disk and the newest.
-    fn count_unwritten(&mut self, evicted: &[sagoo_edge_buffer::Evicted]) {
-        for gone in evicted.iter().filter(|gone| gone.unwritten) {
-            let Dropped { rows, samples } = self.book.evicted_segment(gone.segment);
-            if rows > 0 {
-                self.drops.add(Reason::Disk, rows, samples, Instant::now());
-                let class = self.class.word();
-                tracing::error!(
-                    class,
-                    rows,
-                    samples,
-                    "the disk takes no data and memory is full: oldest samples in it dropped"
-                );
-            }
-        }
-    }
-
-    /// The buffer is full and keeps what it has: what comes now is dropped, and counted at once, so that a
-    /// kill does not forget it.
-    fn refuse(&mut self, unwritten: &Unwritten) {
-        for row in &unwritten.rows {
-            self.book.refused(&row.device, row.samples);
-        }
-        unwritten.origin.iter().for_each(|origin| self.book.taken.refused(*origin));
-        self.count_read(&unwritten.read);
-        self.dropped(Reason::Newest, &unwritten.rows);
-        self.write_cursor();
-    }
-
-    /// Said when a flood of drops begins; how many they were is told when it is over.
-    fn dropped(&mut self, reason: Reason, rows: &[Row]) {
-        let samples = rows.iter().map(|row| u64::from(row.samples)).sum();
-        if self.drops.add(reason, rows.len() as u64, samples, Instant::now()) {
-            let class = self.class.word();
-            tracing::error!(
-                class,
-                ?reason,
-                "what comes cannot be kept and is dropped; raise buffer.max_size, restore the link or check the disk"
-            );
-        }
-    }
-
     /// What became of these samples is decided, so that their devices' accounts have to balance.
     fn count_read(&mut self, read: &[(Arc<str>, u64)]) {
         for (device, samples) in read {
@@ -285,26 +244,6 @@ impl Writer {
     /// Sums up anew what waits for the devices that had news.
     pub fn check_all(&mut self) {
         self.off_balance.extend(self.book.all_off_balance());
-    }
-
-    /// What fell off the oldest end since the last look, settled or not.
-    fn count_evicted(&mut self) {
-        let first = self.buffer.first_seq();
-        if first <= self.first {
-            return;
-        }
-        self.first = first;
-        let lost = self.book.evicted(first - 1);
-        if let Some((device, _)) = lost.iter().max_by_key(|(_, lost)| (lost.samples, lost.rows)) {
-            let (class, devices) = (self.class.word(), lost.len());
-            let (rows, samples) = lost
-                .iter()
-                .fold((0, 0), |(rows, samples), (_, lost)| (rows + lost.rows, samples + lost.samples));
-            self.drops.add(Reason::Oldest, rows, samples, Instant::now());
-            tracing::error!(class, %device, devices, rows, samples, "buffer is full: oldest samples dropped; raise buffer.max_size or restore the link");
-            // at once, so that a kill does not forget the loss
-            self.write_cursor();
-        }
     }
 
     /// Records from `from` on, in order; `None`: they cannot be read now, which is said once.
