@@ -11,7 +11,7 @@ use super::print::{self, Tone, harmless};
 use super::table::{Cell, table};
 use super::typed::Gateway;
 use crate::control::message::{Reply, Request};
-use crate::northbound::deadletter::{Shown, What};
+use crate::status::letters::{Shown, What};
 
 /// `deadletter`
 #[derive(Debug, Args)]

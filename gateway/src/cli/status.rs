@@ -88,7 +88,7 @@ pub(super) fn text(status: &Status, colours: bool) -> String {
 }
 
 fn northbound_and_buffer(status: &Status, colours: bool) -> String {
-    let (north, buffer) = (&status.northbound, &status.buffer);
+    let north = &status.northbound;
     let (word, tone) = if north.connected { ("connected", Tone::Good) } else { ("not connected", Tone::Bad) };
     let since = age(north.since_s.saturating_mul(1_000));
     let mut out =
@@ -119,7 +119,12 @@ fn northbound_and_buffer(status: &Status, colours: bool) -> String {
         let told = format!("dead letters cannot be kept: {}", harmless(&dead.trouble));
         out += &format!("          {}\n", Tone::Bad.paint(&told, colours));
     }
-    out += &format!(
+    out + &self::buffer(status, colours)
+}
+
+fn buffer(status: &Status, colours: bool) -> String {
+    let buffer = &status.buffer;
+    let mut out = format!(
         "buffer    {} of {}, {} samples waiting{}\n",
         bytes(buffer.bytes),
         bytes(buffer.max_bytes),

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 
 use crate::commands::{Outcome, Verdict};
-use crate::northbound::deadletter::{Shown, What};
 use crate::status::Status;
+use crate::status::letters::{Shown, What};
 use crate::status::plan::ConnectionPlan;
 
 use super::value;

@@ -40,8 +40,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::commands::{Action, Asker, Audit, Outcome, Request as Command};
 use crate::config::types::ControlConfig;
-use crate::northbound::deadletter::{Shown, What};
 use crate::status::Status;
+use crate::status::letters::{Shown, What};
 
 use self::message::{Explained, LeftRunning, OutcomeReply, ReloadReply, Reply, Request};
 pub use self::socket::Socket;

@@ -1,11 +1,12 @@
 //! What `sagoo-edge status` shows: one tree, built from what each task publishes.
 //!
 //! Always true: field names are the JSON's; the command line parses the same types it is sent.
-//! [`board`] puts it together; [`ledger`] is the account of samples; [`plan`] is what `sagoo-edge explain`
+//! [`board`] puts it together; [`ledger`] is the account of samples, [`letters`] are rows given up; [`plan`] is what `sagoo-edge explain`
 //! shows.
 
 pub mod board;
 pub mod ledger;
+pub mod letters;
 pub mod plan;
 
 use std::collections::BTreeMap;

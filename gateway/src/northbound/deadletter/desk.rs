@@ -6,7 +6,6 @@
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
@@ -16,25 +15,12 @@ use crate::pipeline;
 use crate::pipeline::handle::Gone;
 use crate::state;
 use crate::status::DeadLetterStatus;
+use crate::status::letters::{Shown, What};
 
 /// Questions that wait; more wait at the door.
 pub const ASKS: usize = 4;
 /// Of a row that cannot be kept, this much is told.
 const TOLD_BYTES: usize = 2 * 1024;
-
-/// What is asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum What {
-    /// What is known of them.
-    List,
-    /// Their messages, too.
-    Show,
-    /// Send them again.
-    Send,
-    /// Forget them.
-    Drop,
-}
 
 /// A question about letters.
 #[derive(Debug)]
@@ -45,33 +31,6 @@ pub struct Ask {
     pub ids: Option<Vec<String>>,
     /// The answer, letter by letter, oldest first or as asked.
     pub reply: oneshot::Sender<Vec<Shown>>,
-}
-
-/// A letter, for people.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Shown {
-    /// Of its message.
-    pub id: String,
-    /// Name in the configuration.
-    pub device: String,
-    /// Where it goes.
-    pub topic: String,
-    /// Samples in it.
-    pub samples: u32,
-    /// Of the message.
-    pub bytes: u64,
-    /// Counted tries until it was given up; 0: it is too large to be sent.
-    pub tries: u32,
-    /// When that was, Unix milliseconds.
-    pub since_ms: i64,
-    /// It is to be sent again, or being sent.
-    pub sending: bool,
-    /// The message as it was sent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub message: Option<String>,
-    /// Why what was asked is not done.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub error: Option<String>,
 }
 
 /// See the module.

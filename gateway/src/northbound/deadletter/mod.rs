@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-pub use desk::{ASKS, Ask, Desk, Shown, What};
+pub use desk::{ASKS, Ask, Desk};
 pub use file::FileError;
 
 use crate::northbound::sagoo::flight::GivenUp;

@@ -1,3 +1,5 @@
+//! Rows come back as they went in, whatever is lost, and any bytes are an error or rows.
+
 use proptest::prelude::*;
 
 use super::*;
