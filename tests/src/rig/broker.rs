@@ -178,7 +178,7 @@ mod tests {
         let options = rumqttc::MqttOptions::new("by-hand", "127.0.0.1", port);
         let (client, mut connection) = rumqttc::Client::new(options, 10);
         client
-            .subscribe("/sys/edge/gw/thing/event/property/+/post_reply", rumqttc::QoS::AtLeastOnce)
+            .subscribe("/sys/em24/a/thing/event/property/+/post_reply", rumqttc::QoS::AtLeastOnce)
             .unwrap();
         let (tell, told) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
@@ -218,7 +218,8 @@ mod tests {
         let (client, told) = publisher(broker.port);
         let wait = Duration::from_secs(10);
         assert_eq!(told.recv_timeout(wait).unwrap().0, "", "subscribed");
-        let topic = "/sys/edge/gw/thing/event/property/pack/post";
+        // on the device's own topic, where nobody has to ask first whether it is known
+        let topic = "/sys/em24/a/thing/event/property/pack/post";
         let post = |id: &str, value| {
             client.publish(topic, rumqttc::QoS::AtLeastOnce, false, pack(id, value)).unwrap();
         };
