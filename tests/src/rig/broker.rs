@@ -177,9 +177,7 @@ mod tests {
     fn publisher(port: u16) -> (rumqttc::Client, std::sync::mpsc::Receiver<(String, String)>) {
         let options = rumqttc::MqttOptions::new("by-hand", "127.0.0.1", port);
         let (client, mut connection) = rumqttc::Client::new(options, 10);
-        client
-            .subscribe("/sys/em24/a/thing/event/property/+/post_reply", rumqttc::QoS::AtLeastOnce)
-            .unwrap();
+        client.subscribe("/sys/em24/a/thing/event/property/+/post_reply", rumqttc::QoS::AtLeastOnce).unwrap();
         let (tell, told) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
             for event in connection.iter() {
