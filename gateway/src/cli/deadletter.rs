@@ -72,7 +72,7 @@ pub async fn deadletter(args: &DeadletterArgs) -> ExitCode {
 
 pub(super) fn text(what: What, letters: &[Shown], now_ms: i64, colours: bool) -> String {
     if letters.is_empty() {
-        return "no dead letters: the platform has answered everything that was sent to it\n".to_owned();
+        return "no dead letters\n".to_owned();
     }
     match what {
         What::List => list(letters, now_ms, colours),
