@@ -8,6 +8,7 @@ mod dialling;
 mod learning;
 mod lends;
 mod looking;
+mod modem;
 mod network;
 mod reading;
 mod serial;

@@ -23,15 +23,15 @@ use crate::driver::Modbus;
 use crate::transport::Wire;
 
 /// A port behind a path, and the bus at its other end.
-struct Plugged {
+pub(super) struct Plugged {
     folder: TempDir,
-    bus: Bus,
+    pub(super) bus: Bus,
     /// Holds the line up while the driver has it closed.
     _open: File,
 }
 
 impl Plugged {
-    fn new(behaviour: impl FnMut(&Heard) -> Says + Send + 'static) -> Self {
+    pub(super) fn new(behaviour: impl FnMut(&Heard) -> Says + Send + 'static) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (bus, open) = plug(folder.path().join("port"), behaviour);
         Self { folder, bus, _open: open }
@@ -41,7 +41,7 @@ impl Plugged {
         self.folder.path().join("port")
     }
 
-    fn connection(&self, mode: &str) -> Connection {
+    pub(super) fn connection(&self, mode: &str) -> Connection {
         let serial = Serial {
             port: self.path().to_str().unwrap().to_owned(),
             mode: Mode::parse(mode).unwrap(),

@@ -3,15 +3,15 @@
 //! Always true: this is the only unsafe code of the driver, for one call of the kernel that no crate at
 //! hand makes.
 
+use std::ffi::{c_int, c_ulong};
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::AsRawFd;
 use std::time::Duration;
 
-use rustix::ioctl::{Updater, ioctl};
 use tokio_serial::SerialStream;
 
 /// `TIOCSRS485` of `asm-generic/ioctls.h`, the same on x86 and ARM.
-const TIOCSRS485: rustix::ioctl::Opcode = 0x542F;
+const TIOCSRS485: c_ulong = 0x542F;
 const ENABLED: u32 = 1;
 const RTS_ON_SEND: u32 = 1 << 1;
 
@@ -25,8 +25,13 @@ struct Settings {
     padding: [u32; 5],
 }
 
+#[allow(unsafe_code, reason = "the C library's own")]
+unsafe extern "C" {
+    fn ioctl(file: c_int, request: c_ulong, ...) -> c_int;
+}
+
 /// RTS is up while the port sends, with these pauses around, which the kernel counts in milliseconds.
-#[allow(unsafe_code, reason = "an ioctl, and a file descriptor that tokio-serial lends only as a number")]
+#[allow(unsafe_code, reason = "an ioctl")]
 pub(super) fn enable(stream: &SerialStream, before: Duration, after: Duration) -> io::Result<()> {
     let mut settings = Settings {
         flags: ENABLED | RTS_ON_SEND,
@@ -34,11 +39,12 @@ pub(super) fn enable(stream: &SerialStream, before: Duration, after: Duration) -
         delay_rts_after_send: after.as_millis() as u32,
         padding: [0; 5],
     };
-    // SAFETY: `stream` owns this descriptor and is borrowed for longer than it is used.
-    let port = unsafe { BorrowedFd::borrow_raw(stream.as_raw_fd()) };
-    // SAFETY: this opcode reads, and on success writes back, one `struct serial_rs485`; `Settings` has its
-    // fields and its 32 bytes, is all integers, and lives longer than the call.
-    unsafe { ioctl(port, Updater::<TIOCSRS485, Settings>::new(&mut settings)) }.map_err(io::Error::from)
+    // SAFETY: this request reads, and on success writes back, one `struct serial_rs485`; `Settings` has its
+    // fields and its 32 bytes, is all integers, and lives longer than the call. `stream` owns the file.
+    match unsafe { ioctl(stream.as_raw_fd(), TIOCSRS485, &raw mut settings) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 #[cfg(test)]
