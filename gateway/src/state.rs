@@ -10,7 +10,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use sagoo_edge_buffer::state::{State, StateError as Fault};
+use tokio::runtime;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::timeout_at;
 
 /// Requests waiting; a full queue makes callers wait.
 const QUEUE: usize = 64;
@@ -18,6 +20,8 @@ const QUEUE: usize = 64;
 const REOPEN_AFTER: Duration = Duration::from_secs(30);
 /// Changes after which it is looked whether its files have grown too large.
 const TEND_EVERY: u32 = 256;
+/// How long after a change all changes so far are made durable; without a change nothing wakes.
+const FLUSH_AFTER: Duration = Duration::from_millis(500);
 /// Keys one driver may keep.
 pub const MAX_KEYS: usize = 1024;
 
@@ -54,16 +58,11 @@ pub fn start(dir: PathBuf) -> (Handle, thread::JoinHandle<()>) {
     let thread = thread::Builder::new()
         .name("state".to_owned())
         .spawn(move || {
-            let mut owner = Owner { state: open(&dir), dir, tried: Instant::now(), changes: 0, say };
+            let mut owner =
+                Owner { state: open(&dir), dir, tried: Instant::now(), changes: 0, flush_at: None, say };
             owner.say_trouble();
-            while let Some(ask) = asks.blocking_recv() {
-                owner.answer(ask);
-            }
-            if let Ok(state) = &owner.state
-                && let Err(error) = state.flush()
-            {
-                tracing::warn!(%error, "small state is not flushed");
-            }
+            let timer = runtime::Builder::new_current_thread().enable_time().build();
+            timer.expect("a timer needs only memory").block_on(owner.serve(&mut asks));
         })
         .expect("a thread can be started at start-up");
     (Handle { queue, trouble }, thread)
@@ -92,10 +91,37 @@ struct Owner {
     tried: Instant,
     /// Since its files were last looked at.
     changes: u32,
+    /// When the changes that are not durable yet are to be; `None`: all are.
+    flush_at: Option<Instant>,
     say: watch::Sender<String>,
 }
 
 impl Owner {
+    async fn serve(&mut self, asks: &mut mpsc::Receiver<Ask>) {
+        loop {
+            let asked = match self.flush_at {
+                Some(at) => timeout_at(at.into(), asks.recv()).await,
+                None => Ok(asks.recv().await),
+            };
+            match asked {
+                Ok(Some(ask)) => self.answer(ask),
+                Ok(None) => return self.flush(),
+                Err(_) => {}
+            }
+            // Looked at after each answer, so that asks without a pause put nothing off.
+            if self.flush_at.is_some_and(|at| at <= Instant::now()) {
+                self.flush();
+            }
+        }
+    }
+
+    fn flush(&mut self) {
+        if self.flush_at.take().is_some() {
+            // said where it happens
+            let _ = self.with(|state| state.flush());
+        }
+    }
+
     fn answer(&mut self, ask: Ask) {
         if self.state.is_err() && self.tried.elapsed() > REOPEN_AFTER {
             self.tried = Instant::now();
@@ -153,6 +179,7 @@ impl Owner {
     }
 
     fn changed(&mut self, values: u32) {
+        self.flush_at.get_or_insert_with(|| Instant::now() + FLUSH_AFTER);
         self.changes = self.changes.saturating_add(values);
         if self.changes >= TEND_EVERY {
             self.changes = 0;
@@ -183,7 +210,7 @@ impl Handle {
         self.ask(|reply| Ask::Get { space, key, reply }).await
     }
 
-    /// Keeps a value; durable with the next flush of the store (500 ms).
+    /// Keeps a value; durable [`FLUSH_AFTER`] later.
     pub async fn put(&self, space: &str, key: &[u8], value: &[u8]) -> Result<(), StateError> {
         let (space, key, value) = (space.to_owned(), key.to_vec(), value.to_vec());
         self.ask(|reply| Ask::Put { space, key, value, reply }).await
@@ -235,6 +262,33 @@ mod tests {
             drop(handle);
             thread.join().unwrap();
         }
+    }
+
+    #[tokio::test]
+    async fn a_value_is_on_the_disk_soon_after_it_was_put_though_nobody_stops() {
+        let dir = tempfile::tempdir().unwrap();
+        let (handle, thread) = start(dir.path().join("state"));
+        handle.put("kv", b"key", b"value").await.unwrap();
+        // As a kill leaves it: what is in files, and nothing else.
+        let is_there = || {
+            let copy = tempfile::tempdir().unwrap();
+            std::fs::create_dir(copy.path().join("db")).unwrap();
+            for file in std::fs::read_dir(dir.path().join("state/db")).unwrap() {
+                let file = file.unwrap();
+                if file.file_type().unwrap().is_file() {
+                    std::fs::copy(file.path(), copy.path().join("db").join(file.file_name())).unwrap();
+                }
+            }
+            let (state, _) = State::open(copy.path()).unwrap();
+            state.get("kv", b"key").unwrap().as_deref() == Some(b"value")
+        };
+        let begin = Instant::now();
+        while !is_there() {
+            assert!(begin.elapsed() < FLUSH_AFTER * 40, "it stays in memory");
+            tokio::task::yield_now().await;
+        }
+        drop(handle);
+        thread.join().unwrap();
     }
 
     #[tokio::test]

@@ -96,7 +96,7 @@ pub struct State {
 }
 
 impl State {
-    /// Keeps a value; durable after [`Self::flush`], or half a second.
+    /// Keeps a value; durable after [`Self::flush`].
     pub fn put(&self, space: &str, key: &[u8], value: &[u8]) -> Result<(), StateError> {
         limit("value", value.len(), MAX_VALUE)?;
         let key = full_key(space, key)?;

@@ -18,8 +18,9 @@ use crate::lock::Lock;
 
 /// Page cache: a floor of memory use rather than a limit, so small.
 const CACHE_BYTES: u64 = 2 << 20;
-/// How often written values are synced by themselves; garbage collection runs with it, too.
-const FLUSH_EVERY_MS: u64 = 500;
+/// How often `sled` syncs and collects its garbage by itself, changes or not: seldom, because each time costs
+/// a sync. When values are durable is up to the owner, who calls [`State::flush`].
+const FLUSH_EVERY_MS: u64 = 60_000;
 /// A process being started holds a copy of every open file for a moment, and with it `sled`'s lock: how
 /// often, and after how long, it is tried again.
 const LOCK_TRIES: u32 = 40;
