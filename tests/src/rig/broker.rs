@@ -177,7 +177,7 @@ mod tests {
     fn publisher(port: u16) -> (rumqttc::Client, std::sync::mpsc::Receiver<(String, String)>) {
         let options = rumqttc::MqttOptions::new("by-hand", "127.0.0.1", port);
         let (client, mut connection) = rumqttc::Client::new(options, 10);
-        client.subscribe("/sys/em24/a/thing/event/property/+/post_reply", rumqttc::QoS::AtLeastOnce).unwrap();
+        client.subscribe("/sys/+/+/thing/event/property/+/post_reply", rumqttc::QoS::AtLeastOnce).unwrap();
         let (tell, told) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
             for event in connection.iter() {
@@ -195,6 +195,12 @@ mod tests {
             }
         });
         (client, told)
+    }
+
+    fn probe(id: &str) -> String {
+        json!({"id": id, "version": "1.0", "sys": {"ack": 1}, "method": "thing.event.property.pack.post",
+            "params": {"properties": {}, "events": {}, "subDevices": []}})
+        .to_string()
     }
 
     fn pack(id: &str, value: u32) -> String {
@@ -216,22 +222,25 @@ mod tests {
         let (client, told) = publisher(broker.port);
         let wait = Duration::from_secs(10);
         assert_eq!(told.recv_timeout(wait).unwrap().0, "", "subscribed");
-        // on the device's own topic, where nobody has to ask first whether it is known
-        let topic = "/sys/em24/a/thing/event/property/pack/post";
+        let own = "/sys/em24/a/thing/event/property/pack/post";
+        client.publish(own, rumqttc::QoS::AtLeastOnce, false, probe("p")).unwrap();
+        assert_eq!(told.recv_timeout(wait).unwrap().0, format!("{own}_reply"), "it is known");
+        let topic = "/sys/edge/gw/thing/event/property/pack/post";
         let post = |id: &str, value| {
             client.publish(topic, rumqttc::QoS::AtLeastOnce, false, pack(id, value)).unwrap();
         };
 
-        let begun = std::time::Instant::now();
         post("1", 1);
         let (reply_topic, reply) = told.recv_timeout(wait).unwrap();
+        // Its answer shows that it has arrived.
+        let begun = std::time::Instant::now();
         assert_eq!(reply_topic, format!("{topic}_reply"));
         assert!(reply.contains(r#""id":"1""#) && reply.contains("200"), "{reply}");
 
         platform.pause();
         post("2", 2);
         eventually("the broker got the message nobody is there for", wait, || {
-            broker.log().matches("Received PUBLISH from by-hand").count() == 2
+            broker.log().matches("Received PUBLISH from by-hand").count() == 3
         });
         platform.resume();
         eventually("rows of one device are far enough apart", wait, || {
