@@ -63,8 +63,6 @@ fn kill_nine_at_any_moment_loses_and_invents_nothing() {
     let kills = how_many("SAGOO_KILLS", KILLS);
     let mut seed = Seed::drawn();
     let mut plan = Plan::meters(&METERS)
-        // Two rows of a device arrive closer than they were sent when the machine is busy.
-        .sagoo("row_spacing = \"400ms\"")
         .may_log("the platform does not answer")
         .may_log("no connection to the broker")
         // A gateway that dies in the middle of a handshake.

@@ -48,8 +48,6 @@ fn two_thousand_points_a_second_survive_a_broker_outage() {
     let meters: Vec<&str> = names.iter().map(String::as_str).collect();
     let mut plan = Plan::sharing("hall", &meters)
         .wide(100)
-        // Two rows of a device arrive closer than they were sent when the machine is busy.
-        .sagoo("row_spacing = \"350ms\"")
         .must_log("no connection to the broker")
         // A simulated platform on a busy machine takes its time with the backlog.
         .may_log("the platform does not answer; rows are kept")

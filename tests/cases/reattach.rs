@@ -13,9 +13,7 @@ const METERS: [&str; 10] = ["m0", "m1", "m2", "m3", "m4", "m5", "m6", "m7", "m8"
 
 /// 10 devices × 100 points every second: 1 000 points/s.
 fn thousand_points_a_second() -> Plan {
-    // What piled up goes out as fast as it may, and on a busy machine two rows of a device arrive closer
-    // than they were sent; so they are sent further apart.
-    let mut plan = Plan::sharing("hall", &METERS).wide(100).sagoo("row_spacing = \"600ms\"");
+    let mut plan = Plan::sharing("hall", &METERS).wide(100);
     plan.poll = Duration::from_secs(1);
     plan.may_log("slots are skipped connection=hall").may_log("polls are left out because the line is busy")
 }
