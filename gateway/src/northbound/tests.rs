@@ -131,14 +131,16 @@ impl Gateway {
     }
 
     async fn sample(&self, number: u64) {
-        let quality = Quality::Good;
-        let sample =
-            Sample { point: 0, value: Some(Value::Uint(number)), quality, boot_ns: clock::boot_ns() };
+        self.read(number, Some(Value::Uint(number)), Quality::Good).await;
+    }
+
+    async fn read(&self, seq: u64, value: Option<Value>, quality: Quality) {
+        let sample = Sample { point: 0, value, quality, boot_ns: clock::boot_ns() };
         let arrived = Arrived {
             driver: "fake".into(),
             instance: [7; 16],
             boot_id: clock::boot_id().into(),
-            seq: number,
+            seq,
             numbers: Arc::new([(0, (Arc::from("a"), vec![Arc::from("count")]))].into()),
             devices: vec![pack(0, &[sample], clock::trusted_wall_ms())],
         };
@@ -216,6 +218,27 @@ async fn rows_reach_the_platform_once_and_in_order_also_across_a_broker_outage()
     gateway.acknowledged(8).await;
     assert_eq!(counts(&mut seen), (1..=8).collect::<Vec<_>>());
     assert_eq!(gateway.ledger().await.waiting, 0);
+    gateway.stopped().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_of_quality_leaves_before_ten_thousand_rows_that_waited_longer() {
+    let mut broker = Mosquitto::start(open).await;
+    broker.kill();
+    let gateway = Gateway::start(broker.port);
+    for number in 1..=10_000 {
+        gateway.sample(number).await;
+    }
+    gateway.read(10_001, None, Quality::Bad("no answer".to_owned())).await;
+    let (_platform, mut seen) = platform(broker.port).await;
+    broker.restart().await;
+    let says_something = |message: &Json| message["params"]["subDevices"][0].is_object();
+    let first = next(&mut seen, "pack/post", says_something).await;
+    let said = &first["params"]["subDevices"][0];
+    assert_eq!(said["properties"], serde_json::json!({}), "{first}");
+    assert_eq!(said["events"]["quality"]["value"]["reason"], "no answer", "{first}");
+    let second = next(&mut seen, "pack/post", says_something).await;
+    assert_eq!(second["params"]["subDevices"][0]["properties"]["count"]["value"], 1, "{second}");
     gateway.stopped().await;
 }
 

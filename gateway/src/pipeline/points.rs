@@ -46,6 +46,8 @@ type Turned = BTreeMap<(QualityWord, String), Vec<Arc<str>>>;
 pub struct Made {
     /// In time order.
     pub rows: Vec<Row>,
+    /// Rows that only carry events, for the class of their own.
+    pub events: Vec<Row>,
     /// Samples that said nothing new.
     pub suppressed: u64,
     /// Samples of points the configuration does not have.
@@ -153,7 +155,7 @@ impl Device {
         if !pending.is_empty() {
             made.rows.push(self.row(pending));
         }
-        self.announce(turned, time_ms, &mut made);
+        made.events = self.announce(turned, time_ms);
         made
     }
 
@@ -199,20 +201,17 @@ impl Device {
     }
 
     /// Changes of quality travel as events: the platform has no place for them in a row.
-    fn announce(&self, turned: Turned, time_ms: i64, made: &mut Made) {
-        for ((quality, reason), points) in turned {
+    fn announce(&self, turned: Turned, time_ms: i64) -> Vec<Row> {
+        let events = turned.into_iter().map(|((quality, reason), points)| {
             let named: Vec<&str> = points.iter().take(NAMES_PER_EVENT).map(|name| &**name).collect();
             let mut names = named.join(", ");
             if points.len() > NAMES_PER_EVENT {
                 names.push_str(&format!(" and {} more", points.len() - NAMES_PER_EVENT));
             }
             let value = serde_json::json!({ "quality": quality.word(), "reason": reason, "points": names });
-            let event = Event { name: "quality".to_owned(), value: value.to_string(), time_ms };
-            match made.rows.last_mut() {
-                Some(row) => row.events.push(event),
-                None => made.rows.push(self.event(event)),
-            }
-        }
+            self.event(Event { name: "quality".to_owned(), value: value.to_string(), time_ms })
+        });
+        events.collect()
     }
 }
 

@@ -9,19 +9,17 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use sagoo_edge_buffer::Origin;
-use sagoo_edge_proto::driver::DeviceSamples;
-use sagoo_edge_proto::{clock, sample};
+use sagoo_edge_proto::clock;
 use tokio::runtime;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
 
 use super::boots::Seen;
 use super::flow::Flow;
-use super::handle::{Arrived, Ask, Handle, QUEUE};
+use super::handle::{Ask, Handle, QUEUE};
 use super::latest::Latest;
 use super::left_out::LeftOut;
-use super::points::{Device, Made};
+use super::points::Device;
 use super::timekeeper::{LOOK_INTERVAL, Timekeeper};
 use super::unwritten::Unwritten;
 use super::writer::Writer;
@@ -221,76 +219,6 @@ impl Pipeline {
         }
     }
 
-    /// Answers when the batch is in the buffer, now or before.
-    fn batch(&mut self, mut arrived: Arrived, reply: oneshot::Sender<()>) {
-        let origin = Origin { instance: arrived.instance, seq: arrived.seq };
-        let writer = &mut self.writers.telemetry;
-        let taken = writer.book.taken.last(&origin.instance).max(writer.last_seq_of(&origin.instance));
-        if taken >= Some(origin.seq) {
-            let _ = reply.send(());
-            return;
-        }
-        self.look();
-        let (mut rows, mut suppressed, mut read) = (Vec::new(), Vec::new(), Vec::new());
-        for packed in std::mem::take(&mut arrived.devices) {
-            let count = u64::from(packed.count);
-            let Some((device, made)) = self.rows(&arrived, packed) else { continue };
-            let left_out = made.suppressed + made.unknown;
-            if left_out > 0 {
-                suppressed.push((device.clone(), left_out));
-            }
-            // not what the rows say: what was lost while they were made has to show
-            read.push((device, count.saturating_sub(left_out)));
-            rows.extend(made.rows);
-        }
-        let counted = !suppressed.is_empty();
-        let writer = &mut self.writers.telemetry;
-        writer.book.take(origin, !rows.is_empty(), suppressed);
-        if counted {
-            // before the rows, so that a kill in between can be told from one before
-            writer.write_cursor();
-        }
-        self.flow.stored(rows.iter().map(|row| u64::from(row.samples)).sum(), now_s());
-        writer.submit(Unwritten { origin: Some(origin), rows, read, replies: vec![reply] });
-    }
-
-    /// One device's rows; nothing when it is not configured or its samples cannot be read.
-    fn rows(&mut self, arrived: &Arrived, packed: DeviceSamples) -> Option<(Arc<str>, Made)> {
-        let (driver, seq) = (&arrived.driver, arrived.seq);
-        let Some((name, points)) = arrived.numbers.get(&packed.device) else {
-            self.left_out.add(format!("number {} of driver {driver}", packed.device), packed.count);
-            return None;
-        };
-        let Some(device) = self.devices.get_mut(name) else {
-            self.left_out.add(name.to_string(), packed.count);
-            return None;
-        };
-        let label = packed.wall_ms.map(|wall_ms| (packed.boot_ns, wall_ms));
-        let samples = match sample::unpack(packed) {
-            Ok(samples) => samples,
-            Err(error) => {
-                tracing::error!(%driver, device = %name, seq, %error, "batch is not readable, samples lost");
-                return None;
-            }
-        };
-        let same_boot = *arrived.boot_id == *clock::boot_id();
-        let timekeeper = &mut self.timekeeper;
-        let time_of = |boot_ns| match same_boot {
-            true => timekeeper.at(boot_ns),
-            false => timekeeper.elsewhere(boot_ns, label),
-        };
-        let made = device.rows(samples, |number| points.get(number as usize).cloned(), time_of);
-        if made.unknown > 0 {
-            let samples = made.unknown;
-            tracing::warn!(%driver, device = %name, samples, "driver sent points that are not configured");
-        }
-        if !made.rows.is_empty() && made.rows.iter().any(|row| row.samples > 0) {
-            let shown = self.shown.entry(name.clone()).or_default();
-            (shown.online, shown.reason) = (true, String::new());
-        }
-        Some((name.clone(), made))
-    }
-
     fn event(&mut self, device: &Arc<str>, event: Event) {
         let row = match self.devices.get(device) {
             Some(known) => known.event(event),
@@ -393,6 +321,7 @@ impl Handle {
     }
 }
 
+mod batch;
 mod looks;
 #[cfg(test)]
 mod tests;

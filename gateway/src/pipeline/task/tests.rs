@@ -6,7 +6,7 @@ use sagoo_edge_proto::sample::{Quality, Sample, pack};
 use super::*;
 use crate::class::Class;
 use crate::config::load;
-use crate::pipeline::handle::{Fate, Numbers, Settled};
+use crate::pipeline::handle::{Arrived, Fate, Numbers, Settled};
 use crate::pipeline::record::Decoder;
 
 const CONFIG: &str = r#"
@@ -404,6 +404,76 @@ async fn a_batch_whose_rows_a_kill_took_counts_once_when_it_comes_again() {
     assert_eq!((b.read, b.suppressed, b.stored), (1, 0, 1));
     handle.stop().await;
     thread.join().unwrap();
+}
+
+/// The device's point cannot be read.
+fn unreadable(seq: u64, device: u32) -> Arrived {
+    let quality = Quality::Bad("no answer".to_owned());
+    let sample = Sample { point: 0, value: None, quality, boot_ns: clock::boot_ns() };
+    Arrived { devices: vec![pack(device, &[sample], clock::trusted_wall_ms())], ..batch(seq, device, 0) }
+}
+
+/// What the events in the buffer say of qualities.
+async fn qualities(handle: &Handle) -> Vec<(String, String)> {
+    let rows = rows_of(Class::Event, handle, 0).await.into_iter();
+    let of_qualities = rows.filter(|(_, row)| row.events.iter().all(|event| event.name == "quality"));
+    of_qualities.map(|(_, row)| (row.device.to_string(), row.events[0].value.clone())).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_of_quality_waits_behind_no_telemetry_and_falls_with_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let (handle, thread) = start(&config(dir.path(), 1 << 21)).unwrap();
+    for seq in 1..=10_000 {
+        handle.batch(batch(seq, 0, seq)).await.unwrap();
+    }
+    handle.batch(unreadable(10_001, 0)).await.unwrap();
+    let bad = r#"{"points":"count","quality":"bad","reason":"no answer"}"#;
+    let told = [("a".to_owned(), bad.to_owned())];
+    assert_eq!(qualities(&handle).await, told, "it is the first of the class that goes first");
+    let ledger = handle.snapshot().await.unwrap().devices["a"].ledger;
+    assert_eq!((ledger.read, ledger.suppressed, ledger.waiting), (10_001, 1, 10_000));
+    for seq in 10_002..=40_000 {
+        handle.batch(batch(seq, 1, seq)).await.unwrap();
+    }
+    let snapshot = handle.snapshot().await.unwrap();
+    assert_eq!(snapshot.devices["a"].ledger.waiting, 0, "all rows that were stored before it are evicted");
+    assert_eq!(qualities(&handle).await, told);
+    handle.stop().await;
+    thread.join().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_of_quality_is_stored_once_whenever_a_kill_comes() {
+    let dir = tempfile::tempdir().unwrap();
+    let (handle, thread) = start(&config(dir.path(), 1 << 22)).unwrap();
+    handle.batch(batch(1, 0, 41)).await.unwrap();
+    let before = killed(dir.path());
+    let mut both = unreadable(2, 0);
+    both.devices.extend(batch(2, 1, 50).devices);
+    handle.batch(both.clone()).await.unwrap();
+    let after = killed(dir.path());
+    let between = killed(before.path());
+    std::fs::remove_dir_all(between.path().join("payload/events")).unwrap();
+    copy(&dir.path().join("payload/events"), &between.path().join("payload/events"));
+    handle.stop().await;
+    thread.join().unwrap();
+
+    for (left, known) in [(before, 0), (between, 1), (after, 1)] {
+        let (handle, thread) = start(&config(left.path(), 1 << 22)).unwrap();
+        assert_eq!(qualities(&handle).await.len(), known, "as it was left");
+        for _ in 0..2 {
+            handle.batch(both.clone()).await.unwrap();
+            let told = qualities(&handle).await;
+            assert!(told.len() == 1 && told[0].0 == "a" && told[0].1.contains("no answer"), "{told:?}");
+            let devices = handle.snapshot().await.unwrap().devices;
+            let ledger = |name: &str| devices[name].ledger;
+            assert_eq!((ledger("a").read, ledger("a").suppressed, ledger("a").stored), (2, 1, 1));
+            assert_eq!((ledger("b").read, ledger("b").stored), (1, 1));
+        }
+        handle.stop().await;
+        thread.join().unwrap();
+    }
 }
 
 /// Names of the gateway's own events in the buffer.
