@@ -31,7 +31,10 @@ fn a_crashed_driver_comes_back_and_nothing_acknowledged_is_lost() {
 
 #[test]
 fn kill_nine_of_gateway_and_driver_loses_nothing_acknowledged() {
-    let plan = Plan::meters(&METERS).must_log("the platform does not answer; rows are kept");
+    let plan = Plan::meters(&METERS)
+        .must_log("a message is not answered; the platform is asked whether it is there")
+        // killed before or after that is known
+        .may_log("the platform does not answer; rows are kept");
     let mut site = Site::start(&plan);
     METERS.iter().for_each(|meter| site.await_count(meter, 2, SOON));
     // With nobody there to take them, rows pile up in the buffer.

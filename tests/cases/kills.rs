@@ -63,6 +63,7 @@ fn kill_nine_at_any_moment_loses_and_invents_nothing() {
     let kills = how_many("SAGOO_KILLS", KILLS);
     let mut seed = Seed::drawn();
     let mut plan = Plan::meters(&METERS)
+        .may_log("a message is not answered")
         .may_log("the platform does not answer")
         .may_log("no connection to the broker")
         // A gateway that dies in the middle of a handshake.

@@ -50,6 +50,7 @@ fn two_thousand_points_a_second_survive_a_broker_outage() {
         .wide(100)
         .must_log("no connection to the broker")
         // A simulated platform on a busy machine takes its time with the backlog.
+        .may_log("a message is not answered")
         .may_log("the platform does not answer; rows are kept")
         .may_log("polls are left out because the line is busy");
     plan.poll = Duration::from_secs(1);
@@ -84,8 +85,10 @@ fn what_a_broker_accepts_and_drops_is_sent_again() {
     let taken = how_many("SAGOO_TAKEN", TAKEN);
     let seed = Seed::drawn();
     let meters = ["meter-a", "meter-b", "meter-c"];
-    let mut plan =
-        Plan::meters(&meters).may_log("the platform does not answer").may_log("no connection to the broker");
+    let mut plan = Plan::meters(&meters)
+        .may_log("a message is not answered")
+        .may_log("the platform does not answer")
+        .may_log("no connection to the broker");
     plan.way = Some(seed.number());
     let site = Site::start(&plan);
     meters.iter().for_each(|meter| site.await_count(meter, 2, SOON));
@@ -108,7 +111,9 @@ fn what_a_broker_accepts_and_drops_is_sent_again() {
 fn samples_survive_a_platform_outage_behind_a_living_broker() {
     /// Messages a careful gateway may send into the dark: what was in flight, heartbeats and probes.
     const MOST_IN_THE_DARK: usize = 16;
-    let plan = Plan::meters(&["meter-a", "meter-b"]).must_log("the platform does not answer; rows are kept");
+    let plan = Plan::meters(&["meter-a", "meter-b"])
+        .must_log("a message is not answered; the platform is asked whether it is there")
+        .must_log("the platform does not answer; rows are kept");
     let site = Site::start(&plan);
     site.await_count("meter-a", 2, SOON);
     site.platform.pause();
@@ -135,6 +140,7 @@ fn eviction_drops_the_oldest_and_counts_it() {
     /// Reads that are dropped and that the gateway has not in memory for sending.
     const DROPPED: u64 = 4;
     let mut plan = Plan::meters(&["meter-a"])
+        .must_log("a message is not answered; the platform is asked whether it is there")
         .must_log("the platform does not answer; rows are kept")
         .must_log("buffer is full: oldest samples dropped")
         .may_log("device is offline connection=meter-a");

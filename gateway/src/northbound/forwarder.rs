@@ -260,6 +260,9 @@ impl Forwarder {
 
     async fn note(&mut self, note: Note) -> anyhow::Result<()> {
         match note {
+            Note::Unanswered(id) => {
+                tracing::warn!(id, "a message is not answered; the platform is asked whether it is there");
+            }
             Note::Silent => {
                 self.report.silent(&self.device_key);
                 tracing::warn!(

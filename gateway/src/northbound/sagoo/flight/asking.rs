@@ -100,7 +100,7 @@ impl Flight {
     fn send_probe(&mut self, peer: usize, now: Instant, plan: &mut Plan) {
         let number = self.next_probe;
         self.next_probe += 1;
-        let id = format!("{}-p{}{number}", self.options.gateway.device_key, self.run());
+        let id = self.probe_id(number);
         let topic = topic::pack_post(&self.peers.get(peer).identity);
         let was_known = self.peers.is_known(peer, now);
         let refused = self.standing(peer, now) == Standing::Refused;
@@ -108,5 +108,9 @@ impl Flight {
         self.peers.get_mut(peer).probe = Some(number);
         self.peers.touched(peer, now);
         plan.push(Outgoing { topic, payload: build::probe(&id), before: None });
+    }
+
+    pub(super) fn probe_id(&self, number: u64) -> String {
+        format!("{}-p{}{number}", self.options.gateway.device_key, self.run())
     }
 }

@@ -9,7 +9,9 @@ use super::super::payload::clean::Losses;
 /// Something people should hear of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Note {
-    /// The platform does not answer for the gateway.
+    /// This message was not answered, nor was anything since: the platform is asked whether it is there.
+    Unanswered(String),
+    /// It was asked, and does not answer for the gateway.
     Silent,
     /// It does again, or for the first time.
     Answering,

@@ -5,9 +5,13 @@
 //!                                   ├─ pack, 2 tries ─▶ split: each row alone
 //!                                   ├─ row, 3 tries  ─▶ given up: kept as a dead letter, parked
 //!                                   └─ else          ─▶ sent again, same id and bytes
+//!
+//! nothing answered since it was sent ─▶ Silent ─ gateway's probe ─ answered ─▶ it was one lost answer
+//!                                                                └ not      ─▶ "does not answer"
 //! ```
 //!
-//! Always true: while the platform is silent no try counts, so a platform that is away never costs a row.
+//! Always true: while the platform is silent no try counts, so a platform that is away never costs a row;
+//! it is not said to be away before it was asked.
 
 use std::time::Instant;
 
@@ -31,7 +35,7 @@ impl Flight {
     pub(super) fn expire(&mut self, now: Instant) {
         let timeout = self.options.ack_timeout;
         let late = |sent: Instant| now.saturating_duration_since(sent) >= timeout;
-        let mut silent = false;
+        let mut unanswered: Option<String> = None;
         let mut ahead = Vec::new();
         for (unit, message) in &mut self.messages {
             if let State::Wire { sent } = message.state
@@ -40,17 +44,21 @@ impl Flight {
                 message.state = State::Doubt { since: now };
                 ahead.extend(message.ahead.then_some(*unit));
                 self.window.timed_out(sent, now);
-                silent |= self.last_ack.is_none_or(|at| at < sent);
+                if self.last_ack.is_none_or(|at| at < sent) {
+                    unanswered.get_or_insert_with(|| unit.id(&self.options.gateway.device_key));
+                }
             }
         }
         ahead.into_iter().for_each(|unit| self.give_up_ahead(unit));
         let overdue: Vec<u64> =
             self.probes.iter().filter(|(_, probe)| late(probe.sent)).map(|(number, _)| *number).collect();
         for number in overdue {
-            silent |= self.probe_missed(number, now);
+            if self.probe_missed(number, now) {
+                unanswered.get_or_insert_with(|| self.probe_id(number));
+            }
         }
-        if silent && self.is_alive() {
-            self.fall_silent(now);
+        if let Some(id) = unanswered.filter(|_| self.is_alive()) {
+            self.fall_silent(id, now);
         }
     }
 
@@ -86,13 +94,18 @@ impl Flight {
         nothing_since || misses > 1
     }
 
-    /// Only the gateway's probe is sent from now on; whatever was known may have been forgotten.
-    fn fall_silent(&mut self, now: Instant) {
+    /// Only the gateway's probe is sent from now on; whatever was known may have been forgotten. Said is what
+    /// is known: that this message is not answered. The gateway itself was asked already if it missed two.
+    fn fall_silent(&mut self, unanswered: String, now: Instant) {
+        let was_asked = self.peers.get(SELF).misses > 1;
         self.platform = Platform::Silent { ask_at: now };
         self.silent_backoff.reset();
         self.peers.forget(now);
         self.probes.clear();
-        self.tell_silence();
+        match was_asked {
+            true => self.tell_silence(),
+            false => self.notes.push(Note::Unanswered(unanswered)),
+        }
     }
 
     fn tell_silence(&mut self) {

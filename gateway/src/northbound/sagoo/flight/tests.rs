@@ -703,6 +703,42 @@ fn while_the_platform_is_silent_only_the_gateways_probe_is_sent() {
     assert!(world.settled.iter().all(|one| one.fate == Fate::Acknowledged), "an outage parks nothing");
 }
 
+/// What is said of the platform as a whole.
+fn said_of_the_platform(world: &mut World) -> Vec<Note> {
+    let of_it = |note: &Note| matches!(note, Note::Answering | Note::Unanswered(_) | Note::Silent);
+    world.flight.take_notes().into_iter().filter(of_it).collect()
+}
+
+#[test]
+fn one_lost_answer_is_no_silent_platform_even_if_it_is_the_only_one_there_was() {
+    let unanswered = |id: &str| vec![Note::Answering, Note::Unanswered(id.to_owned()), Note::Answering];
+    // the answer to a row of the only device, or to a heartbeat of a gateway without any
+    for (devices, away, id) in [(vec!["a"], (13, 1), "gateway-k-13-0"), (vec![], (9, 3), "gateway-k-p7-1")] {
+        let weather = Weather { away: vec![away], ..fair() };
+        let mut world =
+            World::new(&names(&devices), every_second(&devices, 30), weather, READ_AHEAD_BYTES);
+        world.run(Duration::from_secs(60), u64::MAX);
+        assert_eq!(said_of_the_platform(&mut world), unanswered(id));
+    }
+}
+
+#[test]
+fn a_platform_is_silent_when_it_was_asked_and_did_not_answer() {
+    let weather = Weather { away: vec![(13, 100)], ..fair() };
+    let mut world = World::new(&names(&["a"]), every_second(&["a"], 30), weather, READ_AHEAD_BYTES);
+    let unanswered = Note::Unanswered("gateway-k-13-0".to_owned());
+    world.run(Duration::from_secs(20), u64::MAX);
+    assert_eq!(said_of_the_platform(&mut world), [Note::Answering, unanswered]);
+    world.run(Duration::from_secs(200), u64::MAX);
+    assert_eq!(said_of_the_platform(&mut world), [Note::Silent, Note::Answering], "each once");
+    // for the gateway itself, while its device is answered: two of its heartbeats are as good as asking
+    let mute = (2..200).map(|number| format!("gateway-k-p7-{number}")).collect();
+    let weather = Weather { mute, ..fair() };
+    let mut world = World::new(&names(&["a"]), every_second(&["a"], 60), weather, READ_AHEAD_BYTES);
+    world.run(Duration::from_secs(60), u64::MAX);
+    assert_eq!(said_of_the_platform(&mut world), [Note::Answering, Note::Silent]);
+}
+
 #[test]
 fn after_a_broken_connection_rows_go_on_within_a_second() {
     let mut weather = fair();
