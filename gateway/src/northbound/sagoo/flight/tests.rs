@@ -549,7 +549,8 @@ fn expected(records: &[(Duration, Vec<Row>)], fate: impl Fn(&Row) -> Fate) -> En
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+    // three eighths of the usual number: a case is up to two hours of a platform
+    #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases * 3 / 8, ..ProptestConfig::default() })]
 
     #[test]
     fn every_row_arrives_in_order_and_is_settled_once(
