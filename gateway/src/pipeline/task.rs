@@ -124,11 +124,7 @@ impl Pipeline {
                 }
                 () = self.writers.events.synced() => {}
                 () = self.writers.telemetry.synced() => {}
-                _ = retry.tick(), if self.any(Writer::in_memory) => self.each(|writer| {
-                    if writer.in_memory() {
-                        writer.retry();
-                    }
-                }),
+                _ = retry.tick(), if self.any(Writer::in_memory) || self.timekeeper.is_unkept() => self.retry(),
                 () = sleep_until(drops.unwrap_or_else(Instant::now)), if drops.is_some() => {
                     self.tell_drops(Some(Instant::now()));
                 }
@@ -137,6 +133,18 @@ impl Pipeline {
                     self.each(Writer::write_unwritten_cursor);
                 }
             }
+        }
+    }
+
+    /// What the disk did not take.
+    fn retry(&mut self) {
+        self.each(|writer| {
+            if writer.in_memory() {
+                writer.retry();
+            }
+        });
+        if self.timekeeper.is_unkept() {
+            self.timekeeper.keep(true);
         }
     }
 

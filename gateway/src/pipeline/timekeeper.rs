@@ -1,6 +1,7 @@
 //! The hand of [`WallClock`] on the machine: reads its clocks, keeps what was decided, and says so.
 //!
-//! Always true: a decision is on the disk before anybody may send a row by it.
+//! Always true: a decision is on the disk before anybody may send a row by it, or is tried to be written
+//! until the disk takes it.
 
 use std::time::Duration;
 
@@ -101,6 +102,11 @@ impl Timekeeper {
             None => {}
         }
         news
+    }
+
+    /// The disk did not take what was to be kept.
+    pub fn is_unkept(&self) -> bool {
+        self.file.is_refused()
     }
 
     /// Writes it down.

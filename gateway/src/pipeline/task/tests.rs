@@ -325,6 +325,26 @@ async fn an_event_has_the_wall_time_of_the_moment_it_happened() {
     thread.join().unwrap();
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_decision_on_the_clock_that_the_disk_refuses_is_kept_as_soon_as_it_takes_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let in_its_way = dir.path().join("clock");
+    std::fs::create_dir(&in_its_way).unwrap();
+    let (handle, thread) = start(&config(dir.path(), 1 << 22)).unwrap();
+    handle.batch(batch(1, 0, 1)).await.unwrap();
+    assert_eq!(rows(&handle, 0).await.len(), 1, "nothing waits for it");
+    std::fs::remove_dir(&in_its_way).unwrap();
+    let deadline = std::time::Instant::now() + Duration::from_secs(60);
+    let boot = clock::boot_id().as_bytes();
+    // read as it is: to open it as the pipeline does would write, too
+    while !std::fs::read(&in_its_way).is_ok_and(|file| file.windows(boot.len()).any(|bytes| bytes == boot)) {
+        assert!(std::time::Instant::now() < deadline, "it was not tried again");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    handle.stop().await;
+    thread.join().unwrap();
+}
+
 /// What a kill leaves: the files as they are, copied while the thread goes on.
 fn killed(dir: &std::path::Path) -> tempfile::TempDir {
     let left = tempfile::tempdir().unwrap();
