@@ -91,6 +91,10 @@ fn a_box_that_never_gets_its_time_says_so_once_and_when_it_does_after_all_nothin
     assert_eq!(clock(&site), "uncertain");
     let point = site.gateway.device("meter-a")["points"][0].clone();
     assert_eq!(point["quality"], "uncertain", "{point:#}");
+    // not the counter, which a read moves on
+    let read = site.gateway.command(&["read", "meter-a", "level"]).json["points"][0].clone();
+    assert_eq!((&read["verdict"], &read["quality"]), (&"applied".into(), &"uncertain".into()), "{read:#}");
+    assert_eq!(read["message"], point["reason"]);
     let uncertain = times(&site.platform.rows("meter-a"));
     let possible = EARLIEST..=EARLIEST + uptime();
     assert!(uncertain.is_sorted() && uncertain.iter().all(|time| possible.contains(time)), "{uncertain:?}");

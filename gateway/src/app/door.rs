@@ -12,9 +12,11 @@ use tonic::Status;
 
 use super::Ask;
 use super::round::Desk;
+use crate::commands::{Action, Outcome, Quality, Request};
 use crate::control::message::{Explained, Found, Progress, Reply};
 use crate::control::{Answer, Door, Look, Replies};
 use crate::northbound::deadletter;
+use crate::pipeline::snapshot::TIME_DOUBTED;
 use crate::southbound::reach;
 
 use sagoo_edge_proto::driver as wire;
@@ -24,7 +26,7 @@ pub(super) fn door(desk: &watch::Sender<Option<Desk>>, ask: &mpsc::Sender<Ask>) 
     let (reload, handover) = (ask.clone(), ask.clone());
     Door {
         status: at(desk, |desk, ()| async move { desk.board.status().await }),
-        execute: at(desk, |desk, request| async move { desk.commands.execute(request).await }),
+        execute: at(desk, |desk, request| async move { execute(&desk, request).await }),
         dead_letters: at(desk, |desk, (what, ids)| async move {
             let gone = || "the gateway is stopping".to_owned();
             let (reply, answer) = oneshot::channel();
@@ -38,6 +40,18 @@ pub(super) fn door(desk: &watch::Sender<Option<Desk>>, ask: &mpsc::Sender<Ask>) 
         reload: Arc::new(move |()| Box::pin(put(reload.clone(), Ask::Reload))),
         handover: Arc::new(move |()| Box::pin(put(handover.clone(), Ask::Handover))),
     }
+}
+
+/// What is read has a time, like every other sample; while that may be wrong it is said.
+async fn execute(desk: &Desk, request: Request) -> Outcome {
+    let reads = matches!(request.action, Action::Read(_));
+    let mut outcome = desk.commands.execute(request).await;
+    if reads && desk.board.clock_is_uncertain().await {
+        for point in outcome.points.iter_mut().filter(|point| point.quality == Quality::Good) {
+            (point.quality, point.message) = (Quality::Uncertain, TIME_DOUBTED.to_owned());
+        }
+    }
+    outcome
 }
 
 /// Answered by whoever is there now, or as soon as the next round runs.

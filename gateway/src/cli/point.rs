@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use serde_json::{Map, Value as Json, json};
 
-use crate::commands::Verdict;
+use crate::commands::{Quality, Verdict};
 use crate::control::message::{OutcomeReply, Reply, Request};
 
 use super::print::{self, Tone};
@@ -74,11 +74,13 @@ pub(super) fn text(outcome: &OutcomeReply, colours: bool) -> String {
         return format!("{verdict}{between}{message}\n");
     }
     let rows = outcome.points.iter().map(|point| {
+        let doubted = point.verdict == Verdict::Applied && point.quality == Quality::Uncertain;
+        let message = if doubted { format!("uncertain: {}", point.message) } else { point.message.clone() };
         vec![
             Cell::text(&point.point),
             Cell::number(point.value.as_ref().map(human::value).unwrap_or_default()).tone(Tone::Strong),
             Cell::text(point.verdict.word()).tone(tone(point.verdict)),
-            Cell::text(&point.message),
+            Cell::text(&message).tone(if doubted { Tone::Warn } else { Tone::Plain }),
         ]
     });
     let mut out = table(&["POINT", "VALUE", "RESULT", ""], rows.collect(), colours);

@@ -4,7 +4,7 @@ use clap::{CommandFactory as _, Parser as _};
 use serde_json::{Value as Json, json};
 
 use crate::class::PerClass;
-use crate::commands::Verdict;
+use crate::commands::{Quality, Verdict};
 use crate::control::message::{LeftRunning, OutcomeReply, PointReply, ReloadReply, Reloaded};
 use crate::status::{
     Backlog, BufferStatus, ClassStatus, ClockStatus, ConnectionStatus, DeviceStatus, DriverStatus, Dropped,
@@ -67,13 +67,14 @@ fn a_value_is_what_it_looks_like() {
 
 #[test]
 fn a_command_shows_what_became_of_each_point() {
-    let point = |point: &str, verdict, value, message: &str| PointReply {
+    let point = |point: &str, verdict, value: Option<Json>, message: &str| PointReply {
         point: point.into(),
         verdict,
         message: message.into(),
+        quality: if value.is_some() { Quality::Good } else { Quality::Bad },
         value,
     };
-    let outcome = OutcomeReply {
+    let mut outcome = OutcomeReply {
         id: "cli-1".into(),
         verdict: Verdict::Refused,
         message: "no answer".into(),
@@ -85,6 +86,12 @@ fn a_command_shows_what_became_of_each_point() {
     };
     let expected = "POINT    VALUE  RESULT\nvoltage  230.1  applied\nenergy          refused  no answer\n";
     assert_eq!(point::text(&outcome, false), expected);
+    let doubted = PointReply {
+        quality: Quality::Uncertain,
+        ..point("voltage", Verdict::Applied, Some(json!(230.1)), "its time: no clock")
+    };
+    outcome.points[0] = doubted;
+    assert!(point::text(&outcome, false).contains("applied  uncertain: its time: no clock\n"));
     let alone = OutcomeReply { points: Vec::new(), message: "no device \"x\"".into(), ..outcome };
     assert_eq!(point::text(&alone, false), "refused: no device \"x\"\n");
 }

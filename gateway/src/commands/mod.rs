@@ -129,6 +129,18 @@ pub struct Outcome {
     pub output: String,
 }
 
+/// How far to believe a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Quality {
+    /// Read and decoded.
+    Good,
+    /// A value, with a doubt.
+    Uncertain,
+    /// No value.
+    Bad,
+}
+
 /// One point of an [`Outcome`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct PointOutcome {
@@ -140,6 +152,8 @@ pub struct PointOutcome {
     pub message: String,
     /// Read: the value. Write: what read back.
     pub value: Option<Value>,
+    /// Of the value.
+    pub quality: Quality,
 }
 
 /// The door.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 
-use crate::commands::{Outcome, Verdict};
+use crate::commands::{Outcome, Quality, Verdict};
 use crate::status::Status;
 use crate::status::letters::{Shown, What};
 use crate::status::plan::ConnectionPlan;
@@ -211,6 +211,8 @@ pub struct PointReply {
     pub message: String,
     /// Read: the value. Write: what read back.
     pub value: Option<Json>,
+    /// Of the value.
+    pub quality: Quality,
 }
 
 /// What became of a reload.
@@ -266,6 +268,7 @@ impl OutcomeReply {
             verdict: point.verdict,
             message: point.message,
             value: point.value.as_ref().map(value::to_json),
+            quality: point.quality,
         });
         let output = serde_json::from_str(&outcome.output).ok();
         Self { id, verdict: outcome.verdict, message: outcome.message, points: points.collect(), output }

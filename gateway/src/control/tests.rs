@@ -11,7 +11,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
-use crate::commands::{PointOutcome, Verdict};
+use crate::commands::{PointOutcome, Quality, Verdict};
 
 use super::client::ClientError;
 use super::*;
@@ -52,6 +52,7 @@ fn echo() -> Door {
             verdict: Verdict::Applied,
             message: String::new(),
             value: Some(value),
+            quality: Quality::Good,
         };
         Outcome { points: points.into_iter().map(applied).collect(), ..Outcome::failed(Verdict::Applied, "") }
     })

@@ -6,6 +6,9 @@ use std::sync::Arc;
 use crate::row::Value;
 use crate::status::{Backlog, BufferStatus, ClockStatus, Ledger, Restart};
 
+/// Why a good value is uncertain while its time may not be right.
+pub const TIME_DOUBTED: &str = "its time: the clock is not trusted";
+
 /// Everything at one moment.
 #[derive(Debug, Default)]
 pub struct Snapshot {
@@ -64,7 +67,7 @@ impl PointSnapshot {
     pub fn doubt_time(&mut self) {
         if self.quality == QualityWord::Good {
             self.quality = QualityWord::Uncertain;
-            self.reason = "its time: the clock is not trusted".to_owned();
+            self.reason = TIME_DOUBTED.to_owned();
         }
     }
 }

@@ -13,7 +13,7 @@ use super::boots::{Boots, Seen};
 use super::wall::kept::File;
 use super::wall::{News, WallClock, trust};
 use crate::config::types::Config;
-use crate::status::ClockStatus;
+use crate::status::{ClockStatus, UNCERTAIN};
 
 /// How often the clock is looked at while rows wait for it.
 pub const LOOK_INTERVAL: Duration = Duration::from_secs(1);
@@ -119,7 +119,7 @@ impl Timekeeper {
     pub fn status(&self) -> ClockStatus {
         let (state, remedy) = match (self.wall.is_waiting(), self.wall.is_uncertain()) {
             (true, _) => ("waiting", REMEDY),
-            (_, true) => ("uncertain", REMEDY),
+            (_, true) => (UNCERTAIN, REMEDY),
             _ => ("trusted", ""),
         };
         let waits_s = self.wall.waits_ms(now_ms()).map(|left_ms| left_ms as u64 / 1_000);

@@ -4,7 +4,7 @@ use sagoo_edge_proto::driver as wire;
 use sagoo_edge_proto::driver::command::Action as WireAction;
 use sagoo_edge_proto::sample::Value;
 
-use crate::commands::{Action, Outcome, PointOutcome, Request, Verdict};
+use crate::commands::{Action, Outcome, PointOutcome, Quality, Request, Verdict};
 
 /// A request as the driver is told.
 pub fn command(request: Request) -> wire::Command {
@@ -30,6 +30,7 @@ pub fn command(request: Request) -> wire::Command {
 pub fn outcome(result: wire::CommandResult) -> Outcome {
     let points = result.points.into_iter().map(|point| PointOutcome {
         verdict: verdict(point.status()),
+        quality: quality(point.quality()),
         point: point.point,
         message: point.message,
         value: point.value.and_then(|value| value.value).map(Value::from),
@@ -49,6 +50,14 @@ fn verdict(status: wire::Status) -> Verdict {
         wire::Status::Refused => Verdict::Refused,
         wire::Status::Expired => Verdict::Expired,
         wire::Status::Unknown | wire::Status::Unspecified => Verdict::Unknown,
+    }
+}
+
+fn quality(said: wire::QualityCode) -> Quality {
+    match said {
+        wire::QualityCode::QualityGood => Quality::Good,
+        wire::QualityCode::QualityUncertain => Quality::Uncertain,
+        wire::QualityCode::QualityBad => Quality::Bad,
     }
 }
 

@@ -14,7 +14,7 @@ use crate::pipeline::snapshot::{DeviceSnapshot, ReadAt};
 use crate::row::{GATEWAY, Value};
 use crate::status::{
     ConnectionStatus, DeviceStatus, DriverStatus, LastReload, LineStatus, NorthboundStatus, PointStatus,
-    Status,
+    Status, UNCERTAIN,
 };
 
 /// Where everything can be seen.
@@ -66,6 +66,12 @@ impl Board {
                 ..reload
             }),
         }
+    }
+
+    /// Whether what is read now has a time that may be wrong.
+    pub async fn clock_is_uncertain(&self) -> bool {
+        let snapshot = self.pipeline.snapshot().await;
+        snapshot.is_ok_and(|snapshot| snapshot.clock.state == UNCERTAIN)
     }
 
     /// The gateway's own properties, by their keys on the platform.

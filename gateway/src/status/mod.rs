@@ -265,6 +265,9 @@ pub struct Backlog {
     pub done_in_s: Option<u64>,
 }
 
+/// See [`ClockStatus::state`].
+pub const UNCERTAIN: &str = "uncertain";
+
 /// The clock of the box, as far as rows carry its time.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClockStatus {

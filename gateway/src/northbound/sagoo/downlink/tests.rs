@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::desk::MAX_REMEMBERED;
 use super::*;
 use crate::class::Class;
-use crate::commands::{PointOutcome, Routes, router};
+use crate::commands::{PointOutcome, Quality, Routes, router};
 use crate::config::load;
 use crate::pipeline::record::Decoder;
 use crate::row::{Event, GATEWAY};
@@ -52,6 +52,7 @@ fn applied(points: &[Verdict]) -> Outcome {
         verdict: *verdict,
         message: String::new(),
         value: None,
+        quality: Quality::Good,
     };
     Outcome { points: points.iter().map(point).collect(), ..Outcome::failed(Verdict::Applied, "") }
 }
