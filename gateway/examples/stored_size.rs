@@ -201,7 +201,7 @@ fn first(case: &Case, device: usize) -> Row {
         },
         time_ms: 0,
         cells: cells.collect(),
-        events: Vec::new(),
+        event: None,
         samples: 0,
     }
 }

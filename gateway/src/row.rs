@@ -1,7 +1,8 @@
-//! A row: what goes to the platform, a device's constant point set at one time (sagooiot.md R3).
+//! A row: what goes to the platform, a device's constant point set at one time (sagooiot.md R3), or
+//! something that it announced.
 //!
 //! Always true: keys of a row are sorted and unique; a cell that did not change keeps its old time
-//! and is not counted as a sample.
+//! and is not counted as a sample; a row with an event has no cells, and is of a class of its own.
 
 use std::sync::Arc;
 
@@ -27,15 +28,13 @@ pub struct Cell {
     pub time_ms: i64,
 }
 
-/// Something announced, sent with the row.
+/// Something announced, at the time of its row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
     /// Event key on the platform.
     pub name: String,
     /// JSON object.
     pub value: String,
-    /// Unix milliseconds.
-    pub time_ms: i64,
 }
 
 /// One device at one time.
@@ -45,12 +44,12 @@ pub struct Row {
     pub device: Arc<str>,
     /// Keys on the platform, as they were when the row was stored.
     pub identity: Identity,
-    /// Unix milliseconds of the newest cell or event.
+    /// Unix milliseconds of the newest cell, or of the event.
     pub time_ms: i64,
-    /// The whole set; empty in a row that only carries events.
+    /// The whole set.
     pub cells: Vec<Cell>,
     /// What happened.
-    pub events: Vec<Event>,
+    pub event: Option<Event>,
     /// Samples this row accounts for in the ledger.
     pub samples: u32,
 }

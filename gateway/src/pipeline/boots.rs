@@ -80,7 +80,6 @@ impl Boots {
     pub fn tell(&self, row: &mut Row) {
         row.time_ms = self.wall_ms(row.time_ms);
         row.cells.iter_mut().for_each(|cell| cell.time_ms = self.wall_ms(cell.time_ms));
-        row.events.iter_mut().for_each(|event| event.time_ms = self.wall_ms(event.time_ms));
     }
 }
 
@@ -107,8 +106,7 @@ pub struct Unclocked {
 impl Seen {
     /// One row.
     pub fn row(&mut self, seq: u64, row: &Row) {
-        let events = row.events.iter().map(|event| event.time_ms);
-        let times = row.cells.iter().map(|cell| cell.time_ms).chain(events).chain([row.time_ms]);
+        let times = row.cells.iter().map(|cell| cell.time_ms).chain([row.time_ms]);
         times.for_each(|time_ms| self.time(seq, time_ms));
     }
 

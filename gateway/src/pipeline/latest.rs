@@ -109,7 +109,7 @@ impl Latest {
 fn pieces(row: &Row) -> Vec<Pair> {
     let mut pairs: Vec<Pair> = Vec::new();
     // what has to be cut in two comes back here, each half smaller
-    let mut parts = vec![Row { events: Vec::new(), ..row.clone() }];
+    let mut parts = vec![row.clone()];
     while let Some(mut part) = parts.pop() {
         let value = encode(std::slice::from_ref(&part), &Context::default());
         if value.len() <= MAX_VALUE {
@@ -149,7 +149,7 @@ mod tests {
         });
         let identity = Identity { product_key: "p".into(), device_key: "k".into() };
         let cells: Vec<Cell> = cells.collect();
-        Row { device: "meter".into(), identity, time_ms: 9, cells, events: Vec::new(), samples: 0 }
+        Row { device: "meter".into(), identity, time_ms: 9, cells, event: None, samples: 0 }
     }
 
     fn back(pairs: Vec<Pair>) -> Vec<Cell> {

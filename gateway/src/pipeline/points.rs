@@ -46,7 +46,7 @@ type Turned = BTreeMap<(QualityWord, String), Vec<Arc<str>>>;
 pub struct Made {
     /// In time order.
     pub rows: Vec<Row>,
-    /// Rows that only carry events, for the class of their own.
+    /// Rows that say events.
     pub events: Vec<Row>,
     /// Samples that said nothing new.
     pub suppressed: u64,
@@ -159,16 +159,10 @@ impl Device {
         made
     }
 
-    /// A row that only carries events.
-    pub fn event(&self, event: Event) -> Row {
-        Row {
-            device: self.name.clone(),
-            identity: self.identity.clone(),
-            time_ms: event.time_ms,
-            cells: Vec::new(),
-            events: vec![event],
-            samples: 0,
-        }
+    /// A row that says an event.
+    pub fn event(&self, event: Event, time_ms: i64) -> Row {
+        let (device, identity) = (self.name.clone(), self.identity.clone());
+        Row { device, identity, time_ms, cells: Vec::new(), event: Some(event), samples: 0 }
     }
 
     /// Latest values, by point.
@@ -195,7 +189,7 @@ impl Device {
             identity: self.identity.clone(),
             time_ms,
             cells: cells.collect(),
-            events: Vec::new(),
+            event: None,
             samples,
         }
     }
@@ -209,7 +203,7 @@ impl Device {
                 names.push_str(&format!(" and {} more", points.len() - NAMES_PER_EVENT));
             }
             let value = serde_json::json!({ "quality": quality.word(), "reason": reason, "points": names });
-            self.event(Event { name: "quality".to_owned(), value: value.to_string(), time_ms })
+            self.event(Event { name: "quality".to_owned(), value: value.to_string() }, time_ms)
         });
         events.collect()
     }

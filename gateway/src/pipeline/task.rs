@@ -168,7 +168,7 @@ impl Pipeline {
                 // a time to come is a mistake of who says it
                 self.look();
                 let time_ms = self.timekeeper.at(boot_ns);
-                self.event(&device, Event { name, value, time_ms });
+                self.event(&device, Event { name, value }, time_ms);
             }
             Ask::Own(values) => self.own(values),
             Ask::Read { class, from, max_bytes, reply } => {
@@ -227,17 +227,13 @@ impl Pipeline {
         }
     }
 
-    fn event(&mut self, device: &Arc<str>, event: Event) {
+    fn event(&mut self, device: &Arc<str>, event: Event, time_ms: i64) {
         let row = match self.devices.get(device) {
-            Some(known) => known.event(event),
-            None => Row {
-                device: GATEWAY.into(),
-                identity: self.gateway.clone(),
-                time_ms: event.time_ms,
-                cells: Vec::new(),
-                events: vec![event],
-                samples: 0,
-            },
+            Some(known) => known.event(event, time_ms),
+            None => {
+                let (device, identity) = (GATEWAY.into(), self.gateway.clone());
+                Row { device, identity, time_ms, cells: Vec::new(), event: Some(event), samples: 0 }
+            }
         };
         let (origin, rows) = (None, vec![row]);
         self.writers.events.submit(Unwritten { origin, rows, read: Vec::new(), replies: Vec::new() });
@@ -249,7 +245,7 @@ impl Pipeline {
             if let Some(value) = self.writers[class].drops.take(class.word(), now) {
                 tracing::error!(dropped = %value, "rows were dropped");
                 let (name, time_ms) = ("rowsDropped".to_owned(), self.timekeeper.at(clock::boot_ns()));
-                self.event(&GATEWAY.into(), Event { name, value: value.to_string(), time_ms });
+                self.event(&GATEWAY.into(), Event { name, value: value.to_string() }, time_ms);
             }
         }
     }
@@ -264,14 +260,8 @@ impl Pipeline {
         let cells = values.into_iter().map(|(key, value)| Cell { key, value, time_ms });
         let mut cells: Vec<Cell> = cells.collect();
         cells.sort_by(|a, b| a.key.cmp(&b.key));
-        let row = Row {
-            device: GATEWAY.into(),
-            identity: self.gateway.clone(),
-            time_ms,
-            cells,
-            events: Vec::new(),
-            samples,
-        };
+        let (device, identity) = (GATEWAY.into(), self.gateway.clone());
+        let row = Row { device, identity, time_ms, cells, event: None, samples };
         let (origin, rows) = (None, vec![row]);
         self.writers.telemetry.submit(Unwritten { origin, rows, read, replies: Vec::new() });
     }
@@ -301,8 +291,7 @@ impl Pipeline {
                 serde_json::json!({ "device": &*device, "read_off": read_off, "stored_off": stored_off });
             let name = "ledgerViolated".to_owned();
             let time_ms = self.timekeeper.at(clock::boot_ns());
-            let event = Event { name, value: value.to_string(), time_ms };
-            self.event(&GATEWAY.into(), event);
+            self.event(&GATEWAY.into(), Event { name, value: value.to_string() }, time_ms);
         }
     }
 }

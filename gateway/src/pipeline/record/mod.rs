@@ -10,16 +10,16 @@
 //!
 //! ```text
 //! record = rows until its end; a row =
-//!   flags       1   bit 0 FULL, 1 LIKE, 2 AGES (see columns.rs), 3 EVENTS; the others are 0
+//!   flags       1   bit 0 FULL, 1 LIKE, 2 AGES (see columns.rs), or alone: 4 EVENT; the others are 0
 //!   device          text: length and UTF-8. Lengths, counts and differences are numbers of 7 bits a byte
 //!   time            minus that of the row before in the record
 //!   samples
+//!   event           product key, device key, name and value, texts; only with EVENT, and no more
 //!   size            cells in the set
 //!   set         4   its fingerprint; only without FULL
 //!   identity        product key and device key, texts; only with FULL, and
 //!   keys            each: how much of its beginning is that of the key before, and the rest as a text
 //!   cells           all of them with FULL, else the changed ones: columns.rs
-//!   events          count, and each: name and value, texts, and time minus the row's; only with EVENTS
 //! ```
 
 mod columns;
@@ -37,7 +37,7 @@ use crate::row::{Cell, Event, Identity, Row, Value};
 const FULL: u8 = 1;
 const LIKE: u8 = 2;
 const AGES: u8 = 4;
-const EVENTS: u8 = 8;
+const EVENT: u8 = 16;
 /// Most of a key that is taken from the one before; the configuration's longest key has 64 bytes.
 const SHARED: usize = 64;
 
@@ -111,8 +111,7 @@ impl Context {
                     stated.known.row.clone_from_same_set(row);
                 }
                 _ => {
-                    let known =
-                        Known { row: Row { events: Vec::new(), ..row.clone() }, set: fingerprint(row) };
+                    let known = Known { row: row.clone(), set: fingerprint(row) };
                     let stated = Stated { known, since: self.records, twice: false };
                     self.devices.insert(row.device.clone(), stated);
                 }
@@ -137,7 +136,7 @@ impl Context {
 }
 
 impl Row {
-    /// Takes the cells of a row of the same set over; events are left alone.
+    /// Takes the cells of a row of the same set over.
     fn clone_from_same_set(&mut self, row: &Self) {
         (self.time_ms, self.samples) = (row.time_ms, row.samples);
         for (cell, new) in self.cells.iter_mut().zip(&row.cells) {
@@ -154,6 +153,14 @@ pub fn encode(rows: &[Row], context: &Context) -> Vec<u8> {
     let mut out = Vec::new();
     let mut time_ms = 0;
     for row in rows {
+        if let Some(event) = &row.event {
+            put_start(&mut out, EVENT, row, time_ms);
+            put_identity(&mut out, &row.identity);
+            put_bytes(&mut out, event.name.as_bytes());
+            put_bytes(&mut out, event.value.as_bytes());
+            time_ms = row.time_ms;
+            continue;
+        }
         let known =
             context.devices.get(&row.device).filter(|stated| stated.twice).map(|stated| &stated.known);
         let known = match seen.get(&*row.device) {
@@ -170,7 +177,6 @@ pub fn encode(rows: &[Row], context: &Context) -> Vec<u8> {
         let form = columns.form(&before);
         put_head(&mut out, row, form, known.map(|(_, set)| set), time_ms);
         columns.write(&mut out, form, &before);
-        put_events(&mut out, row);
         time_ms = row.time_ms;
         std::mem::swap(&mut columns, &mut before);
         if !row.cells.is_empty() {
@@ -189,15 +195,11 @@ fn same_set(before: &Row, row: &Row) -> bool {
 /// What comes before the columns; `set`: of a row that is not full.
 fn put_head(out: &mut Vec<u8>, row: &Row, form: Form, set: Option<u32>, time_before_ms: i64) {
     let flag = |on: bool, flag: u8| if on { flag } else { 0 };
-    let has_events = flag(!row.events.is_empty(), EVENTS);
-    out.push(flag(set.is_none(), FULL) | flag(form.like, LIKE) | flag(form.ages, AGES) | has_events);
-    put_bytes(out, row.device.as_bytes());
-    put_signed(out, row.time_ms.wrapping_sub(time_before_ms));
-    put_number(out, row.samples.into());
+    let flags = flag(set.is_none(), FULL) | flag(form.like, LIKE) | flag(form.ages, AGES);
+    put_start(out, flags, row, time_before_ms);
     put_number(out, row.cells.len() as u64);
     let Some(set) = set else {
-        put_bytes(out, row.identity.product_key.as_bytes());
-        put_bytes(out, row.identity.device_key.as_bytes());
+        put_identity(out, &row.identity);
         let mut before: &[u8] = &[];
         for key in row.cells.iter().map(|cell| cell.key.as_bytes()) {
             let shared = key.iter().zip(before).take(SHARED).take_while(|(a, b)| a == b).count();
@@ -210,16 +212,17 @@ fn put_head(out: &mut Vec<u8>, row: &Row, form: Form, set: Option<u32>, time_bef
     out.extend_from_slice(&set.to_le_bytes());
 }
 
-fn put_events(out: &mut Vec<u8>, row: &Row) {
-    if row.events.is_empty() {
-        return;
-    }
-    put_number(out, row.events.len() as u64);
-    for event in &row.events {
-        put_bytes(out, event.name.as_bytes());
-        put_bytes(out, event.value.as_bytes());
-        put_signed(out, event.time_ms.wrapping_sub(row.time_ms));
-    }
+/// What every row begins with.
+fn put_start(out: &mut Vec<u8>, flags: u8, row: &Row, time_before_ms: i64) {
+    out.push(flags);
+    put_bytes(out, row.device.as_bytes());
+    put_signed(out, row.time_ms.wrapping_sub(time_before_ms));
+    put_number(out, row.samples.into());
+}
+
+fn put_identity(out: &mut Vec<u8>, identity: &Identity) {
+    put_bytes(out, identity.product_key.as_bytes());
+    put_bytes(out, identity.device_key.as_bytes());
 }
 
 /// Tells one set from another, so that places are never applied to the wrong set (FNV-1a; not a checksum:
@@ -245,14 +248,18 @@ impl Decoder {
         let mut rows = Vec::new();
         let mut time_ms = 0;
         while !input.is_empty() {
-            let head = Head::read(&mut input, time_ms)?;
+            let start = Start::read(&mut input, time_ms)?;
+            time_ms = start.time_ms;
+            if start.flags == EVENT {
+                rows.push(Ok(event(&mut input, start)?));
+                continue;
+            }
+            let head = Head::read(&mut input, start)?;
             columns.read(&mut input, head.size, head.form, &before)?;
             if head.identity.is_some() && columns.len() != head.size {
                 return Err(Malformed("a full row has not all values").into());
             }
-            let events = if head.has_events { events(&mut input, head.time_ms)? } else { Vec::new() };
-            time_ms = head.time_ms;
-            rows.push(self.row(head, &columns, events));
+            rows.push(self.row(head, &columns));
             std::mem::swap(&mut columns, &mut before);
         }
         Ok(rows)
@@ -263,14 +270,14 @@ impl Decoder {
         self.last.into_iter().map(|(device, known)| (device, known.row)).collect()
     }
 
-    fn row(&mut self, head: Head<'_>, columns: &Columns<'_>, events: Vec<Event>) -> Result<Row, RecordError> {
-        let Head { device, time_ms, samples, size, set, identity, keys, .. } = head;
+    fn row(&mut self, head: Head<'_>, columns: &Columns<'_>) -> Result<Row, RecordError> {
+        let Head { start: Start { device, time_ms, samples, .. }, size, set, identity, keys, .. } = head;
         if let Some(identity) = identity {
             let cells = keys.into_iter().map(|key| Cell { key, value: Value::Bool(false), time_ms });
             let cells = cells.collect();
-            let row = Row { device: device.into(), identity, time_ms, cells, events: Vec::new(), samples };
+            let row = Row { device: device.into(), identity, time_ms, cells, event: None, samples };
             if row.cells.is_empty() {
-                return Ok(Row { events, ..row });
+                return Ok(row);
             }
             let known = Known { set: fingerprint(&row), row };
             self.last.insert(known.row.device.clone(), known);
@@ -289,18 +296,38 @@ impl Decoder {
             let cell = &mut row.cells[place];
             (cell.value, cell.time_ms) = (value, time_ms.wrapping_sub(age));
         }
-        Ok(Row { events, ..row.clone() })
+        Ok(row.clone())
+    }
+}
+
+/// What every row begins with.
+struct Start<'a> {
+    flags: u8,
+    device: &'a str,
+    time_ms: i64,
+    samples: u32,
+}
+
+impl<'a> Start<'a> {
+    fn read(input: &mut Input<'a>, time_before_ms: i64) -> Result<Self, Malformed> {
+        let flags = input.byte()?;
+        if flags != EVENT && flags & !(FULL | LIKE | AGES) != 0 {
+            return Err(Malformed("a row has an unknown flag"));
+        }
+        Ok(Self {
+            flags,
+            device: input.text()?,
+            time_ms: time_before_ms.wrapping_add(input.signed()?),
+            samples: u32::try_from(input.number()?).map_err(|_| Malformed("a number is too large"))?,
+        })
     }
 }
 
 /// What comes before the columns.
 struct Head<'a> {
-    device: &'a str,
-    time_ms: i64,
-    samples: u32,
+    start: Start<'a>,
     size: usize,
     form: Form,
-    has_events: bool,
     /// Of a row that is not full.
     set: u32,
     /// Of a full row, with all its keys.
@@ -309,18 +336,12 @@ struct Head<'a> {
 }
 
 impl<'a> Head<'a> {
-    fn read(input: &mut Input<'a>, time_before_ms: i64) -> Result<Self, Malformed> {
-        let flags = input.byte()?;
-        if flags & !(FULL | LIKE | AGES | EVENTS) != 0 {
-            return Err(Malformed("a row has an unknown flag"));
-        }
+    fn read(input: &mut Input<'a>, start: Start<'a>) -> Result<Self, Malformed> {
+        let flags = start.flags;
         let mut head = Self {
-            device: input.text()?,
-            time_ms: time_before_ms.wrapping_add(input.signed()?),
-            samples: u32::try_from(input.number()?).map_err(|_| Malformed("a number is too large"))?,
+            start,
             size: input.count()?,
             form: Form { like: flags & LIKE != 0, ages: flags & AGES != 0 },
-            has_events: flags & EVENTS != 0,
             set: 0,
             identity: None,
             keys: Vec::new(),
@@ -329,8 +350,7 @@ impl<'a> Head<'a> {
             head.set = u32::from_le_bytes(input.array()?);
             return Ok(head);
         }
-        let (product_key, device_key) = (input.text()?.into(), input.text()?.into());
-        head.identity = Some(Identity { product_key, device_key });
+        head.identity = Some(identity(input)?);
         let mut key = Vec::new();
         for _ in 0..head.size {
             let shared = input.count()?;
@@ -345,12 +365,16 @@ impl<'a> Head<'a> {
     }
 }
 
-fn events(input: &mut Input<'_>, row_ms: i64) -> Result<Vec<Event>, Malformed> {
-    let event = |input: &mut Input<'_>| {
-        let (name, value) = (input.text()?.to_owned(), input.text()?.to_owned());
-        Ok(Event { name, value, time_ms: row_ms.wrapping_add(input.signed()?) })
-    };
-    (0..input.count()?).map(|_| event(input)).collect()
+fn identity(input: &mut Input<'_>) -> Result<Identity, Malformed> {
+    Ok(Identity { product_key: input.text()?.into(), device_key: input.text()?.into() })
+}
+
+/// What is left of a row that says an event.
+fn event(input: &mut Input<'_>, start: Start<'_>) -> Result<Row, Malformed> {
+    let Start { device, time_ms, samples, .. } = start;
+    let identity = identity(input)?;
+    let event = Event { name: input.text()?.to_owned(), value: input.text()?.to_owned() };
+    Ok(Row { device: device.into(), identity, time_ms, cells: Vec::new(), event: Some(event), samples })
 }
 
 #[cfg(test)]

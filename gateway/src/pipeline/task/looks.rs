@@ -23,8 +23,8 @@ impl Pipeline {
         }
         if let Some((name, value)) = news.event() {
             let time_ms = self.timekeeper.at(clock::boot_ns());
-            let event = Event { name: name.to_owned(), value: value.to_string(), time_ms };
-            self.event(&GATEWAY.into(), event);
+            let event = Event { name: name.to_owned(), value: value.to_string() };
+            self.event(&GATEWAY.into(), event, time_ms);
         }
     }
 

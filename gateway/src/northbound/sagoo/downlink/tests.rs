@@ -305,7 +305,7 @@ impl Stuck {
         let mut decoder = Decoder::default();
         let records = self.pipeline.read(Class::Event, 1, usize::MAX).await.unwrap().unwrap();
         let rows = records.iter().flat_map(|record| decoder.decode(&record.payload).unwrap());
-        rows.flat_map(|row| row.unwrap().events).collect()
+        rows.filter_map(|row| row.unwrap().event).collect()
     }
 }
 

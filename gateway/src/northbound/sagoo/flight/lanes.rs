@@ -203,7 +203,7 @@ impl Lanes {
         let (live_first, lane) = (self.drain == Drain::LiveFirst, &mut self.lanes[lane]);
         lane.pace.came(row.row.time_ms);
         if live_first {
-            let can_hurry = alone && !row.damaged && !row.row.cells.is_empty() && row.row.events.is_empty();
+            let can_hurry = alone && !row.damaged && !row.row.cells.is_empty();
             lane.ahead.offer(row, can_hurry && (lane.behind || !lane.rows.is_empty()));
         }
     }
@@ -248,10 +248,7 @@ impl Lanes {
             lane.left_lap = false;
         }
         let behind = self.lanes.iter().filter(|lane| lane.behind);
-        behind
-            .filter_map(|lane| lane.context.as_deref())
-            .map(|row| Row { events: Vec::new(), ..row.clone() })
-            .collect()
+        behind.filter_map(|lane| lane.context.as_deref()).cloned().collect()
     }
 
     /// The lap has reached the live reader: whom it served is not behind any more.
@@ -346,10 +343,7 @@ impl Lanes {
             fate: Fate::Acknowledged,
         });
         settled.samples += queued.row.samples;
-        // of a row that was taken apart only the part with the samples decides about them
-        if queued.row.samples > 0 || fate == Fate::Damaged {
-            settled.fate = settled.fate.max(fate);
-        }
+        settled.fate = settled.fate.max(fate);
         if lane.rows.front().is_some_and(|next| next.seq == queued.seq) {
             return None;
         }

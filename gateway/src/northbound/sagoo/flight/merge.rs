@@ -11,8 +11,8 @@
 //!                         stands for as many rows as it takes to catch up, until they span half of that
 //! ```
 //!
-//! Always true: a row is merged only into the next one of its device with the same keys; never one that
-//! carries an event, that is on its way, or that cannot be rebuilt; without need none is merged.
+//! Always true: a row is merged only into the next one of its device with the same keys; never an event,
+//! one that is on its way, or one that cannot be rebuilt; without need none is merged.
 
 use std::time::{Duration, Instant};
 
@@ -95,10 +95,6 @@ impl Pace {
 }
 
 fn stands_for(newer: &Queued, older: &Queued) -> bool {
-    let whole = |queued: &Queued| !queued.damaged && queued.place.1 == 0 && queued.set.is_some();
-    whole(newer)
-        && whole(older)
-        && older.row.events.is_empty()
-        && newer.set == older.set
-        && newer.peer == older.peer
+    let whole = |queued: &Queued| !queued.damaged && queued.set.is_some();
+    whole(newer) && whole(older) && newer.set == older.set && newer.peer == older.peer
 }

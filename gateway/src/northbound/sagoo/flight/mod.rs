@@ -71,7 +71,7 @@ use peers::Peers;
 pub use plan::Plan;
 use queued::{Offered, Place};
 pub use said::Said;
-use unit::{Unit, take_apart};
+use unit::Unit;
 use window::Window;
 
 use super::super::backoff::Backoff;
@@ -258,8 +258,7 @@ impl Flight {
         }
     }
 
-    /// Rows of a record, as decoded. One that cannot be rebuilt is settled in its turn. Two events of one
-    /// name in a row would overwrite each other in the platform's message, so such a row is taken apart.
+    /// Rows of a record, as decoded. One that cannot be rebuilt is settled in its turn.
     pub fn offer(
         &mut self,
         (class, reader, seq): (Class, Reader, u64),
@@ -268,17 +267,12 @@ impl Flight {
     ) {
         let whole = rows.iter().all(Result::is_ok);
         let mut offered = Vec::with_capacity(rows.len());
-        for (row, index) in rows.into_iter().zip(0..) {
-            match row {
-                Ok(row) => {
-                    let parts = (0..).zip(take_apart(row));
-                    offered.extend(parts.map(|(part, row)| ((index, part), Offered::Row(row))));
-                }
-                Err(error) => {
-                    let damaged = error.damaged().cloned().map(Offered::Damaged);
-                    offered.extend(damaged.map(|row| ((index, 0), row)));
-                }
-            }
+        for (row, place) in rows.into_iter().zip(0..) {
+            let row = match row {
+                Ok(row) => Some(Offered::Row(row)),
+                Err(error) => error.damaged().cloned().map(Offered::Damaged),
+            };
+            offered.extend(row.map(|row| (place, row)));
         }
         let peers = &mut self.peers;
         self.lanes[class]

@@ -8,8 +8,8 @@ use crate::pipeline::handle::Fate;
 use crate::pipeline::record::Damaged;
 use crate::row::{Identity, Row};
 
-/// Index of a row in its record, and of its part where a row had to be taken apart.
-pub type Place = (u32, u32);
+/// Index of a row in its record.
+pub type Place = u32;
 
 /// A row in a lane.
 #[derive(Debug, Clone)]
@@ -32,7 +32,7 @@ pub struct Queued {
 impl Queued {
     /// Nothing to say: settled without being sent.
     pub fn is_empty(&self) -> bool {
-        self.row.cells.is_empty() && self.row.events.is_empty()
+        self.row.cells.is_empty() && self.row.event.is_none()
     }
 
     /// How it ends if it has nothing to say.
@@ -68,7 +68,7 @@ pub fn blank(damaged: Damaged) -> Row {
         identity: Identity { product_key: "".into(), device_key: "".into() },
         time_ms: 0,
         cells: Vec::new(),
-        events: Vec::new(),
+        event: None,
         samples: damaged.samples,
     }
 }
@@ -82,6 +82,6 @@ pub fn footprint(row: &Row) -> usize {
         _ => 0,
     };
     let cells: usize = row.cells.iter().map(|cell| size_of_val(cell) + heap(&cell.value)).sum();
-    let events: usize = row.events.iter().map(|event| event.name.len() + event.value.len() + 64).sum();
-    size_of::<Row>() + size_of::<Queued>() + cells + events
+    let event = row.event.as_ref().map_or(0, |event| event.name.len() + event.value.len());
+    size_of::<Row>() + size_of::<Queued>() + cells + event
 }

@@ -338,7 +338,7 @@ impl Flight {
             .collect();
         let own = unit.place.and_then(|_| rows.first()).copied();
         let identity = own.map_or(gateway, |row| &row.identity);
-        let report = own.filter(|row| *row.device == *GATEWAY && row.events.is_empty());
+        let report = own.filter(|row| *row.device == *GATEWAY && row.event.is_none());
         if let Some((payload, losses)) = report.and_then(|row| build::property_post(&id, row)) {
             let outgoing = Outgoing { topic: topic::property_post(identity), payload, before: None };
             return Some(Built { outgoing, reply: (Kind::Property, identity.device_key.clone()), losses });

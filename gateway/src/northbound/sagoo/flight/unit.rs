@@ -2,11 +2,8 @@
 //!
 //! Always true: an id parses back to its unit, also after a restart.
 
-use std::collections::HashSet;
-
 use super::queued::Place;
 use crate::class::Class;
-use crate::row::{Event, Row};
 
 /// Before the number of an event's record; numbers of telemetry stand alone.
 const EVENT: char = 'e';
@@ -32,8 +29,7 @@ impl Unit {
         };
         match self.place {
             None => record,
-            Some((row, 0)) => format!("{record}-{row}"),
-            Some((row, part)) => format!("{record}-{row}-{part}"),
+            Some(row) => format!("{record}-{row}"),
         }
     }
 
@@ -44,24 +40,10 @@ impl Unit {
             None => (Class::Telemetry, text),
         };
         let numbers = numbers.split('-').map(|number| number.parse().ok()).collect::<Option<Vec<u64>>>()?;
-        let small = |number: u64| u32::try_from(number).ok();
         match numbers[..] {
             [seq] => Some(Self { class, seq, place: None }),
-            [seq, row] => Some(Self { class, seq, place: Some((small(row)?, 0)) }),
-            [seq, row, part] => Some(Self { class, seq, place: Some((small(row)?, small(part)?)) }),
+            [seq, row] => Some(Self { class, seq, place: Some(u32::try_from(row).ok()?) }),
             _ => None,
         }
     }
-}
-
-/// The row with the first event of each name, then one row per further event.
-pub fn take_apart(mut row: Row) -> impl Iterator<Item = Row> {
-    let mut names: HashSet<String> = HashSet::new();
-    let (first, rest) =
-        std::mem::take(&mut row.events).into_iter().partition(|event| names.insert(event.name.clone()));
-    row.events = first;
-    let extra = Row { cells: Vec::new(), events: Vec::new(), samples: 0, ..row.clone() };
-    let rest: Vec<Event> = rest;
-    std::iter::once(row)
-        .chain(rest.into_iter().map(move |event| Row { events: vec![event], ..extra.clone() }))
 }

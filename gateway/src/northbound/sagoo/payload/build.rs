@@ -23,7 +23,7 @@ pub fn property_post(id: &str, row: &Row) -> Option<(String, Losses)> {
 /// Rows of one or many devices, each at most once.
 pub fn pack_post(id: &str, rows: &[&Row]) -> (String, Losses) {
     let mut losses = Losses::default();
-    let mut out = envelope(id, rows.iter().map(|row| row.cells.len() + row.events.len() + 2).sum());
+    let mut out = envelope(id, rows.iter().map(|row| row.cells.len() + 3).sum());
     out.push_str("{\"properties\":{},\"events\":{},\"subDevices\":[");
     for (i, row) in rows.iter().enumerate() {
         separate(&mut out, i);
@@ -34,7 +34,7 @@ pub fn pack_post(id: &str, rows: &[&Row]) -> (String, Losses) {
         out.push_str("},\"properties\":");
         push_properties(&mut out, row, &mut losses);
         out.push_str(",\"events\":");
-        push_events(&mut out, row, &mut losses);
+        push_event(&mut out, row, &mut losses);
         out.push('}');
     }
     out.push_str("]},\"method\":\"thing.event.property.pack.post\"}");
@@ -114,14 +114,13 @@ fn push_properties(out: &mut String, row: &Row, losses: &mut Losses) -> usize {
     said
 }
 
-fn push_events(out: &mut String, row: &Row, losses: &mut Losses) {
+fn push_event(out: &mut String, row: &Row, losses: &mut Losses) {
     out.push('{');
-    for (i, event) in row.events.iter().enumerate() {
-        separate(out, i);
+    if let Some(event) = &row.event {
         push_text(out, &event.name, MAX_KEY_CHARS);
         out.push_str(":{\"value\":");
         push_event_value(out, &event.value, losses);
-        push_time(out, event.time_ms);
+        push_time(out, row.time_ms);
     }
     out.push('}');
 }

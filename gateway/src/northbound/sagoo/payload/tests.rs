@@ -26,7 +26,9 @@ struct CaseRow {
     key: String,
     cells: Vec<(String, CaseValue, i64)>,
     #[serde(default)]
-    events: Vec<(String, String, i64)>,
+    event: Option<(String, String)>,
+    #[serde(default)]
+    time_ms: i64,
 }
 
 #[derive(Deserialize)]
@@ -63,17 +65,13 @@ impl From<CaseRow> for Row {
                 product_key: row.product.as_str().into(),
                 device_key: row.key.as_str().into(),
             },
-            time_ms: 0,
+            time_ms: row.time_ms,
             cells: row
                 .cells
                 .into_iter()
                 .map(|(key, value, time_ms)| Cell { key: key.as_str().into(), value: value.into(), time_ms })
                 .collect(),
-            events: row
-                .events
-                .into_iter()
-                .map(|(name, value, time_ms)| Event { name, value, time_ms })
-                .collect(),
+            event: row.event.map(|(name, value)| Event { name, value }),
             samples: 0,
         }
     }
@@ -125,7 +123,7 @@ fn replies_have_an_object_for_data() {
 
 #[test]
 fn a_long_text_is_cut_and_a_long_object_left_out() {
-    let row = row(vec![Value::Text("x".repeat(200)), Value::Json(format!("[{}1]", "1,".repeat(100)))], &[]);
+    let row = row(vec![Value::Text("x".repeat(200)), Value::Json(format!("[{}1]", "1,".repeat(100)))]);
     let (said, losses) = build::pack_post("i", &[&row]);
     assert_eq!(losses, Losses { left_out: 1, cut: 1, rounded: 0 });
     let said: Json = serde_json::from_str(&said).unwrap();
@@ -172,7 +170,7 @@ fn odd_downlinks_are_refused_with_a_reason() {
     assert!(parse::reply(br#"{"id":7,"code":200}"#).is_err());
 }
 
-fn row(values: Vec<Value>, events: &[(String, i64)]) -> Row {
+fn row(values: Vec<Value>) -> Row {
     let cells = values.into_iter().enumerate();
     Row {
         device: "d".into(),
@@ -181,17 +179,13 @@ fn row(values: Vec<Value>, events: &[(String, i64)]) -> Row {
         cells: cells
             .map(|(i, value)| Cell { key: format!("k{i}").as_str().into(), value, time_ms: i as i64 * 777 })
             .collect(),
-        events: events
-            .iter()
-            .enumerate()
-            .map(|(i, (value, time_ms))| Event {
-                name: format!("e{i}"),
-                value: value.clone(),
-                time_ms: *time_ms,
-            })
-            .collect(),
+        event: None,
         samples: 0,
     }
+}
+
+fn event((value, time_ms): (String, i64)) -> Row {
+    Row { event: Some(Event { name: "e".to_owned(), value }), time_ms, ..row(Vec::new()) }
 }
 
 fn json() -> impl Strategy<Value = String> {
@@ -271,16 +265,17 @@ proptest! {
         values in proptest::collection::vec(value(), 0..9),
         events in proptest::collection::vec((prop_oneof![json(), ".{0,9}"], any::<i64>()), 0..3),
     ) {
-        let row = row(values, &events);
-        let (said, _) = build::pack_post("id-1", &[&row]);
+        let rows: Vec<Row> = std::iter::once(row(values)).chain(events.into_iter().map(event)).collect();
+        let rows: Vec<&Row> = rows.iter().collect();
+        let (said, _) = build::pack_post("id-1", &rows);
         let json: Json = serde_json::from_str(&said).unwrap();
         assert_safe(&said, &json);
-        prop_assert_eq!(build::pack_post("id-1", &[&row]).0, said);
+        prop_assert_eq!(build::pack_post("id-1", &rows).0, said);
     }
 
     #[test]
     fn whatever_the_values_a_report_is_safe_or_not_made(values in proptest::collection::vec(value(), 0..9)) {
-        let row = row(values, &[]);
+        let row = row(values);
         if let Some((said, _)) = build::property_post("id-1", &row) {
             let json: Json = serde_json::from_str(&said).unwrap();
             prop_assert!(!said.contains('\\') && !said.contains('\''));
@@ -312,7 +307,7 @@ proptest! {
 
     #[test]
     fn finite_numbers_arrive_unchanged(number in any::<f64>().prop_filter("finite", |v| v.is_finite())) {
-        let row = row(vec![Value::Float(number)], &[]);
+        let row = row(vec![Value::Float(number)]);
         let said = build::pack_post("i", &[&row]).0;
         let (_, said) = said.split_once("\"k0\":{\"value\":").unwrap();
         let (said, _) = said.split_once(',').unwrap();
