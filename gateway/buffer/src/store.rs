@@ -157,6 +157,13 @@ impl Buffer {
         self.segments.iter().find(|segment| segment.records() > 0).map_or(self.next_seq, |one| one.first_seq)
     }
 
+    /// Of each segment that got a record, oldest first, its first number and the one past its last.
+    #[must_use]
+    pub fn segments(&self) -> Vec<(u64, u64)> {
+        let got = self.segments.iter().filter(|segment| segment.first_seq < segment.next_seq);
+        got.map(|segment| (segment.first_seq, segment.next_seq)).collect()
+    }
+
     /// First number of the segment that holds `seq`, or for the next record: would hold it if it went to
     /// the newest one. Reading has to begin there to understand it. `None`: evicted, or not yet given.
     #[must_use]

@@ -21,6 +21,9 @@ use super::taken::{Instance, Taken};
 use crate::status::{Dropped, Evicted, Ledger, Restart};
 
 mod kept;
+mod start;
+
+pub use start::Found;
 
 /// Totals per device and what is unsettled per segment.
 #[derive(Debug, Default)]
@@ -79,61 +82,6 @@ impl Book {
         self.taken.take(origin, rows, suppressed);
     }
 
-    /// Takes back what was counted for batches whose rows never were in the buffer. Called after the scan.
-    pub fn untake(&mut self, stored: impl Fn(&Instance) -> Option<u64>) {
-        for (device, samples) in self.taken.untake(stored) {
-            let ledger = &mut self.account(&device).ledger;
-            ledger.read = ledger.read.saturating_sub(samples);
-            ledger.suppressed = ledger.suppressed.saturating_sub(samples);
-        }
-    }
-
-    /// A record found by the scan at a start. What the totals have already is only open again; a row that
-    /// is settled is not counted twice.
-    pub fn found(&mut self, segment: u64, seq: u64, device: &Arc<str>, samples: u32) {
-        let known = seq < self.begun.head;
-        let account = self.account(device);
-        if seq < account.position {
-            return;
-        }
-        match known {
-            true => account.missing -= i64::from(samples),
-            false => {
-                account.ledger.read += u64::from(samples);
-                account.ledger.stored += u64::from(samples);
-            }
-        }
-        self.open(segment, seq, device, samples);
-    }
-
-    /// After the scan: the totals go on from what was found, and positions above the next seq are not
-    /// believed (a power cut took the records). `now` is this boot and its wall time; `evicted`: what is
-    /// gone from the oldest end was dropped because the buffer was full. Devices that are no longer
-    /// configured and have nothing waiting are forgotten once no settled row of theirs can be read again,
-    /// which would be sent again if nobody knew their position. Returns what there is to say about the start.
-    pub fn reconcile(&mut self, found: &Found<'_>, configured: impl Fn(&str) -> bool) -> Option<&Restart> {
-        let begun = std::mem::take(&mut self.begun);
-        let cut = begun.head > found.next_seq;
-        let mut gone = 0;
-        for account in self.accounts.values_mut() {
-            account.position = account.position.min(found.next_seq);
-            gone += account.catch_up(cut, found.evicted);
-        }
-        self.floor = self.floor.min(found.next_seq);
-        self.accounts.retain(|device, account| {
-            configured(device) || account.waiting > 0 || account.position > found.first_seq
-        });
-        let cause = if found.cursor_lost {
-            Some("the account was lost with its file, the totals begin with what waits")
-        } else if !begun.boot_id.is_empty() && !begun.stopped && begun.boot_id != found.boot_id {
-            Some("the power was cut or the machine reset, the totals go on from what survived")
-        } else {
-            cut.then_some("the newest records are gone, the totals go on from what is left")
-        };
-        let (cause, wall_ms) = (cause?.to_owned(), found.wall_ms);
-        Some(self.restart.insert(Restart { cause, wall_ms, missing_samples: gone }))
-    }
-
     /// Samples that were read and not stored, because they say nothing new.
     pub fn suppressed(&mut self, device: &Arc<str>, samples: u64) {
         let ledger = &mut self.account(device).ledger;
@@ -158,8 +106,9 @@ impl Book {
 
     /// Rows of one device in one record were written. `segment` is the first seq of its segment.
     pub fn stored(&mut self, segment: u64, seq: u64, device: &Arc<str>, samples: u32) {
+        debug_assert!(seq >= segment, "a record lies in its segment");
         self.account(device).ledger.stored += u64::from(samples);
-        self.open(segment, seq, device, samples);
+        self.open(segment, device, Open { rows: 1, samples });
     }
 
     /// Rows of one device were taken and not kept, because the buffer was full.
@@ -176,12 +125,11 @@ impl Book {
         ledger.evict(Evicted::TooLarge, samples.into());
     }
 
-    fn open(&mut self, segment: u64, seq: u64, device: &Arc<str>, samples: u32) {
-        debug_assert!(seq >= segment, "a record lies in its segment");
-        self.account(device).waiting += u64::from(samples);
+    fn open(&mut self, segment: u64, device: &Arc<str>, more: Open) {
+        self.account(device).waiting += u64::from(more.samples);
         let open = self.segments.entry(segment).or_default().entry(device.clone()).or_default();
-        open.rows += 1;
-        open.samples += samples;
+        open.rows += more.rows;
+        open.samples += more.samples;
     }
 
     /// Rows of one device in one record ended. Repeated reports change nothing. Returns the samples that
@@ -202,9 +150,13 @@ impl Book {
         let account = self.accounts.entry(device.clone()).or_default();
         match open {
             Some(open) => {
+                let known = open.samples.min(samples as u32);
                 open.rows = open.rows.saturating_sub(1);
-                open.samples = open.samples.saturating_sub(samples as u32);
-                account.waiting = account.waiting.saturating_sub(samples);
+                open.samples -= known;
+                account.waiting = account.waiting.saturating_sub(known.into());
+                // damaged since it was read; more than that nobody explains
+                let damaged = (samples - u64::from(known)).min(account.ledger.evicted_damaged);
+                account.ledger.found_again(Evicted::Damaged, damaged);
             }
             // evicted while it was on its way: it did arrive after all
             None => account.ledger.found_again(why, samples),
@@ -240,6 +192,36 @@ impl Book {
         let account = self.account(device);
         account.waiting = account.waiting.saturating_sub(lost);
         account.ledger.evict(Evicted::Damaged, lost);
+        lost
+    }
+
+    /// Damage was found in a segment: these (number, device, samples) are all that is left of it. Returns
+    /// what waited there and will never come.
+    pub fn recount(&mut self, segment: u64, left: &[(u64, Arc<str>, u32)]) -> Vec<(Arc<str>, u64)> {
+        let mut found: HashMap<&Arc<str>, Open> = HashMap::new();
+        let unsettled = |(seq, device, _): &&(u64, Arc<str>, u32)| {
+            self.accounts.get(device).is_none_or(|account| *seq >= account.position)
+        };
+        for (_, device, samples) in left.iter().filter(unsettled) {
+            let open = found.entry(device).or_default();
+            open.rows += 1;
+            open.samples += samples;
+        }
+        let mut lost = Vec::new();
+        for (device, open) in self.segments.get_mut(&segment).into_iter().flatten() {
+            let left = found.get(device).copied().unwrap_or_default();
+            let samples = u64::from(open.samples.saturating_sub(left.samples));
+            open.rows = open.rows.min(left.rows);
+            open.samples = open.samples.min(left.samples);
+            if samples > 0 {
+                lost.push((device.clone(), samples));
+            }
+        }
+        for (device, samples) in &lost {
+            let account = self.account(device);
+            account.waiting = account.waiting.saturating_sub(*samples);
+            account.ledger.evict(Evicted::Damaged, *samples);
+        }
         lost
     }
 
@@ -348,45 +330,9 @@ impl Book {
     }
 }
 
-/// What a start found.
-#[derive(Debug, Default)]
-pub struct Found<'a> {
-    /// Of the oldest record there may be.
-    pub first_seq: u64,
-    /// The number the next record gets.
-    pub next_seq: u64,
-    /// Of this boot.
-    pub boot_id: &'a str,
-    /// Unix milliseconds; 0: not trusted.
-    pub wall_ms: i64,
-    /// The cursor was there once and is not now.
-    pub cursor_lost: bool,
-    /// Unsettled records went from the oldest end.
-    pub evicted: bool,
-}
-
 impl Account {
     fn balance(&self) -> Ledger {
         Ledger { waiting: self.waiting, ..self.ledger }
-    }
-
-    /// What was counted and is not there any more, or is there again. Returns the samples that are taken
-    /// out of the totals, because the newest records were cut off.
-    fn catch_up(&mut self, cut: bool, evicted: bool) -> u64 {
-        let missing = std::mem::take(&mut self.missing);
-        let samples = missing.unsigned_abs();
-        match missing {
-            0 => {}
-            ..0 => self.ledger.found_again(Evicted::Damaged, samples),
-            _ if cut => {
-                self.ledger.read = self.ledger.read.saturating_sub(samples);
-                self.ledger.stored = self.ledger.stored.saturating_sub(samples);
-                return samples;
-            }
-            _ if evicted => self.ledger.evict(Evicted::Full, samples),
-            _ => self.ledger.evict(Evicted::Damaged, samples),
-        }
-        0
     }
 }
 

@@ -117,18 +117,20 @@ impl Seen {
             Some((boot, since_ms)) => {
                 let fresh = Unclocked { first_seq: seq, first_ms: since_ms, last_ms: since_ms };
                 let known = self.boots.entry(boot).or_insert(fresh);
+                known.first_seq = known.first_seq.min(seq);
                 known.first_ms = known.first_ms.min(since_ms);
                 known.last_ms = known.last_ms.max(since_ms);
             }
         }
     }
 
-    /// With what another buffer holds; numbers of records are each one's own.
+    /// With what was seen elsewhere. Of another buffer the numbers of records are its own.
     pub fn with(&self, other: &Self) -> Self {
         let mut both = self.clone();
         both.newest_ms = both.newest_ms.max(other.newest_ms);
         for (boot, found) in &other.boots {
             let known = both.boots.entry(*boot).or_insert(*found);
+            known.first_seq = known.first_seq.min(found.first_seq);
             known.first_ms = known.first_ms.min(found.first_ms);
             known.last_ms = known.last_ms.max(found.last_ms);
         }

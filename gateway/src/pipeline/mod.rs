@@ -4,7 +4,7 @@
 //!
 //! In reading order: [`handle`] is the door, [`task`] the thread behind it and [`writer`] its hand on the
 //! buffer, [`unwritten`] what is on its way there, [`head`] how far it may be read, [`scan`] what it finds
-//! there at start, [`trouble`] when the disk takes no data, [`unreadable`] when it cannot be read; [`points`]
+//! there at start and [`tally`] what it need not look at, [`trouble`] when the disk takes no data, [`unreadable`] when it cannot be read; [`points`]
 //! decides what of a batch is news and makes rows; [`record`] is how rows lie in the buffer; [`book`] accounts
 //! for every sample, [`taken`] for every batch, [`drops`] for what had to go and [`left_out`] for what nobody
 //! wants any more; [`latest`] remembers values for the next start; [`timekeeper`] tells the time by the rules
@@ -24,6 +24,7 @@ pub mod record;
 pub mod scan;
 pub mod snapshot;
 pub mod taken;
+pub mod tally;
 pub mod task;
 pub mod timekeeper;
 pub mod trouble;

@@ -20,7 +20,8 @@ use super::drops::{Drops, Reason};
 use super::handle::{Resume, Settled, Stored};
 use super::head::Head;
 use super::record;
-use super::scan::{LastRows, per_device, say_damage, scan};
+use super::scan::{LastRows, Scanned, per_device, say_damage, scan};
+use super::tally::Tally;
 use super::trouble::Trouble;
 use super::unreadable::Unreadable;
 use super::unwritten::Unwritten;
@@ -43,6 +44,8 @@ pub struct Writer {
     segment: u64,
     /// Rows written in it.
     context: record::Context,
+    /// What is in it.
+    tally: Tally,
     /// How far the forwarder may read.
     pub head: Head,
     /// The cursor on disk is behind the book.
@@ -83,9 +86,10 @@ impl Writer {
         }
         let floor = buffer.cursor().floor;
         let mut book = Book::restore(floor, &buffer.cursor().detail);
-        let (last, seen) = scan(&mut buffer, &mut book)?;
+        let Scanned { last, newest, seen } = scan(&mut buffer, &mut book)?;
         book.untake(|instance| buffer.last_seq_of(instance));
-        say_damage(&dir, recovery.damage.into_iter().chain(buffer.take_damage()));
+        say_damage(&dir, &recovery.damage);
+        say_damage(&dir, &buffer.take_damage());
         let found = Found {
             first_seq: buffer.first_seq(),
             next_seq: buffer.next_seq(),
@@ -108,6 +112,7 @@ impl Writer {
             max_bytes,
             segment: buffer.next_seq(),
             context: record::Context::default(),
+            tally: newest,
             head: Head::new(buffer.next_seq()),
             unwritten_cursor: false,
             first: buffer.first_seq(),
@@ -204,8 +209,13 @@ impl Writer {
         if begins {
             self.segment = self.buffer.segment_start(seq).unwrap_or(seq);
         }
+        if self.tally.first_seq != self.segment {
+            self.tally = Tally::new(self.segment);
+        }
+        rows.iter().for_each(|row| self.tally.see(seq, row));
         for (device, samples) in per_device(rows.iter().map(|row| (&row.device, row.samples))) {
             self.book.stored(self.segment, seq, &device, samples);
+            self.tally.add(seq, &device, samples);
         }
         self.count_read(read);
         self.context.remember(rows);
@@ -218,6 +228,12 @@ impl Writer {
         if self.buffer.starts_segment(payload.len()) {
             self.context.clear();
             payload = record::encode(rows, &self.context);
+            if let Some(tally) = self.tally.encode().filter(|_| self.tally.next_seq == self.buffer.next_seq())
+            {
+                let told = record::with_tally(&tally, &payload);
+                // no row is lost for it
+                payload = if told.len() <= self.buffer.max_payload() { told } else { payload };
+            }
         }
         self.buffer.append(origin, &payload)
     }
@@ -249,7 +265,7 @@ impl Writer {
     /// Records from `from` on, in order; `None`: they cannot be read now, which is said once.
     pub fn read(&mut self, from: u64, max_bytes: usize) -> Option<Vec<Stored>> {
         let records = self.buffer.read(from, max_bytes);
-        say_damage(&self.dir, self.buffer.take_damage());
+        self.count_damage();
         match records {
             Ok(records) => {
                 if self.unreadable.worked(from) {

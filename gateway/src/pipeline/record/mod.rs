@@ -9,7 +9,8 @@
 //! row before in the same record, never from another record.
 //!
 //! ```text
-//! record = rows until its end; a row =
+//! record = in a segment's first one perhaps TALLY, and as text what is told of the segment before;
+//!          rows until its end; a row =
 //!   flags       1   bit 0 FULL, 1 LIKE, 2 AGES (see columns.rs), or alone: 4 EVENT; the others are 0
 //!   device          text: length and UTF-8. Lengths, counts and differences are numbers of 7 bits a byte
 //!   time            minus that of the row before in the record
@@ -38,6 +39,8 @@ const FULL: u8 = 1;
 const LIKE: u8 = 2;
 const AGES: u8 = 4;
 const EVENT: u8 = 16;
+/// Instead of a row's flags.
+const TALLY: u8 = 0x80;
 /// Most of a key that is taken from the one before; the configuration's longest key has 64 bytes.
 const SHARED: usize = 64;
 
@@ -186,6 +189,20 @@ pub fn encode(rows: &[Row], context: &Context) -> Vec<u8> {
     out
 }
 
+/// The record with what is to be told of the segment before.
+pub fn with_tally(tally: &[u8], record: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(tally.len() + record.len() + 8);
+    out.push(TALLY);
+    put_bytes(&mut out, tally);
+    out.extend_from_slice(record);
+    out
+}
+
+/// What a record tells of the segment before it.
+pub fn tally(record: &[u8]) -> Option<&[u8]> {
+    Input(record.strip_prefix(&[TALLY])?).bytes().ok()
+}
+
 fn same_set(before: &Row, row: &Row) -> bool {
     before.identity == row.identity
         && before.cells.len() == row.cells.len()
@@ -247,6 +264,10 @@ impl Decoder {
         let (mut columns, mut before) = (Columns::default(), Columns::default());
         let mut rows = Vec::new();
         let mut time_ms = 0;
+        if payload.first() == Some(&TALLY) {
+            input.byte()?;
+            input.bytes()?;
+        }
         while !input.is_empty() {
             let start = Start::read(&mut input, time_ms)?;
             time_ms = start.time_ms;

@@ -2,9 +2,13 @@
 //!
 //! Always true: whatever is lost here is in the ledger and under one reason in [`super::super::drops`].
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use tokio::time::Instant;
 
 use super::super::drops::Reason;
+use super::super::scan::{read_segment, say_damage};
 use super::super::unwritten::Unwritten;
 use super::Writer;
 use crate::row::Row;
@@ -71,5 +75,32 @@ impl Writer {
             // at once, so that a kill does not forget the loss
             self.write_cursor();
         }
+    }
+
+    /// What is damaged will never come: its segments are counted anew, so that nothing waits for it.
+    pub(super) fn count_damage(&mut self) {
+        let damage = self.buffer.take_damage();
+        if damage.is_empty() {
+            return;
+        }
+        say_damage(&self.dir, &damage);
+        let damaged: BTreeSet<u64> = damage.iter().map(|damage| damage.segment).collect();
+        let segments =
+            self.buffer.segments().into_iter().filter(|(first_seq, _)| damaged.contains(first_seq));
+        for (first_seq, next_seq) in segments {
+            let mut left: Vec<(u64, Arc<str>, u32)> = Vec::new();
+            let read = read_segment(&mut self.buffer, first_seq, next_seq, |seq, device, samples| {
+                left.push((seq, device.clone(), samples));
+            });
+            if let Err(error) = read {
+                tracing::error!(segment = first_seq, %error, "a damaged segment cannot be counted anew");
+                continue;
+            }
+            for (device, samples) in self.book.recount(first_seq, &left) {
+                tracing::error!(%device, segment = first_seq, samples, "samples are lost: their records are damaged");
+                self.check(&device);
+            }
+        }
+        say_damage(&self.dir, &self.buffer.take_damage());
     }
 }
