@@ -1,6 +1,7 @@
 //! What waited through an outage, in each order; merging; the window.
 
 use super::super::merge::MERGE_AFTER;
+use super::stories::{assert_settled, expected, key, story, tell, weather};
 use super::*;
 use crate::pipeline::book::Book;
 
