@@ -65,6 +65,8 @@ struct Account {
     touched: bool,
     /// That it does not balance was said.
     told: bool,
+    /// See [`Book::doubt`].
+    doubted: bool,
 }
 
 #[derive(Debug, Default, Clone, Copy)]
@@ -176,6 +178,17 @@ impl Book {
         let samples = u64::from(samples).min(ledger.parked);
         ledger.parked -= samples;
         ledger.acknowledged += samples;
+    }
+
+    /// The platform was told last that points of the device are not good, or are all good again. Returns
+    /// whether that is news.
+    pub fn doubt(&mut self, device: &Arc<str>, doubted: bool) -> bool {
+        std::mem::replace(&mut self.account(device).doubted, doubted) != doubted
+    }
+
+    /// Whether points of the device are not good, as far as the platform knows.
+    pub fn is_doubted(&self, device: &str) -> bool {
+        self.accounts.get(device).is_some_and(|account| account.doubted)
     }
 
     /// Closes what is open in the segments before that of `seq`, once per segment.

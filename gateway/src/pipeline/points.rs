@@ -27,6 +27,8 @@ pub struct Device {
     set: BTreeMap<Arc<str>, (Value, i64)>,
     /// The set changed since [`Device::news`].
     has_news: bool,
+    /// See [`Device::doubt`].
+    doubted: bool,
 }
 
 #[derive(Debug)]
@@ -64,7 +66,8 @@ impl Device {
             (Arc::from(point.as_str()), point_state)
         });
         let (points, identity) = (points.collect(), config.identity.clone());
-        let mut device = Self { name, identity, points, set: BTreeMap::new(), has_news: false };
+        let (set, has_news, doubted) = (BTreeMap::new(), false, false);
+        let mut device = Self { name, identity, points, set, has_news, doubted };
         if let Some(last) = last {
             device.remember(last);
         }
@@ -88,6 +91,20 @@ impl Device {
                 point.shown.read_at = ReadAt::BeforeTheStart(*time_ms);
             }
         }
+    }
+
+    /// The platform was told before the start that points are not good; of which, nobody knows any more.
+    pub fn doubt(&mut self) {
+        self.doubted = true;
+    }
+
+    /// Whether the platform was told that a point is not good, and not yet that it is again.
+    pub fn is_doubted(&self) -> bool {
+        self.points.values().any(|point| match point.shown.quality {
+            QualityWord::Good => false,
+            QualityWord::Unread => self.doubted,
+            QualityWord::Uncertain | QualityWord::Bad => true,
+        })
     }
 
     /// The whole set, if it changed since the last time.
@@ -128,8 +145,8 @@ impl Device {
                 point.reported = None;
             }
             if before != (quality, reason) {
-                // the first good value is no news
-                if before.0 != QualityWord::Unread || quality != QualityWord::Good {
+                // the first good value is no news, where nothing else was told
+                if before.0 != QualityWord::Unread || quality != QualityWord::Good || self.doubted {
                     turned.entry((quality, reason.to_owned())).or_default().push(name.clone());
                 }
                 point.shown.quality = quality;

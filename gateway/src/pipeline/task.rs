@@ -50,7 +50,11 @@ pub fn start(config: &Config) -> Result<(Handle, thread::JoinHandle<()>), sagoo_
     let boots = timekeeper.boots();
     let devices = config.devices.iter().map(|(name, device)| {
         let name: Arc<str> = name.as_str().into();
-        (name.clone(), Device::new(name.clone(), device, last.get(&name)))
+        let mut device = Device::new(name.clone(), device, last.get(&name));
+        if writers.events.book.is_doubted(&name) {
+            device.doubt();
+        }
+        (name, device)
     });
     let mut pipeline = Pipeline {
         devices: devices.collect(),

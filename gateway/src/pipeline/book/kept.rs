@@ -74,6 +74,8 @@ struct KeptAccount {
     stored_off: i64,
     #[prost(uint64, tag = "16")]
     evicted_unwritten: u64,
+    #[prost(bool, tag = "17")]
+    doubted: bool,
 }
 
 impl Book {
@@ -121,6 +123,7 @@ impl Book {
                     waiting: ledger.waiting,
                     read_off: ledger.read_off(),
                     stored_off: ledger.stored_off(),
+                    doubted: account.doubted,
                 }
             })
             .collect();
@@ -159,6 +162,7 @@ impl KeptAccount {
         let accounted = ledger.suppressed + ledger.dropped_by_driver + ledger.stored;
         ledger.read = accounted.saturating_add_signed(self.read_off);
         let missing = i64::try_from(self.waiting).unwrap_or(i64::MAX);
-        Account { position: self.position, ledger, missing, ..Account::default() }
+        let (position, doubted) = (self.position, self.doubted);
+        Account { position, ledger, missing, doubted, ..Account::default() }
     }
 }

@@ -2,8 +2,11 @@
 //!
 //! Always true: a batch is answered when both are in the buffer. The events are written first and carry the
 //! batch's origin, too: killed in between, the batch comes again, and its events are known to be there. So
-//! they are stored exactly once, unless one record does not hold them.
+//! they are stored exactly once, unless one record does not hold them. That a device has points that are not
+//! good is written down before it is told, and taken back after it was told that they are: whenever a start
+//! comes in between, the platform hears of what is good again.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use sagoo_edge_buffer::Origin;
@@ -13,8 +16,9 @@ use tokio::sync::oneshot;
 
 use super::{Pipeline, now_s};
 use crate::pipeline::handle::Arrived;
-use crate::pipeline::points::Made;
+use crate::pipeline::points::{Device, Made};
 use crate::pipeline::unwritten::Unwritten;
+use crate::row::Row;
 
 impl Pipeline {
     /// Answers when the batch is in the buffer, now or before.
@@ -42,8 +46,7 @@ impl Pipeline {
             events.extend(made.events);
         }
         if !events.is_empty() {
-            let (origin, rows) = (Some(origin), events);
-            self.writers.events.submit(Unwritten { origin, rows, read: Vec::new(), replies: Vec::new() });
+            self.tell(origin, events);
         }
         let counted = !suppressed.is_empty();
         let writer = &mut self.writers.telemetry;
@@ -54,6 +57,22 @@ impl Pipeline {
         }
         self.flow.stored(rows.iter().map(|row| u64::from(row.samples)).sum(), now_s());
         writer.submit(Unwritten { origin: Some(origin), rows, read, replies: vec![reply] });
+    }
+
+    /// Changes of quality.
+    fn tell(&mut self, origin: Origin, rows: Vec<Row>) {
+        let devices: BTreeSet<Arc<str>> = rows.iter().map(|row| row.device.clone()).collect();
+        let (doubted, good): (Vec<_>, Vec<_>) =
+            devices.into_iter().partition(|device| self.devices.get(device).is_some_and(Device::is_doubted));
+        let writer = &mut self.writers.events;
+        let news = doubted.iter().filter(|device| writer.book.doubt(device, true)).count();
+        if news > 0 {
+            writer.write_cursor();
+        }
+        writer.submit(Unwritten { origin: Some(origin), rows, read: Vec::new(), replies: Vec::new() });
+        for device in good {
+            writer.unwritten_cursor |= writer.book.doubt(&device, false);
+        }
     }
 
     /// One device's rows; nothing when it is not configured or its samples cannot be read.

@@ -116,3 +116,25 @@ async fn a_change_of_quality_is_stored_once_whenever_a_kill_comes() {
         thread.join().unwrap();
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_point_that_is_good_again_is_told_also_if_a_start_was_in_between() {
+    let dir = tempfile::tempdir().unwrap();
+    let (handle, thread) = start(&config(dir.path(), 1 << 22)).unwrap();
+    handle.batch(unreadable(1, 0)).await.unwrap();
+    handle.batch(batch(2, 1, 41)).await.unwrap();
+    let killed_before = killed(dir.path());
+    handle.stop().await;
+    thread.join().unwrap();
+    for left in [dir, killed_before] {
+        for again in 0..2 {
+            let (handle, thread) = start(&config(left.path(), 1 << 22)).unwrap();
+            handle.batch(batch(3 + 2 * again, 0, 42)).await.unwrap();
+            handle.batch(batch(4 + 2 * again, 1, 42)).await.unwrap();
+            let told: Vec<_> = qualities(&handle).await.into_iter().map(|(device, _)| device).collect();
+            assert_eq!(told, ["a", "a"], "bad and good, once each; of b nothing was told");
+            handle.stop().await;
+            thread.join().unwrap();
+        }
+    }
+}
