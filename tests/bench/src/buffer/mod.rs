@@ -6,6 +6,8 @@
 
 mod engine;
 
+use std::time::Duration;
+
 use anyhow::{Context as _, Result};
 use e2e::rig::Queue;
 use tempfile::TempDir;
@@ -45,8 +47,8 @@ pub async fn measure(bench: &Bench) -> Result<Section> {
         ),
         format!(
             "mosquitto keeps {} MiB of the same records for a QoS 1 subscriber that is away, over a connection on \
-             the loopback and saved every second, which it does by writing all it holds. It never syncs what it \
-             saves.",
+             the loopback and saved every second, which it does by writing all it holds: once here, because it is filled within a second, and \
+             again every second in an outage. It never syncs what it saves.",
             size.queued / MIB
         ),
     ];
@@ -102,6 +104,9 @@ fn beside_a_file(bench: &Bench, size: &Size, dir: &TempDir) -> Result<Table> {
     Ok(table)
 }
 
+/// By then mosquitto has saved what it holds, once.
+const SAVED: Duration = Duration::from_secs(3);
+
 fn beside_mosquitto(bench: &Bench, size: &Size, dir: &TempDir) -> Result<Table> {
     let columns = [
         ("in", "records/s in"),
@@ -120,8 +125,10 @@ fn beside_mosquitto(bench: &Bench, size: &Size, dir: &TempDir) -> Result<Table> 
         let count = records.len() as f64;
         let before = disk::written(queue.pid())?;
         let filled = queue.fill(records);
-        let written = disk::written(queue.pid())? - before;
         let rss = memory::resident(queue.pid())?;
+        // faster filled than saved
+        std::thread::sleep(SAVED);
+        let written = disk::written(queue.pid())? - before;
         let start = queue.restart();
         let emptied = queue.empty(count as usize);
         let round = [

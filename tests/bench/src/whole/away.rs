@@ -4,14 +4,16 @@
 //! Always true: every read is followed from its device to the messages that reach the platform.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use e2e::platform::{Arrival, Endpoint, Platform, Timing};
-use e2e::rig::Broker;
+use e2e::platform::{Endpoint, Platform, Timing};
+use e2e::rig::{Broker, Listener};
 use tempfile::TempDir;
 use tokio::time::sleep;
 
+use super::site::{FILTER, acknowledge};
 use crate::Bench;
 use crate::figures::{Figure, percentile};
 use crate::gateway::{Gateway, Own};
@@ -38,9 +40,10 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub(super) fn note() -> String {
     format!(
         "Away: {} Modbus TCP devices of {} registers, read every {PERIOD:?}; mosquitto is killed and comes back after \
-         {:?}, with the simulated platform behind it. Latency is from the request at the device to the message at \
-         the platform. Oldest first is what the community platform needs, four rows of a device a second at most; \
-         live first is profile = \"enterprise\", as to a plain broker.",
+         {:?}. Latency is from the request at the device to the message at the platform. Oldest first is what the \
+         community platform needs, four rows of a device a second at most, and the simulated platform is there to \
+         judge each; live first is profile = \"enterprise\" to a plain broker, with a subscriber that does no more \
+         than acknowledge.",
         FULL.devices, FULL.registers, FULL.away
     )
 }
@@ -62,7 +65,8 @@ pub(super) async fn measure(bench: &Bench) -> Result<Table> {
         [("ordered", "oldest first", "community"), ("live_first", "live first", "enterprise")]
     {
         bench.progress.say(&format!("gateway: the broker is away, {title}"));
-        let seen = outage(bench, size, profile).await?;
+        let judged = profile == "community";
+        let seen = outage(bench, size, profile, judged).await?;
         table.row(key, title, seen.figures());
     }
     Ok(table)
@@ -73,20 +77,46 @@ struct Outage {
     /// Device and count → when it arrived first.
     arrived: HashMap<(usize, u64), Instant>,
     doubled: usize,
-    /// Messages of the platform's that were looked at.
-    looked: usize,
     plant: Plant,
     begun: Instant,
     gone: Instant,
     back: Instant,
 }
 
-async fn outage(bench: &Bench, size: Size, profile: &str) -> Result<Outage> {
+/// Who gets the rows.
+enum Peer {
+    /// Judges each of them; so many were looked at.
+    Platform(Platform, usize),
+    /// Acknowledges them; ends with its broker.
+    Subscriber(Listener),
+}
+
+impl Peer {
+    /// When what arrived since the last look: topic and payload.
+    fn fresh(&mut self) -> Vec<(Instant, String, Vec<u8>)> {
+        match self {
+            Self::Platform(platform, looked) => platform.look(|core| {
+                let fresh = core.arrivals.iter().skip(std::mem::replace(looked, core.arrivals.len()));
+                let first = fresh.filter(|arrival| !arrival.resent);
+                first.map(|one| (one.at, one.message.topic.clone(), one.message.payload.clone())).collect()
+            }),
+            Self::Subscriber(listener) => {
+                listener.heard().into_iter().map(|heard| (heard.at, heard.topic, heard.payload)).collect()
+            }
+        }
+    }
+}
+
+async fn outage(bench: &Bench, size: Size, profile: &str, judged: bool) -> Result<Outage> {
     let dir = TempDir::with_prefix("bench-broker-").context("making a temporary directory")?;
     let mut broker = Broker::start(dir.path());
     let plant = Plant::start(Shape::Apart(size.devices))?;
     let known = ours::known(size.devices, size.registers);
-    let platform = Platform::start(Endpoint::local(broker.port), Timing::default(), known);
+    let port = broker.port;
+    let mut peer = match judged {
+        true => Peer::Platform(Platform::start(Endpoint::local(port), Timing::default(), known), 0),
+        false => Peer::Subscriber(Listener::start(port, &[FILTER], acknowledge)),
+    };
     let toml = ours::field_toml(&plant, size.registers, PERIOD);
     let (program, driver) = (bench.places.program("sagoo-edge")?, bench.places.program("driver-modbus")?);
     let own = Own { sagoo: format!("profile = \"{profile}\""), ..Own::local(broker.port) };
@@ -95,7 +125,6 @@ async fn outage(bench: &Bench, size: Size, profile: &str) -> Result<Outage> {
     let mut seen = Outage {
         arrived: HashMap::new(),
         doubled: 0,
-        looked: 0,
         plant,
         begun: Instant::now(),
         gone: Instant::now(),
@@ -105,7 +134,7 @@ async fn outage(bench: &Bench, size: Size, profile: &str) -> Result<Outage> {
     while !(0..size.devices).all(|device| seen.arrived.contains_key(&(device, 2))) {
         ensure!(began.elapsed() < PATIENCE, "not every device was heard of\n{}", gateway.tail());
         sleep(LOOK).await;
-        seen.look(&platform);
+        seen.look(&mut peer);
     }
     sleep(size.calm).await;
     broker.kill();
@@ -113,32 +142,31 @@ async fn outage(bench: &Bench, size: Size, profile: &str) -> Result<Outage> {
     sleep(size.away).await;
     broker.restart();
     seen.back = Instant::now();
+    if let Peer::Subscriber(listener) = &mut peer {
+        *listener = Listener::start(port, &[FILTER], acknowledge);
+    }
     while seen.missing() > 0 && seen.back.elapsed() < PATIENCE + 10 * size.away {
         sleep(LOOK).await;
-        seen.look(&platform);
+        seen.look(&mut peer);
     }
     // What is read beside the last of the backlog is heard of, too.
     sleep(size.calm).await;
-    seen.look(&platform);
+    seen.look(&mut peer);
     gateway.stop().await?;
     Ok(seen)
 }
 
 impl Outage {
     /// What has arrived since the last look.
-    fn look(&mut self, platform: &Platform) {
-        let fresh: Vec<Arrival> =
-            platform.look(|core| core.arrivals.iter().skip(self.looked).cloned().collect());
-        self.looked += fresh.len();
-        for Arrival { at, message, .. } in fresh.into_iter().filter(|arrival| !arrival.resent) {
-            for row in ours::rows(&message.topic, &message.payload) {
+    fn look(&mut self, peer: &mut Peer) {
+        for (at, topic, payload) in peer.fresh() {
+            for row in ours::rows(&topic, &payload) {
                 let Some((_, count)) = row.values.iter().find(|(register, _)| *register == 0) else {
                     continue;
                 };
-                let before = self.arrived.insert((row.device, *count), at);
-                if let Some(first) = before {
-                    self.doubled += 1;
-                    self.arrived.insert((row.device, *count), first);
+                match self.arrived.entry((row.device, *count)) {
+                    Entry::Occupied(_) => self.doubled += 1,
+                    Entry::Vacant(first) => drop(first.insert(at)),
                 }
             }
         }
