@@ -6,6 +6,7 @@ mod cli;
 mod commands;
 mod config;
 mod control;
+mod log;
 mod metrics;
 mod northbound;
 mod pipeline;
@@ -14,12 +15,10 @@ mod southbound;
 mod state;
 mod status;
 
-use std::io::{IsTerminal, stderr};
 use std::process::ExitCode;
 
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
 
 use crate::app::Signals;
 use crate::cli::{Cli, Command, RunArgs};
@@ -58,7 +57,7 @@ async fn run(args: &RunArgs) -> ExitCode {
     let Some(config) = loaded.config.take() else {
         return cli::refuse(loaded, southbound::check::check).await;
     };
-    log();
+    log::begin();
     for warning in &loaded.problems {
         tracing::warn!(problem = %warning, "configuration");
     }
@@ -72,13 +71,6 @@ async fn run(args: &RunArgs) -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-/// To stderr, for people or journald; `SAGOO_LOG=debug` says more.
-fn log() {
-    let filter = EnvFilter::try_from_env("SAGOO_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let colours = stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(stderr).init();
 }
 
 /// SIGTERM or Ctrl-C: stop. SIGHUP: read the configuration again.
