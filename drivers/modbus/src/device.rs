@@ -3,6 +3,7 @@
 //! Always true: every mistake is reported, not only the first; a device is checked where it
 //! overrides its model, which is checked on its own.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use sagoo_driver_sdk::DeviceTable;
@@ -27,11 +28,11 @@ pub(crate) struct Device {
     pub(crate) notation: Notation,
     /// Of everything that decides how it is read: what was learned of it holds as long as this does.
     pub(crate) fingerprint: u64,
-    pub(crate) points: Vec<Point>,
+    pub(crate) points: Arc<[Point]>,
     pub(crate) limits: Limits,
     /// What a request costs on its line.
     pub(crate) cost: Cost,
-    pub(crate) polls: Vec<PlannedPoll>,
+    pub(crate) polls: Arc<[PlannedPoll]>,
 }
 
 /// The reads of one rate.
@@ -42,30 +43,21 @@ pub(crate) struct PlannedPoll {
     /// What is to be read.
     pub(crate) spans: Vec<Span>,
     /// The reads, as nothing is known of the device yet.
-    pub(crate) blocks: Vec<Block>,
+    pub(crate) blocks: Vec<Arc<Block>>,
 }
 
 impl Device {
-    fn new(name: &str, unit: u8, points: Vec<Point>, model: &Model, cost: Cost) -> Self {
-        let limits = model.limits.clone();
-        let of_rate = |(rate, (name, period)): (usize, &(String, Duration))| {
-            let spans = spans(&points, |_, point| point.rate == rate);
-            let readable = |span: &&Span| limits.hole(span.table, span.address, span.last()).is_none();
-            let blocks = plan(spans.iter().filter(readable).copied().collect(), &limits, &cost);
-            // A poll that asks for nothing would call a device well that nobody asked.
-            (!blocks.is_empty()).then(|| PlannedPoll { rate: name.clone(), period: *period, spans, blocks })
-        };
-        let polls: Vec<PlannedPoll> = model.rates.iter().enumerate().filter_map(of_rate).collect();
-        let fingerprint = fingerprint(unit, &polls, &limits);
+    fn new(name: &str, unit: u8, model: &Model, alike: &Alike<'_>) -> Self {
+        let Alike { cost, points, polls, .. } = alike;
         Self {
             name: name.to_owned(),
             unit,
             notation: model.notation,
-            fingerprint,
-            points,
-            limits,
-            cost,
-            polls,
+            fingerprint: fingerprint(unit, polls, &model.limits),
+            points: points.clone(),
+            limits: model.limits.clone(),
+            cost: *cost,
+            polls: polls.clone(),
         }
     }
 
@@ -77,6 +69,32 @@ impl Device {
     /// The cells of just these points.
     pub(crate) fn spans(&self, wanted: &[usize]) -> Vec<Span> {
         spans(&self.points, |number, _| wanted.contains(&number))
+    }
+}
+
+/// What devices of a model share that override the same points on lines that cost the same.
+#[derive(Debug)]
+pub(crate) struct Alike<'a> {
+    /// The table `points` of each of them.
+    overrides: Option<&'a Json>,
+    cost: Cost,
+    points: Arc<[Point]>,
+    polls: Arc<[PlannedPoll]>,
+}
+
+impl<'a> Alike<'a> {
+    fn new(overrides: Option<&'a Json>, points: Arc<[Point]>, model: &Model, cost: Cost) -> Self {
+        let limits = &model.limits;
+        let of_rate = |(rate, (name, period)): (usize, &(String, Duration))| {
+            let spans = spans(&points, |_, point| point.rate == rate);
+            let readable = |span: &&Span| limits.hole(span.table, span.address, span.last()).is_none();
+            let blocks = plan(spans.iter().filter(readable).copied().collect(), limits, &cost);
+            let blocks: Vec<Arc<Block>> = blocks.into_iter().map(Arc::new).collect();
+            // A poll that asks for nothing would call a device well that nobody asked.
+            (!blocks.is_empty()).then(|| PlannedPoll { rate: name.clone(), period: *period, spans, blocks })
+        };
+        let polls = model.rates.iter().enumerate().filter_map(of_rate).collect();
+        Self { overrides, cost, points, polls }
     }
 }
 
@@ -107,9 +125,9 @@ fn fingerprint(unit: u8, polls: &[PlannedPoll], limits: &Limits) -> u64 {
 }
 
 /// Reads a device; `None` when a mistake was reported, of its own or of its model.
-pub(crate) fn read_device(
-    table: &DeviceTable,
-    models: &[ReadModel<'_>],
+pub(crate) fn read_device<'a>(
+    table: &'a DeviceTable,
+    models: &mut [ReadModel<'a>],
     cost: Cost,
     report: &mut Report,
 ) -> Option<Device> {
@@ -117,7 +135,7 @@ pub(crate) fn read_device(
     let place = path(["device", &table.name]);
     let settings = Settings::open(&table.settings, place.clone(), DEVICE_KEYS, &[], report)?;
     let unit = settings.integer("unit", 0..=255, report).map_or(DEFAULT_UNIT, |unit| unit as u8);
-    let Some(read) = models.iter().find(|read| read.name == table.model) else {
+    let Some(read) = models.iter_mut().find(|read| read.name == table.model) else {
         let names: Vec<&str> = models.iter().map(|read| read.name).collect();
         report.error(
             step(&place, "model"),
@@ -127,7 +145,8 @@ pub(crate) fn read_device(
         return None;
     };
     let mut points = read.points.clone();
-    match settings.get("points").map(|value| value.as_object().ok_or(value)) {
+    let overrides = settings.get("points");
+    match overrides.map(|value| value.as_object().ok_or(value)) {
         None => {}
         Some(Err(_)) => settings.error(
             "points",
@@ -136,13 +155,21 @@ pub(crate) fn read_device(
             "points = { voltage = { scale = 1.0 } }",
         ),
         Some(Ok(object)) => {
+            let points = Arc::make_mut(&mut points);
             for (name, value) in object {
-                override_point((name, value), &settings.path_of("points"), read, &mut points, report);
+                override_point((name, value), &settings.path_of("points"), read, points, report);
             }
         }
     }
-    (read.well && report.errors() == before)
-        .then(|| Device::new(&table.name, unit, points, &read.model, cost))
+    if !read.well || report.errors() != before {
+        return None;
+    }
+    let same = |alike: &Alike<'_>| alike.overrides == overrides && alike.cost == cost;
+    let place = read.alike.iter().position(same).unwrap_or_else(|| {
+        read.alike.push(Alike::new(overrides, points, &read.model, cost));
+        read.alike.len() - 1
+    });
+    Some(Device::new(&table.name, unit, &read.model, &read.alike[place]))
 }
 
 fn override_point(

@@ -63,7 +63,7 @@ impl Driver for Modbus {
     fn check(&self, configuration: &Configuration) -> Checked<Self> {
         let mut report = Report::default();
         let read = |table| model::read_model(table, &mut report);
-        let models: Vec<ReadModel<'_>> = configuration.models.iter().filter_map(read).collect();
+        let mut models: Vec<ReadModel<'_>> = configuration.models.iter().filter_map(read).collect();
         let mut connections = Vec::new();
         for table in &configuration.connections {
             let read = connection::read_connection(table, &mut report);
@@ -72,7 +72,7 @@ impl Driver for Modbus {
             let offline = read.as_ref().map_or_else(Offline::default, |(_, offline)| *offline);
             let cost = read.as_ref().map_or(Cost::SOCKET, |(connection, _)| Cost::on(connection));
             let broadcasts = read.as_ref().is_some_and(|(connection, _)| connection.broadcasts());
-            let devices = check_devices(tables, &models, (offline, cost, broadcasts), &mut report);
+            let devices = check_devices(tables, &mut models, (offline, cost, broadcasts), &mut report);
             if let Some((settings, _)) = read
                 && !shares_port(&table.name, &settings, &connections, &mut report)
             {
@@ -111,7 +111,7 @@ impl Driver for Modbus {
 /// The devices of one connection.
 fn check_devices<'a>(
     tables: impl Iterator<Item = &'a DeviceTable>,
-    models: &[ReadModel<'_>],
+    models: &mut [ReadModel<'a>],
     (offline, cost, broadcasts): (Offline, Cost, bool),
     report: &mut Report,
 ) -> Vec<CheckedDevice<Modbus>> {
@@ -177,7 +177,7 @@ fn shares_port(
 
 /// Unit 0 is everybody, and nobody answers: it is written, never read.
 fn tell_broadcast(table: &DeviceTable, settings: &mut Device, report: &mut Report) {
-    settings.polls.clear();
+    settings.polls = Arc::default();
     let message = "unit 0 is a broadcast on this line: its points are never read, and no write to them is \
                    confirmed";
     let place = path(["device", &table.name, "unit"]);

@@ -3,11 +3,13 @@
 //! Always true: a model is checked once, whether a device uses it or not; what could be understood
 //! in spite of a mistake is still used to check the rest.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use sagoo_driver_sdk::ModelTable;
 use serde_json::Value as Json;
 
+use crate::device::Alike;
 use crate::plan::{Hole, Limits, MOST_REGISTERS};
 use crate::point::Point;
 use crate::point::address::{self, Notation};
@@ -42,9 +44,11 @@ pub(crate) struct ReadModel<'a> {
     /// The tables of its points, for a device to lay its overrides over.
     pub(crate) entries: Vec<(&'a str, Settings<'a>)>,
     /// The points without a mistake.
-    pub(crate) points: Vec<Point>,
+    pub(crate) points: Arc<[Point]>,
     /// Whether there was no mistake at all.
     pub(crate) well: bool,
+    /// What its devices share, as far as they were read.
+    pub(crate) alike: Vec<Alike<'a>>,
 }
 
 /// Reads a model and all of its points.
@@ -76,7 +80,7 @@ pub(crate) fn read_model<'a>(table: &'a ModelTable, report: &mut Report) -> Opti
     let read = |(name, entry): &(&str, Settings<'_>)| Point::read(name, entry, &model, report);
     let points = entries.iter().filter_map(read).collect();
     let well = report.errors() == before;
-    Some(ReadModel { name: &table.name, model, entries, points, well })
+    Some(ReadModel { name: &table.name, model, entries, points, well, alike: Vec::new() })
 }
 
 fn read_notation(settings: &Settings<'_>, report: &mut Report) -> Notation {

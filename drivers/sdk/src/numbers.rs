@@ -20,7 +20,9 @@ pub(crate) struct Numbers {
 #[derive(Debug)]
 struct Known {
     number: u32,
-    points: Vec<String>,
+    /// Shared by the devices that are alike.
+    points: Arc<[String]>,
+    numbers: Arc<[u32]>,
 }
 
 /// The numbers of one device, for the tasks that read it.
@@ -37,37 +39,32 @@ pub(crate) struct Numbered {
 impl Numbers {
     /// Numbers for a device and its points, old ones where they were known.
     pub(crate) fn assign(&mut self, device: &str, points: &[Point]) -> Numbered {
-        let next = self.devices.len() as u32;
-        let known = self
-            .devices
-            .entry(device.to_owned())
-            .or_insert_with(|| Known { number: next, points: Vec::new() });
-        let mut places: HashMap<&str, u32> =
-            known.points.iter().enumerate().map(|(place, name)| (name.as_str(), place as u32)).collect();
-        let mut added = Vec::new();
-        let mut next = known.points.len() as u32;
-        let numbers: Arc<[u32]> = points
-            .iter()
-            .map(|point| {
-                *places.entry(&point.name).or_insert_with(|| {
-                    added.push(point.name.clone());
-                    next += 1;
-                    next - 1
-                })
-            })
-            .collect();
-        known.points.extend(added);
-        let mut writable = vec![false; known.points.len()];
-        for (point, number) in points.iter().zip(numbers.iter()) {
+        let known = self.devices.get(device);
+        let number = known.map_or(self.devices.len() as u32, |known| known.number);
+        let mut names = known.map_or_else(Vec::new, |known| known.points.to_vec());
+        let mut places: HashMap<String, u32> =
+            names.iter().enumerate().map(|(place, name)| (name.clone(), place as u32)).collect();
+        let mut numbers = Vec::with_capacity(points.len());
+        for point in points {
+            let place = places.entry(point.name.clone()).or_insert_with(|| {
+                names.push(point.name.clone());
+                names.len() as u32 - 1
+            });
+            numbers.push(*place);
+        }
+        let mut writable = vec![false; names.len()];
+        for (point, number) in points.iter().zip(&numbers) {
             writable[*number as usize] = point.writable;
         }
-        let listing = DeviceNumbers {
-            number: known.number,
-            device: device.to_owned(),
-            points: known.points.clone(),
-            writable,
+        let like = self.devices.values().find(|known| *known.points == *names && *known.numbers == *numbers);
+        let (shared, numbers) = match like {
+            Some(like) => (like.points.clone(), like.numbers.clone()),
+            None => (names.clone().into(), numbers.into()),
         };
-        Numbered { device: known.number, points: numbers, listing }
+        let known = Known { number, points: shared, numbers: numbers.clone() };
+        self.devices.insert(device.to_owned(), known);
+        let listing = DeviceNumbers { number, device: device.to_owned(), points: names, writable };
+        Numbered { device: number, points: numbers, listing }
     }
 }
 
@@ -90,5 +87,21 @@ mod tests {
         assert_eq!(&*again.points, &[2, 1]);
         assert_eq!(again.listing.points, ["voltage", "limit", "power"]);
         assert_eq!(again.listing.writable, [false, true, false]);
+    }
+
+    #[test]
+    fn devices_that_are_alike_share_what_is_kept_of_them() {
+        let mut numbers = Numbers::default();
+        let one = numbers.assign("one", &points(&["voltage", "limit"]));
+        let other = numbers.assign("other", &points(&["voltage", "limit"]));
+        assert!(Arc::ptr_eq(&one.points, &other.points));
+        assert!(Arc::ptr_eq(&numbers.devices["one"].points, &numbers.devices["other"].points));
+        let changed = numbers.assign("other", &points(&["limit", "power"]));
+        assert_eq!((&*one.points, &*changed.points), (&[0, 1][..], &[1, 2][..]));
+        let again = numbers.assign("one", &points(&["voltage", "limit"]));
+        assert_eq!(
+            (&*again.points, again.listing.points),
+            (&[0, 1][..], vec!["voltage".to_owned(), "limit".to_owned()])
+        );
     }
 }

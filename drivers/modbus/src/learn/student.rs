@@ -133,8 +133,10 @@ impl Student {
             let (never, spans): (Vec<Span>, Vec<Span>) =
                 poll.spans.iter().partition(|span| device.is_in_hole(span));
             let (blocks, left_out) = self.blocks(device, &spans, &self.lesson);
+            // Nearly always those that devices which are alike have in common.
+            let known = |block| poll.blocks.iter().find(|known| **known == block).cloned().unwrap_or(block);
             Plan {
-                blocks,
+                blocks: blocks.into_iter().map(known).collect(),
                 left_out,
                 never,
                 reminded: self.polls.get(place).and_then(|before| before.reminded),

@@ -16,6 +16,8 @@ mod socket;
 mod turns;
 mod writing;
 
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sagoo_driver_sdk::{Configuration, ConnectionTable, DeviceTable, Driver, ModelTable, Readings, Value};
@@ -50,6 +52,34 @@ fn a_connection_needs_the_port_of_its_device_and_no_other() {
     ] {
         let rights = Modbus::default().rights(&Connection { transport, ..connection(1, PATIENT) }).unwrap();
         assert_eq!((rights.connect_tcp, rights.listen_tcp), (connects, listens));
+    }
+}
+
+#[test]
+fn devices_that_are_alike_share_their_points_and_plans() {
+    let device = |name: &str, more: &str| {
+        format!(
+            "[connection.{name}]\ntcp = {{ host = \"{name}\" }}\n[device.{name}]\nconnection = \"{name}\"\nmodel = \"m\"\n{more}"
+        )
+    };
+    let toml = "[model.m.points]\na = { at = \"holding:1\", type = \"u16\" }\n".to_owned()
+        + &device("as_it_is", "unit = 1\n")
+        + &device("too", "unit = 2\n")
+        + &device("scaled", "points = { a = { scale = 0.1 } }\n")
+        + &device("scaled_too", "points = { a = { scale = 0.1 } }\n")
+        + &device("scaled_otherwise", "points = { a = { scale = 0.2 } }\n");
+    let checked = Modbus::default().check(&configuration(&toml));
+    let devices = checked.connections.iter().map(|connection| &connection.devices[0].settings);
+    let devices: HashMap<&str, &Device> = devices.map(|device| (device.name.as_str(), device)).collect();
+    for (one, other, alike) in [
+        ("as_it_is", "too", true),
+        ("scaled", "scaled_too", true),
+        ("as_it_is", "scaled", false),
+        ("scaled", "scaled_otherwise", false),
+    ] {
+        let (one, other) = (devices[one], devices[other]);
+        assert_eq!(Arc::ptr_eq(&one.points, &other.points), alike);
+        assert_eq!(Arc::ptr_eq(&one.polls, &other.polls), alike);
     }
 }
 

@@ -7,9 +7,9 @@ use sagoo_edge_proto::driver::{CommandResult, Status};
 use tokio::time::Instant;
 use tracing::debug;
 
-use super::{Job, Mode, ON_HOLD, Report, Task, guard};
+use super::{Device, Job, Mode, ON_HOLD, Report, Task, guard};
 use crate::commands::{self, Work, result};
-use crate::driver::{CheckedDevice, Driver, Line, LineError, Readings, Steps};
+use crate::driver::{Driver, Line, LineError, Readings, Steps};
 
 impl<D: Driver> Task<D> {
     pub(super) async fn execute(&mut self, job: Job, mode: Mode) {
@@ -50,7 +50,7 @@ impl<D: Driver> Task<D> {
     }
 
     /// Makes the request; `None` when the line stood still in it.
-    async fn run(&mut self, job: &Job, device: &CheckedDevice<D>, work: Work) -> Option<CommandResult> {
+    async fn run(&mut self, job: &Job, device: &Device<D>, work: Work) -> Option<CommandResult> {
         // It may take its time until its deadline, and then as long as any request.
         let due = Instant::now() + job.deadline.left();
         Some(match work {

@@ -24,7 +24,7 @@ use self::guard::Guard;
 #[cfg(test)]
 pub(crate) use self::guard::STANDSTILL;
 pub(crate) use self::guard::{Owed, overdue};
-pub(crate) use self::orders::{Assigned, Claim, Job, Mode, Report, Setup, Wanted};
+pub(crate) use self::orders::{Assigned, Claim, Device, Job, Mode, Report, Setup, Wanted};
 use self::polls::Paused;
 #[cfg(test)]
 pub(crate) use self::scan::SCAN_BREAKS;

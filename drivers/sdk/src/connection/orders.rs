@@ -15,7 +15,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::guard::Owed;
 use super::scan::Scan;
 use super::told::Told;
-use crate::driver::{CheckedDevice, Deadline, Driver};
+use crate::driver::{Deadline, Driver, Offline, Point, Poll};
 use crate::tap::Tap;
 
 /// What the session wants of a connection. The latest counts.
@@ -42,7 +42,7 @@ pub(crate) enum Mode {
 pub(crate) struct Assigned<D: Driver> {
     pub(crate) number: u32,
     pub(crate) points: Arc<[u32]>,
-    pub(crate) device: Arc<CheckedDevice<D>>,
+    pub(crate) device: Arc<Device<D>>,
 }
 
 impl<D: Driver> Assigned<D> {
@@ -56,6 +56,16 @@ impl<D: Driver> Clone for Assigned<D> {
     fn clone(&self) -> Self {
         Self { number: self.number, points: self.points.clone(), device: self.device.clone() }
     }
+}
+
+/// A device as it was checked. What is the same for many is there once.
+#[derive(Debug)]
+pub(crate) struct Device<D: Driver> {
+    pub(crate) name: String,
+    pub(crate) points: Arc<[Point]>,
+    pub(crate) polls: Arc<[Poll]>,
+    pub(crate) offline: Offline,
+    pub(crate) settings: D::Device,
 }
 
 /// A command for a device on this connection.

@@ -15,9 +15,10 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
+use super::alike::Alike;
 use crate::commands::{self, result};
 use crate::connection::{
-    self, Answer, Assigned, COMMANDS_WAITING, Job, Mode, Owed, Report, Scan, Setup, Told, Wanted,
+    self, Answer, Assigned, COMMANDS_WAITING, Device, Job, Mode, Owed, Report, Scan, Setup, Told, Wanted,
 };
 use crate::driver::{CheckedConnection, CheckedDevice, Driver};
 use crate::numbers::Numbers;
@@ -84,10 +85,10 @@ impl<D: Driver> Lines<D> {
             self.stop(&name);
         }
         self.places.clear();
-        let mut listings = Vec::new();
+        let (mut listings, mut alike) = (Vec::new(), Alike::default());
         for connection in connections {
             let CheckedConnection { name, settings, devices } = connection;
-            let devices = self.assign(&name, devices, &mut listings);
+            let devices = self.assign(&name, devices, &mut alike, &mut listings);
             let devices = Arc::new(devices);
             let mode = if hold.contains(&name) { Mode::Held } else { Mode::Run };
             let wanted = Wanted { devices, mode };
@@ -107,6 +108,7 @@ impl<D: Driver> Lines<D> {
         &mut self,
         connection: &str,
         devices: Vec<CheckedDevice<D>>,
+        alike: &mut Alike,
         listings: &mut Vec<DeviceNumbers>,
     ) -> Vec<Assigned<D>> {
         let before = self.running.get(connection).map(|running| running.wanted.borrow().devices.clone());
@@ -120,7 +122,7 @@ impl<D: Driver> Lines<D> {
             assigned.push(Assigned {
                 number: numbered.device,
                 points: numbered.points,
-                device: same.unwrap_or_else(|| Arc::new(device)),
+                device: same.unwrap_or_else(|| Arc::new(alike.take(device))),
             });
         }
         assigned
@@ -236,10 +238,10 @@ impl<D: Driver> Running<D> {
     }
 }
 
-fn same<D: Driver>(old: &CheckedDevice<D>, new: &CheckedDevice<D>) -> bool {
+fn same<D: Driver>(old: &Device<D>, new: &CheckedDevice<D>) -> bool {
     old.name == new.name
-        && old.points == new.points
-        && old.polls == new.polls
+        && *old.points == *new.points
+        && *old.polls == *new.polls
         && old.offline == new.offline
         && old.settings == new.settings
 }

@@ -9,6 +9,7 @@
 //!  - a gateway that does not read stalls no poll: batches pile up in the bounded outbox;
 //!  - this task is the only owner of everything here; lines are tasks of their own.
 
+mod alike;
 mod calls;
 #[cfg(test)]
 pub(crate) mod fake;
