@@ -24,16 +24,19 @@
 //! ```
 
 mod columns;
+pub mod compact;
 mod kind;
+mod known;
 mod wire;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use columns::{Columns, Form};
+pub use known::{Known, Sets};
 use wire::{Input, put_bytes, put_number, put_signed};
 
-use crate::row::{Cell, Event, Identity, Row, Value};
+use crate::row::{Cell, Event, Identity, Row};
 
 const FULL: u8 = 1;
 const LIKE: u8 = 2;
@@ -79,17 +82,11 @@ impl RecordError {
     }
 }
 
-/// A device's row, and the fingerprint of its set.
-#[derive(Debug)]
-struct Known {
-    row: Row,
-    set: u32,
-}
-
 /// The devices' rows written so far in a segment.
 #[derive(Debug, Default)]
 pub struct Context {
     devices: HashMap<Arc<str>, Stated>,
+    sets: Sets,
     records: u64,
 }
 
@@ -108,23 +105,22 @@ impl Context {
     pub fn remember(&mut self, rows: &[Row]) {
         self.records += 1;
         for row in rows.iter().filter(|row| !row.cells.is_empty()) {
-            match self.devices.get_mut(&row.device) {
-                Some(stated) if same_set(&stated.known.row, row) => {
-                    stated.twice |= stated.since != self.records;
-                    stated.known.row.clone_from_same_set(row);
-                }
-                _ => {
-                    let known = Known { row: row.clone(), set: fingerprint(row) };
-                    let stated = Stated { known, since: self.records, twice: false };
-                    self.devices.insert(row.device.clone(), stated);
-                }
+            if let Some(stated) = self.devices.get_mut(&row.device)
+                && stated.known.follow(row)
+            {
+                stated.twice |= stated.since != self.records;
+                continue;
             }
+            let known = Known::new(row, &mut self.sets);
+            let stated = Stated { known, since: self.records, twice: false };
+            self.devices.insert(row.device.clone(), stated);
         }
     }
 
     /// A segment begins.
     pub fn clear(&mut self) {
         self.devices.clear();
+        self.sets.clear();
     }
 
     /// Whether a row of this device is known.
@@ -138,15 +134,12 @@ impl Context {
     }
 }
 
-impl Row {
-    /// Takes the cells of a row of the same set over.
-    fn clone_from_same_set(&mut self, row: &Self) {
-        (self.time_ms, self.samples) = (row.time_ms, row.samples);
-        for (cell, new) in self.cells.iter_mut().zip(&row.cells) {
-            cell.value.clone_from(&new.value);
-            cell.time_ms = new.time_ms;
-        }
-    }
+/// The row before one of the same device and set.
+enum Earlier<'a> {
+    /// In the same record.
+    Here(&'a Row),
+    /// In an earlier one.
+    Known(&'a Known),
 }
 
 /// Encodes one record. `context` holds the rows written before it in the same segment.
@@ -166,19 +159,27 @@ pub fn encode(rows: &[Row], context: &Context) -> Vec<u8> {
         }
         let known =
             context.devices.get(&row.device).filter(|stated| stated.twice).map(|stated| &stated.known);
-        let known = match seen.get(&*row.device) {
-            Some(earlier) => same_set(earlier, row).then(|| (*earlier, fingerprint(row))),
-            None => known.filter(|known| same_set(&known.row, row)).map(|known| (&known.row, known.set)),
+        let earlier = match seen.get(&*row.device) {
+            Some(earlier) => same_set(earlier, row).then_some(Earlier::Here(earlier)),
+            None => known.filter(|known| known.has_set_of(row)).map(Earlier::Known),
         };
         let all = 0..row.cells.len();
-        match known {
-            Some((earlier, _)) => {
+        let set = match earlier {
+            Some(Earlier::Here(earlier)) => {
                 columns.gather(row, all.filter(|i| earlier.cells[*i] != row.cells[*i]), &before);
+                Some(fingerprint(row))
             }
-            None => columns.gather(row, all, &before),
-        }
+            Some(Earlier::Known(known)) => {
+                columns.gather(row, all.filter(|i| !known.has(*i, &row.cells[*i])), &before);
+                Some(known.set)
+            }
+            None => {
+                columns.gather(row, all, &before);
+                None
+            }
+        };
         let form = columns.form(&before);
-        put_head(&mut out, row, form, known.map(|(_, set)| set), time_ms);
+        put_head(&mut out, row, form, set, time_ms);
         columns.write(&mut out, form, &before);
         time_ms = row.time_ms;
         std::mem::swap(&mut columns, &mut before);
@@ -255,6 +256,7 @@ fn fingerprint(row: &Row) -> u32 {
 #[derive(Debug, Default)]
 pub struct Decoder {
     last: HashMap<Arc<str>, Known>,
+    sets: Sets,
 }
 
 impl Decoder {
@@ -288,36 +290,38 @@ impl Decoder {
 
     /// The devices' rows after the last record.
     pub fn into_last(self) -> HashMap<Arc<str>, Row> {
-        self.last.into_iter().map(|(device, known)| (device, known.row)).collect()
+        self.last.into_iter().map(|(device, known)| (device, known.row())).collect()
     }
 
     fn row(&mut self, head: Head<'_>, columns: &Columns<'_>) -> Result<Row, RecordError> {
         let Head { start: Start { device, time_ms, samples, .. }, size, set, identity, keys, .. } = head;
         if let Some(identity) = identity {
-            let cells = keys.into_iter().map(|key| Cell { key, value: Value::Bool(false), time_ms });
-            let cells = cells.collect();
-            let row = Row { device: device.into(), identity, time_ms, cells, event: None, samples };
+            let device: Arc<str> = device.into();
+            let values = columns.cells();
+            let cells = keys.into_iter().zip(values).map(|(key, (_, value, age))| Cell {
+                key,
+                value,
+                time_ms: time_ms.wrapping_sub(age),
+            });
+            let row = Row { device, identity, time_ms, cells: cells.collect(), event: None, samples };
             if row.cells.is_empty() {
                 return Ok(row);
             }
-            let known = Known { set: fingerprint(&row), row };
-            self.last.insert(known.row.device.clone(), known);
-        } else if !self
-            .last
-            .get(device)
-            .is_some_and(|known| known.set == set && known.row.cells.len() == size)
-        {
-            return Err(RecordError::NoContext(Damaged { device: device.into(), samples }));
+            let known = Known::new(&row, &mut self.sets);
+            // with the keys that are kept, its own can go
+            let told = known.row();
+            self.last.insert(row.device, known);
+            return Ok(told);
         }
-        let Some(Known { row, .. }) = self.last.get_mut(device) else {
+        let fits = |known: &&mut Known| known.set == set && known.len() == size;
+        let Some(known) = self.last.get_mut(device).filter(fits) else {
             return Err(RecordError::NoContext(Damaged { device: device.into(), samples }));
         };
-        (row.time_ms, row.samples) = (time_ms, samples);
+        known.begin(time_ms, samples);
         for (place, value, age) in columns.cells() {
-            let cell = &mut row.cells[place];
-            (cell.value, cell.time_ms) = (value, time_ms.wrapping_sub(age));
+            known.change(place, value, time_ms.wrapping_sub(age));
         }
-        Ok(row.clone())
+        Ok(known.row())
     }
 }
 

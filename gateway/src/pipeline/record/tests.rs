@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::row::Value;
 
 fn row(device: &str, keys: &[&str], values: &[i64], time_ms: i64, ages: &[i64]) -> Row {
     let cells = keys.iter().zip(values).zip(ages);

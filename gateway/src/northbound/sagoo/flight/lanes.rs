@@ -13,17 +13,18 @@
 //! twice or left out; a lap serves only lanes that were behind when it began, and whose `taken` it walks over; memory is at most
 //! the budget plus two rows per device, and two more where [`super::ahead`] is at work.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::ahead::Ahead;
-use super::merge::Pace;
+use super::lane::Lane;
 use super::peers::{SELF, set_of};
 use super::queued::{Offered, Place, Queued, blank, footprint};
 use crate::class::Class;
 use crate::config::types::Drain;
 use crate::pipeline::handle::{Fate, Settled};
+use crate::pipeline::record::Sets;
 use crate::row::Row;
 
 /// Bytes of rows kept for all devices together; each has an equal share, and room for two rows at least.
@@ -36,25 +37,6 @@ pub const READ_AHEAD_ROWS: usize = 256;
 
 /// Index of a lane.
 pub type LaneId = usize;
-
-#[derive(Debug)]
-struct Lane {
-    device: Arc<str>,
-    rows: VecDeque<Queued>,
-    bytes: usize,
-    taken: u64,
-    behind: bool,
-    /// It fell behind (again) since the running lap began, and has to wait for another one.
-    left_lap: bool,
-    /// Last row with cells that was taken: what the records after it refer to.
-    context: Option<Arc<Row>>,
-    /// When its first row came to the front.
-    front_since: Option<Instant>,
-    /// Rows of the front record that are done, waiting for the others of the same record.
-    partial: Option<Settled>,
-    ahead: Ahead,
-    pace: Pace,
-}
 
 /// Who reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,6 +62,7 @@ pub struct Lanes {
     pub(super) walked: u64,
     lanes: Vec<Lane>,
     by_device: HashMap<Arc<str>, LaneId>,
+    sets: Sets,
     /// Records all of whose rows are in the lanes and may go as one pack.
     whole: BTreeMap<u64, Vec<(LaneId, Place)>>,
     next_lap: LaneId,
@@ -102,6 +85,7 @@ impl Lanes {
             walked: 0,
             lanes: Vec::new(),
             by_device: HashMap::new(),
+            sets: Sets::default(),
             whole: BTreeMap::new(),
             next_lap: 0,
         }
@@ -112,20 +96,7 @@ impl Lanes {
         if let Some(id) = self.by_device.get(&device) {
             return *id;
         }
-        let lane = Lane {
-            device: device.clone(),
-            rows: VecDeque::new(),
-            bytes: 0,
-            taken,
-            behind: false,
-            left_lap: false,
-            context: None,
-            front_since: None,
-            partial: None,
-            ahead: Ahead::default(),
-            pace: Pace::new(self.drain),
-        };
-        self.lanes.push(lane);
+        self.lanes.push(Lane::new(device.clone(), taken, self.drain));
         self.by_device.insert(device, self.lanes.len() - 1);
         self.lanes.len() - 1
     }
@@ -212,7 +183,7 @@ impl Lanes {
     fn note_context(&mut self, lane: LaneId, reader: Reader, seq: u64, row: Arc<Row>) {
         let lane = &mut self.lanes[lane];
         if reader == Reader::Live && !lane.behind && seq < lane.taken && !row.cells.is_empty() {
-            lane.context = Some(row);
+            lane.refer_to(row, &mut self.sets);
         }
     }
 
@@ -247,8 +218,7 @@ impl Lanes {
         for lane in &mut self.lanes {
             lane.left_lap = false;
         }
-        let behind = self.lanes.iter().filter(|lane| lane.behind);
-        behind.filter_map(|lane| lane.context.as_deref()).cloned().collect()
+        self.lanes.iter().filter(|lane| lane.behind).filter_map(Lane::context).collect()
     }
 
     /// The lap has reached the live reader: whom it served is not behind any more.
@@ -334,6 +304,7 @@ impl Lanes {
         lane.bytes -= queued.bytes;
         lane.pace.went(fate == Fate::Merged);
         lane.front_since = (!lane.rows.is_empty()).then_some(now);
+        lane.settle_context(&mut self.sets);
         let device = lane.device.clone();
         let settled = lane.partial.get_or_insert(Settled {
             class: self.class,
@@ -354,31 +325,5 @@ impl Lanes {
     #[cfg(test)]
     pub fn bytes(&self) -> usize {
         self.lanes.iter().map(|lane| lane.bytes).sum()
-    }
-}
-
-impl Lane {
-    fn push(&mut self, queued: Queued, now: Instant) {
-        if !queued.row.cells.is_empty() {
-            self.context = Some(queued.row.clone());
-        }
-        self.bytes += queued.bytes;
-        self.front_since.get_or_insert(now);
-        self.rows.push_back(queued);
-    }
-
-    fn served_by(&self, reader: Reader) -> bool {
-        match reader {
-            Reader::Live => !self.behind,
-            Reader::Lap { start } => self.behind && !self.left_lap && self.taken >= start,
-        }
-    }
-
-    fn full(&self, share: usize) -> bool {
-        self.rows.len() >= READ_AHEAD_ROWS || (self.rows.len() >= 2 && self.bytes >= share)
-    }
-
-    fn has_room(&self, share: usize) -> bool {
-        self.rows.len() < 2 || (self.rows.len() <= READ_AHEAD_ROWS / 2 && self.bytes <= share / 2)
     }
 }

@@ -42,6 +42,7 @@
 mod ahead;
 mod answers;
 mod asking;
+mod lane;
 mod lanes;
 mod letters;
 mod merge;
