@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::own::{Driver, Own};
 use super::stage::Stage;
 use crate::commands::{self, Dispatch, Routes};
+use crate::config::alike::Alike;
 use crate::config::types::Config;
 use crate::config::{DriverProblem, Sources};
 use crate::metrics;
@@ -319,10 +320,13 @@ impl Field<'_> {
 }
 
 fn on_platform(config: &Config) -> Vec<DeviceOnPlatform> {
+    let mut keys = Alike::default();
     let devices = config.devices.iter().map(|(name, device)| DeviceOnPlatform {
         name: name.as_str().into(),
         identity: device.identity.clone(),
-        points: device.points.iter().map(|(name, point)| (point.key.clone(), name.clone())).collect(),
+        points: keys.of(&device.points, |points| {
+            points.iter().map(|(name, point)| (point.key.clone(), name.clone())).collect()
+        }),
     });
     devices.collect()
 }

@@ -9,6 +9,7 @@
 //! - `raw`: the files as they are, one tree with spans;
 //! - `check`: from the tree to the types, section by section;
 //! - [`problem`] and [`place`]: a mistake, and where it stands;
+//! - [`alike`]: what devices with the same points have in common;
 //! - [`change`]: what a new configuration does to the one that runs.
 
 use std::path::{Path, PathBuf};
@@ -17,6 +18,7 @@ pub use place::Sources;
 pub use problem::{DriverProblem, Problem};
 pub use types::Config;
 
+pub mod alike;
 pub mod change;
 mod check;
 pub mod defaults;

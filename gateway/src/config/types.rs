@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sagoo_edge_buffer::WhenFull;
@@ -262,11 +263,15 @@ pub struct DeviceConfig {
     pub model: String,
     /// Its keys on the platform.
     pub identity: Identity,
-    /// Reporting rules of its points, model and overrides merged.
-    pub points: BTreeMap<String, PointConfig>,
+    /// Reporting rules of its points, model and overrides merged; shared by the devices that have the
+    /// model's.
+    pub points: Points,
     /// The driver's part: reporting rules and the platform's keys left out.
     pub settings: Json,
 }
+
+/// The points of a device, by name.
+pub type Points = Arc<BTreeMap<String, PointConfig>>;
 
 /// What the gateway knows of a point.
 #[derive(Debug, Clone, PartialEq)]

@@ -72,8 +72,8 @@ pub struct DeviceOnPlatform {
     pub name: Arc<str>,
     /// Its keys.
     pub identity: Identity,
-    /// Property key → point name.
-    pub points: BTreeMap<String, String>,
+    /// Property key → point name; devices that are alike share it.
+    pub points: Arc<BTreeMap<String, String>>,
 }
 
 /// Something to be stored as an event. It has no wall time: which that is, the pipeline knows.

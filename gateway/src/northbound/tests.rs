@@ -115,7 +115,7 @@ impl Gateway {
             devices: vec![DeviceOnPlatform {
                 name: "a".into(),
                 identity: config.devices["a"].identity.clone(),
-                points: BTreeMap::from([("limitA".to_owned(), "limit".to_owned())]),
+                points: BTreeMap::from([("limitA".to_owned(), "limit".to_owned())]).into(),
             }],
             pipeline: pipeline.clone(),
             commands,
@@ -141,7 +141,7 @@ impl Gateway {
             instance: [7; 16],
             boot_id: clock::boot_id().into(),
             seq,
-            numbers: Arc::new([(0, (Arc::from("a"), vec![Arc::from("count")]))].into()),
+            numbers: Arc::new([(0, (Arc::from("a"), Arc::new(vec![Arc::from("count")])))].into()),
             devices: vec![pack(0, &[sample], clock::trusted_wall_ms())],
         };
         self.pipeline.batch(arrived).await.unwrap();

@@ -36,7 +36,10 @@ pub struct Arrived {
 }
 
 /// Device and point numbers agreed in `Configured`: number → (device, points by number).
-pub type Numbers = HashMap<u32, (Arc<str>, Vec<Arc<str>>)>;
+pub type Numbers = HashMap<u32, (Arc<str>, Points)>;
+
+/// Names of points by number; devices with the same share them.
+pub type Points = Arc<Vec<Arc<str>>>;
 
 /// One stored record.
 #[derive(Debug, Clone)]

@@ -4,14 +4,16 @@
 //! value; a point joins its device's set with its first good value and stays; the first value after a
 //! start, and after a change of quality, is news whatever its deadband.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use sagoo_edge_proto::sample::{Quality, Sample, Value};
 
 use super::boots;
+use super::layout::{Layout, Rule};
+use super::record::compact::Compact;
 use super::snapshot::{PointSnapshot, QualityWord, ReadAt};
-use crate::config::types::{Deadband, DeviceConfig, PointConfig};
+use crate::config::types::Deadband;
 use crate::row::{Cell, Event, Identity, Row};
 
 /// Point names in one quality event; the rest is a number.
@@ -22,26 +24,35 @@ const NAMES_PER_EVENT: usize = 8;
 pub struct Device {
     name: Arc<str>,
     identity: Identity,
-    points: HashMap<Arc<str>, Point>,
-    /// Key → last reported value and its time: the set.
-    set: BTreeMap<Arc<str>, (Value, i64)>,
+    layout: Arc<Layout>,
+    /// By place in the layout.
+    points: Box<[Point]>,
     /// The set changed since [`Device::news`].
     has_news: bool,
     /// See [`Device::doubt`].
     doubted: bool,
 }
 
-#[derive(Debug)]
+/// A gateway has tens of thousands of them: what can be told from something else is not kept.
+#[derive(Debug, Default)]
 struct Point {
-    rule: PointConfig,
-    key: Arc<str>,
-    shown: PointSnapshot,
-    /// Value and boot time of the last report; only with a deadband.
-    reported: Option<(Value, u64)>,
+    /// Last reported value and its time. All there are, are the set.
+    cell: Option<(Compact, i64)>,
+    /// Last good value, where it was not reported.
+    unreported: Option<Box<Value>>,
+    quality: QualityWord,
+    /// Why it is not good; one text for all it is said of at once.
+    reason: Option<Arc<str>>,
+    /// When the last good value was read.
+    read_at: ReadAt,
+    /// Boot time of the last report; only with a deadband, and not of another quality.
+    reported: Option<u64>,
+    /// Its cell is news for the row that is being made.
+    is_fresh: bool,
 }
 
 /// Points whose quality changed, by what it changed to.
-type Turned = BTreeMap<(QualityWord, String), Vec<Arc<str>>>;
+type Turned = BTreeMap<(QualityWord, Arc<str>), Vec<Arc<str>>>;
 
 /// Rows and what was left out of them.
 #[derive(Debug, Default)]
@@ -56,18 +67,20 @@ pub struct Made {
     pub unknown: u64,
 }
 
+/// The cells that are news for the row that is being made.
+#[derive(Debug, Default)]
+struct Fresh {
+    samples: u32,
+    /// Of the newest.
+    time_ms: Option<i64>,
+}
+
 impl Device {
-    /// A device whose last stored row is known continues its set.
-    pub fn new(name: Arc<str>, config: &DeviceConfig, last: Option<&Row>) -> Self {
-        let points = config.points.iter().map(|(point, rule)| {
-            let key: Arc<str> = rule.key.as_str().into();
-            let point_state =
-                Point { rule: rule.clone(), key, shown: PointSnapshot::default(), reported: None };
-            (Arc::from(point.as_str()), point_state)
-        });
-        let (points, identity) = (points.collect(), config.identity.clone());
-        let (set, has_news, doubted) = (BTreeMap::new(), false, false);
-        let mut device = Self { name, identity, points, set, has_news, doubted };
+    /// A device with this layout, shared by those that are alike. One whose last stored row is known
+    /// continues its set.
+    pub fn new(name: Arc<str>, identity: Identity, layout: Arc<Layout>, last: Option<&Row>) -> Self {
+        let points = layout.rules().iter().map(|_| Point::default()).collect();
+        let mut device = Self { name, identity, layout, points, has_news: false, doubted: false };
         if let Some(last) = last {
             device.remember(last);
         }
@@ -81,14 +94,13 @@ impl Device {
         if row.identity != self.identity {
             return;
         }
-        let unread = self.points.values_mut().filter(|point| point.shown.quality == QualityWord::Unread);
-        for point in unread {
-            let Ok(place) = row.cells.binary_search_by(|cell| cell.key.cmp(&point.key)) else { continue };
-            let Cell { key, value, time_ms } = &row.cells[place];
-            if self.set.get(key).is_none_or(|(_, known_ms)| boots::is_before(*known_ms, *time_ms)) {
-                self.set.insert(key.clone(), (value.clone(), *time_ms));
-                point.shown.value = Some(value.clone());
-                point.shown.read_at = ReadAt::BeforeTheStart(*time_ms);
+        let points = self.layout.rules().iter().zip(&mut self.points);
+        for (rule, point) in points.filter(|(_, point)| point.quality == QualityWord::Unread) {
+            let Ok(place) = row.cells.binary_search_by(|cell| cell.key.cmp(&rule.key)) else { continue };
+            let Cell { value, time_ms, .. } = &row.cells[place];
+            if point.cell.as_ref().is_none_or(|(_, known_ms)| boots::is_before(*known_ms, *time_ms)) {
+                point.cell = Some((value.clone().into(), *time_ms));
+                point.read_at = ReadAt::BeforeTheStart(*time_ms);
             }
         }
     }
@@ -100,7 +112,7 @@ impl Device {
 
     /// Whether the platform was told that a point is not good, and not yet that it is again.
     pub fn is_doubted(&self) -> bool {
-        self.points.values().any(|point| match point.shown.quality {
+        self.points.iter().any(|point| match point.quality {
             QualityWord::Good => false,
             QualityWord::Unread => self.doubted,
             QualityWord::Uncertain | QualityWord::Bad => true,
@@ -109,7 +121,7 @@ impl Device {
 
     /// The whole set, if it changed since the last time.
     pub fn news(&mut self) -> Option<Row> {
-        let newest = self.set.values().map(|cell| cell.1).max();
+        let newest = self.points.iter().filter_map(|point| point.cell.as_ref()).map(|cell| cell.1).max();
         std::mem::take(&mut self.has_news).then(|| self.whole(newest.unwrap_or_default(), 0))
     }
 
@@ -121,56 +133,41 @@ impl Device {
         name_of: impl Fn(u32) -> Option<Arc<str>>,
         mut time_of: impl FnMut(u64) -> i64,
     ) -> Made {
+        let layout = self.layout.clone();
         let mut made = Made::default();
-        let mut pending: BTreeMap<Arc<str>, (Value, i64)> = BTreeMap::new();
+        let mut fresh = Fresh::default();
         let mut turned = Turned::new();
         let mut time_ms = 0;
         for sample in samples {
-            let known = name_of(sample.point).and_then(|name| self.points.get_key_value(&name));
-            let Some((name, _)) = known else {
+            let name = name_of(sample.point);
+            let Some(place) = name.and_then(|name| layout.place(&name, sample.point as usize)) else {
                 made.unknown += 1;
                 continue;
             };
-            let name = name.clone();
+            let (rule, point) = (&layout.rules()[place], &mut self.points[place]);
             time_ms = time_of(sample.boot_ns);
-            let (quality, reason) = match &sample.quality {
-                Quality::Good => (QualityWord::Good, ""),
-                Quality::Uncertain(reason) => (QualityWord::Uncertain, reason.as_str()),
-                Quality::Bad(reason) => (QualityWord::Bad, reason.as_str()),
-            };
-            let point = self.points.get_mut(&name).expect("it was just found");
-            let before = (point.shown.quality, point.shown.reason.as_str());
-            if before.0 != quality {
-                // what was reported under another quality is nothing to compare with
-                point.reported = None;
-            }
-            if before != (quality, reason) {
-                // the first good value is no news, where nothing else was told
-                if before.0 != QualityWord::Unread || quality != QualityWord::Good || self.doubted {
-                    turned.entry((quality, reason.to_owned())).or_default().push(name.clone());
-                }
-                point.shown.quality = quality;
-                reason.clone_into(&mut point.shown.reason);
-            }
+            point.judged(rule, &sample.quality, self.doubted, &mut turned);
             let Some(value) = sample.value else {
                 made.suppressed += 1;
                 continue;
             };
-            point.shown.value = Some(value.clone());
-            point.shown.read_at = ReadAt::Boot(sample.boot_ns);
-            if !point.reports(&value, sample.boot_ns) {
+            point.read_at = ReadAt::Boot(sample.boot_ns);
+            if !point.reports(rule, &value, sample.boot_ns) {
                 made.suppressed += 1;
+                point.unreported = Some(Box::new(value));
                 continue;
             }
-            let key = point.key.clone();
-            if pending.contains_key(&key) {
-                let cells = std::mem::take(&mut pending);
-                made.rows.push(self.row(cells));
+            if point.is_fresh {
+                made.rows.push(self.row(std::mem::take(&mut fresh)));
             }
-            pending.insert(key, (value, time_ms));
+            let point = &mut self.points[place];
+            point.cell = Some((value.into(), time_ms));
+            (point.unreported, point.is_fresh) = (None, true);
+            fresh.samples += 1;
+            fresh.time_ms = fresh.time_ms.max(Some(time_ms));
         }
-        if !pending.is_empty() {
-            made.rows.push(self.row(pending));
+        if fresh.samples > 0 {
+            made.rows.push(self.row(fresh));
         }
         made.events = self.announce(turned, time_ms);
         made
@@ -184,28 +181,29 @@ impl Device {
 
     /// Latest values, by point.
     pub fn snapshot(&self) -> BTreeMap<Arc<str>, PointSnapshot> {
-        self.points.iter().map(|(name, point)| (name.clone(), point.shown.clone())).collect()
+        let points = self.layout.rules().iter().zip(&self.points);
+        points.map(|(rule, point)| (rule.name.clone(), point.snapshot())).collect()
     }
 
-    fn row(&mut self, changed: BTreeMap<Arc<str>, (Value, i64)>) -> Row {
-        let samples = changed.len() as u32;
-        let time_ms = changed.values().map(|cell| cell.1).max().unwrap_or_default();
-        self.set.extend(changed);
+    fn row(&mut self, fresh: Fresh) -> Row {
+        self.points.iter_mut().for_each(|point| point.is_fresh = false);
         self.has_news = true;
-        self.whole(time_ms, samples)
+        self.whole(fresh.time_ms.unwrap_or_default(), fresh.samples)
     }
 
     fn whole(&self, time_ms: i64, samples: u32) -> Row {
-        let cells = self.set.iter().map(|(key, (value, time_ms))| Cell {
-            key: key.clone(),
-            value: value.clone(),
-            time_ms: *time_ms,
+        let points = self.layout.rules().iter().zip(&self.points);
+        let cells = points.filter_map(|(rule, point)| {
+            let (value, time_ms) = point.cell.as_ref()?;
+            Some(Cell { key: rule.key.clone(), value: value.value(), time_ms: *time_ms })
         });
+        let mut all = Vec::with_capacity(self.points.len());
+        all.extend(cells);
         Row {
             device: self.name.clone(),
             identity: self.identity.clone(),
             time_ms,
-            cells: cells.collect(),
+            cells: all,
             event: None,
             samples,
         }
@@ -219,7 +217,7 @@ impl Device {
             if points.len() > NAMES_PER_EVENT {
                 names.push_str(&format!(" and {} more", points.len() - NAMES_PER_EVENT));
             }
-            let value = serde_json::json!({ "quality": quality.word(), "reason": reason, "points": names });
+            let value = serde_json::json!({ "quality": quality.word(), "reason": &*reason, "points": names });
             self.event(Event { name: "quality".to_owned(), value: value.to_string() }, time_ms)
         });
         events.collect()
@@ -227,20 +225,55 @@ impl Device {
 }
 
 impl Point {
-    /// Whether the value is news; remembers it if so.
-    fn reports(&mut self, value: &Value, boot_ns: u64) -> bool {
-        let Some(deadband) = self.rule.deadband else { return true };
-        if let Some((last, at)) = &self.reported {
-            let due = self
-                .rule
+    /// Takes its quality over; a change of it is something to tell. `doubted`: see [`Device::doubt`].
+    fn judged(&mut self, rule: &Rule, quality: &Quality, doubted: bool, turned: &mut Turned) {
+        let (quality, reason) = match quality {
+            Quality::Good => (QualityWord::Good, ""),
+            Quality::Uncertain(reason) => (QualityWord::Uncertain, reason.as_str()),
+            Quality::Bad(reason) => (QualityWord::Bad, reason.as_str()),
+        };
+        let before = (self.quality, self.reason.as_deref().unwrap_or_default());
+        if before == (quality, reason) {
+            return;
+        }
+        if before.0 != quality {
+            // what was reported under another quality is nothing to compare with
+            self.reported = None;
+        }
+        // nearly always it is the reason of the point before
+        let said = turned.keys().find(|(_, said)| **said == *reason).map(|(_, said)| said.clone());
+        let reason = said.unwrap_or_else(|| reason.into());
+        self.reason = (!reason.is_empty()).then(|| reason.clone());
+        // the first good value is no news, where nothing else was told
+        if self.quality != QualityWord::Unread || quality != QualityWord::Good || doubted {
+            turned.entry((quality, reason)).or_default().push(rule.name.clone());
+        }
+        self.quality = quality;
+    }
+
+    /// Whether the value is news; remembers when, if so.
+    fn reports(&mut self, rule: &Rule, value: &Value, boot_ns: u64) -> bool {
+        let Some(deadband) = rule.deadband else { return true };
+        if let (Some(at), Some((last, _))) = (self.reported, &self.cell) {
+            let due = rule
                 .heartbeat
-                .is_some_and(|heartbeat| u128::from(boot_ns.saturating_sub(*at)) >= heartbeat.as_nanos());
-            if !due && within(deadband, last, value) {
+                .is_some_and(|heartbeat| u128::from(boot_ns.saturating_sub(at)) >= heartbeat.as_nanos());
+            if !due && within(deadband, &last.value(), value) {
                 return false;
             }
         }
-        self.reported = Some((value.clone(), boot_ns));
+        self.reported = Some(boot_ns);
         true
+    }
+
+    fn snapshot(&self) -> PointSnapshot {
+        let reported = || self.cell.as_ref().map(|(value, _)| value.value());
+        PointSnapshot {
+            value: self.unreported.as_deref().cloned().or_else(reported),
+            quality: self.quality,
+            reason: self.reason.as_deref().unwrap_or_default().to_owned(),
+            read_at: self.read_at,
+        }
     }
 }
 

@@ -18,12 +18,14 @@ use super::boots::Seen;
 use super::flow::Flow;
 use super::handle::{Ask, Handle, QUEUE};
 use super::latest::Latest;
+use super::layout::Layout;
 use super::left_out::LeftOut;
 use super::points::Device;
 use super::timekeeper::{LOOK_INTERVAL, Timekeeper};
 use super::unwritten::Unwritten;
 use super::writer::Writer;
 use crate::class::{Class, PerClass};
+use crate::config::alike::Alike;
 use crate::config::types::{Config, Sync};
 use crate::row::{Cell, Event, GATEWAY, Identity, Row, Value};
 
@@ -48,9 +50,11 @@ pub fn start(config: &Config) -> Result<(Handle, thread::JoinHandle<()>), sagoo_
     let (queue, asks) = mpsc::channel(QUEUE);
     let heads = PerClass::new(|class| writers[class].head.subscribe());
     let boots = timekeeper.boots();
+    let mut layouts = Alike::default();
     let devices = config.devices.iter().map(|(name, device)| {
         let name: Arc<str> = name.as_str().into();
-        let mut device = Device::new(name.clone(), device, last.get(&name));
+        let layout = layouts.of(&device.points, Layout::new);
+        let mut device = Device::new(name.clone(), device.identity.clone(), layout, last.get(&name));
         if writers.events.book.is_doubted(&name) {
             device.doubt();
         }

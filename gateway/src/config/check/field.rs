@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde_json::Value as Json;
 
@@ -14,7 +15,7 @@ use crate::config::problem::Report;
 use crate::config::raw::fields::{Fields, did_you_mean};
 use crate::config::raw::tree::{Entry, Kind, Node, Table};
 use crate::config::raw::{json, read};
-use crate::config::types::{ConnectionConfig, DeviceConfig, ModelConfig};
+use crate::config::types::{ConnectionConfig, DeviceConfig, ModelConfig, PointConfig, Points};
 use crate::row::{GATEWAY, Identity};
 
 use super::points::{self, Rules};
@@ -32,6 +33,8 @@ pub(super) struct Field {
 struct Model {
     config: ModelConfig,
     rules: BTreeMap<String, Rules>,
+    /// The rules, as a device has them that overrides none.
+    points: Points,
 }
 
 /// How far each device's rows are settled has to fit the buffer's cursor (64 KiB) beside its name.
@@ -147,7 +150,8 @@ fn model(name: &str, entry: &Entry, report: &mut Report) -> Option<Model> {
     let mut settings = json::table(table, &["version", "points"], report);
     settings.insert("points".to_owned(), Json::Object(points));
     let version = version.and_then(|version| u32::try_from(version).ok()).unwrap_or(defaults::MODEL_VERSION);
-    Some(Model { config: ModelConfig { version, settings: Json::Object(settings) }, rules })
+    let points = Arc::new(resolved(rules.clone()));
+    Some(Model { config: ModelConfig { version, settings: Json::Object(settings) }, rules, points })
 }
 
 /// What a device may refer to.
@@ -199,12 +203,12 @@ fn device(
         settings.insert("points".to_owned(), Json::Object(rest));
     }
     let model = model?;
-    let rules = merged(&known.models.get(&model)?.rules, &model, overrides, report)?;
+    let points = merged(known.models.get(&model)?, &model, overrides, report);
     Some(DeviceConfig {
         connection: connection?,
         model,
         identity: identity.unwrap_or_else(|| Identity { product_key: "".into(), device_key: "".into() }),
-        points: rules.into_iter().map(|(name, rules)| (name.clone(), rules.into_point(&name))).collect(),
+        points,
         settings: Json::Object(settings),
     })
 }
@@ -247,16 +251,19 @@ fn reference(kind: &str, name: &str, known: &[&str], node: &Node, report: &mut R
 
 /// The model's rules with the device's over them.
 fn merged(
-    model: &BTreeMap<String, Rules>,
+    model: &Model,
     model_name: &str,
     overrides: BTreeMap<String, Rules>,
     report: &mut Report,
-) -> Option<BTreeMap<String, Rules>> {
-    let mut rules = model.clone();
+) -> Points {
+    if overrides.is_empty() {
+        return model.points.clone();
+    }
+    let mut rules = model.rules.clone();
     let renames = overrides.values().any(Rules::has_key);
     for (name, over) in overrides {
-        let Some(base) = model.get(&name) else {
-            let hint = did_you_mean(&name, model.keys().map(String::as_str));
+        let Some(base) = model.rules.get(&name) else {
+            let hint = did_you_mean(&name, model.rules.keys().map(String::as_str));
             let hint = hint.unwrap_or_else(|| "a device overrides points, it has none of its own".to_owned());
             report.error(over.span, format!("the model {model_name:?} has no point {name:?}")).hint(hint);
             continue;
@@ -269,5 +276,11 @@ fn merged(
             rules.iter().map(|(name, rules)| (name.as_str(), rules.key(name), rules.span)).collect();
         names::property_keys(&keys, report);
     }
-    Some(rules)
+    let points = resolved(rules);
+    // most overrides are the driver's
+    if points == *model.points { model.points.clone() } else { Arc::new(points) }
+}
+
+fn resolved(rules: BTreeMap<String, Rules>) -> BTreeMap<String, PointConfig> {
+    rules.into_iter().map(|(name, rules)| (name.clone(), rules.into_point(&name))).collect()
 }

@@ -3,10 +3,19 @@
 use std::time::Duration;
 
 use super::*;
+use crate::config::types::{DeviceConfig, PointConfig};
 
 const SECOND: u64 = 1_000_000_000;
 
 fn device(rule: fn(&mut PointConfig)) -> Device {
+    new(&config(rule), None)
+}
+
+fn new(config: &DeviceConfig, last: Option<&Row>) -> Device {
+    Device::new("dev".into(), config.identity.clone(), Arc::new(Layout::new(&config.points)), last)
+}
+
+fn config(rule: fn(&mut PointConfig)) -> DeviceConfig {
     let mut points = BTreeMap::new();
     for name in ["a", "b"] {
         let mut point =
@@ -14,14 +23,13 @@ fn device(rule: fn(&mut PointConfig)) -> Device {
         rule(&mut point);
         points.insert(name.to_owned(), point);
     }
-    let config = DeviceConfig {
+    DeviceConfig {
         connection: "c".into(),
         model: "m".into(),
         identity: Identity { product_key: "p".into(), device_key: "d".into() },
-        points,
+        points: points.into(),
         settings: serde_json::Value::Null,
-    };
-    Device::new("dev".into(), &config, None)
+    }
 }
 
 fn good(point: u32, value: f64, at: u64) -> Sample {
@@ -227,17 +235,10 @@ fn a_change_of_quality_is_reported_with_its_value_whatever_the_deadband() {
 
 #[test]
 fn the_first_value_after_a_restart_is_reported_although_the_set_has_it() {
-    let mut device = device(|rule| rule.deadband = Some(Deadband::Absolute(0.0)));
-    let last = make(&mut device, vec![good(0, 7.0, SECOND)]).rows.remove(0);
-    let points = device.points.iter().map(|(n, p)| (n.to_string(), p.rule.clone())).collect();
-    let config = DeviceConfig {
-        connection: "c".into(),
-        model: "m".into(),
-        identity: last.identity.clone(),
-        points,
-        settings: serde_json::Value::Null,
-    };
-    let mut again = Device::new("dev".into(), &config, Some(&last));
+    let rule = |rule: &mut PointConfig| rule.deadband = Some(Deadband::Absolute(0.0));
+    let last = make(&mut device(rule), vec![good(0, 7.0, SECOND)]).rows.remove(0);
+    let config = config(rule);
+    let mut again = new(&config, Some(&last));
     assert_eq!(cells(&make(&mut again, vec![good(0, 7.0, 9 * SECOND)]).rows[0]), [("A".into(), 7.0, 9_000)]);
     assert_eq!(make(&mut again, vec![good(0, 7.0, 10 * SECOND)]).suppressed, 1);
 }
@@ -279,10 +280,10 @@ fn what_was_saved_fills_what_the_buffer_does_not_know_and_ends_with_the_first_re
 
 #[test]
 fn a_restart_continues_the_set() {
-    let config_points = device(|_| {});
+    let config = config(|_| {});
     let last = Row {
         device: "dev".into(),
-        identity: config_points.identity.clone(),
+        identity: config.identity.clone(),
         time_ms: 500,
         cells: ["B", "Gone"]
             .map(|key| Cell { key: key.into(), value: Value::Float(7.0), time_ms: 500 })
@@ -290,20 +291,12 @@ fn a_restart_continues_the_set() {
         event: None,
         samples: 2,
     };
-    let points = config_points.points.iter().map(|(n, p)| (n.to_string(), p.rule.clone())).collect();
-    let config = DeviceConfig {
-        connection: "c".into(),
-        model: "m".into(),
-        identity: last.identity.clone(),
-        points,
-        settings: serde_json::Value::Null,
-    };
-    let mut device = Device::new("dev".into(), &config, Some(&last));
+    let mut device = new(&config, Some(&last));
     let made = make(&mut device, vec![good(0, 1.0, SECOND)]);
     assert_eq!(cells(&made.rows[0]), [("A".into(), 1.0, 1_000), ("B".into(), 7.0, 500)]);
 
     let replaced = Identity { product_key: "p".into(), device_key: "another".into() };
-    let mut device = Device::new("dev".into(), &DeviceConfig { identity: replaced, ..config }, Some(&last));
+    let mut device = new(&DeviceConfig { identity: replaced, ..config }, Some(&last));
     let made = make(&mut device, vec![good(0, 1.0, SECOND)]);
     assert_eq!(cells(&made.rows[0]), [("A".into(), 1.0, 1_000)]);
 }

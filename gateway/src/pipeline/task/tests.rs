@@ -44,7 +44,7 @@ fn config(dir: &std::path::Path, max_size: u64) -> Config {
 }
 
 fn numbers() -> Arc<Numbers> {
-    let device = |name: &str| (Arc::from(name), vec![Arc::from("count")]);
+    let device = |name: &str| (Arc::from(name), Arc::new(vec![Arc::from("count")]));
     Arc::new([(0, device("a")), (1, device("b"))].into())
 }
 

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use super::store::Item;
 use super::{Ended, STALL, Session, host};
-use crate::pipeline::handle::{Arrived, Gone, Numbers};
+use crate::pipeline::handle::{Arrived, Gone, Numbers, Points};
 use crate::southbound::convert;
 use crate::southbound::instance::{Context, Report, errors};
 use crate::southbound::life::News;
@@ -21,6 +21,27 @@ use crate::southbound::life::News;
 const FIRST_WORD: Duration = Duration::from_secs(30);
 /// Configurations whose numbers are remembered for batches that were read under them.
 const GENERATIONS: usize = 8;
+
+/// What the driver says of its devices; `before`: what it said for an earlier configuration.
+fn numbers(devices: Vec<wire::DeviceNumbers>, before: Option<&Numbers>) -> Numbers {
+    let mut lists: Vec<Points> = Vec::new();
+    let mut shared = |number: u32, points: Vec<String>| {
+        let is_same =
+            |known: &&Points| known.iter().map(|name| &**name).eq(points.iter().map(String::as_str));
+        let before = before.and_then(|before| before.get(&number)).map(|(_, points)| points);
+        if let Some(same) = before.into_iter().chain(&lists).find(is_same) {
+            return same.clone();
+        }
+        let points: Points = Arc::new(points.iter().map(|point| point.as_str().into()).collect());
+        lists.push(points.clone());
+        points
+    };
+    let numbers = devices.into_iter().map(|device| {
+        let wire::DeviceNumbers { number, device, points, .. } = device;
+        (number, (device.as_str().into(), shared(number, points)))
+    });
+    numbers.collect()
+}
 
 impl Session<'_> {
     pub(super) async fn hear(&mut self, message: wire::DriverMessage) -> Result<(), Ended> {
@@ -52,11 +73,8 @@ impl Session<'_> {
         let Some(turn) = self.turns.remove(&configured.generation) else {
             return Err(Ended::Contract("a Configured nobody asked for"));
         };
-        let numbers = configured.devices.into_iter().map(|device| {
-            let points = device.points.iter().map(|point| point.as_str().into()).collect();
-            (device.number, (device.device.as_str().into(), points))
-        });
-        let numbers: Numbers = numbers.collect();
+        let before = self.numbers.last_key_value().map(|(_, numbers)| &**numbers);
+        let numbers = numbers(configured.devices, before);
         let context = self.setup.context;
         if self.numbers.is_empty() {
             tracing::info!(driver = %context.driver, devices = numbers.len(), on_hold = self.told.hold.len(), "driver is configured");

@@ -20,7 +20,7 @@ pub const MAX_REMEMBERED: usize = 1_024;
 struct Target {
     device: Arc<str>,
     /// Property key → point name.
-    points: BTreeMap<String, String>,
+    points: Arc<BTreeMap<String, String>>,
 }
 
 /// What to do with a downlink.
@@ -49,9 +49,9 @@ pub(super) struct Desk {
 impl Desk {
     pub(super) fn new(
         gateway: &Identity,
-        devices: impl IntoIterator<Item = (Arc<str>, Identity, BTreeMap<String, String>)>,
+        devices: impl IntoIterator<Item = (Arc<str>, Identity, Arc<BTreeMap<String, String>>)>,
     ) -> Self {
-        let own = (GATEWAY.into(), gateway.clone(), BTreeMap::new());
+        let own = (GATEWAY.into(), gateway.clone(), Arc::default());
         let targets = std::iter::once(own).chain(devices);
         Self {
             targets: targets

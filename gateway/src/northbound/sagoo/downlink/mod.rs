@@ -106,7 +106,7 @@ impl Downlink {
     /// Answers go to `replies`, to be published in time.
     pub fn new(
         gateway: &Identity,
-        devices: impl IntoIterator<Item = (Arc<str>, Identity, BTreeMap<String, String>)>,
+        devices: impl IntoIterator<Item = (Arc<str>, Identity, Arc<BTreeMap<String, String>>)>,
         commands: commands::Handle,
         pipeline: pipeline::Handle,
         replies: mpsc::Sender<Answer>,

@@ -21,7 +21,7 @@ fn identity(key: &str) -> Identity {
 fn desk() -> Desk {
     let points =
         BTreeMap::from([("limitA".to_owned(), "limit".to_owned()), ("on".to_owned(), "on".to_owned())]);
-    Desk::new(&identity("gw-1"), [("meter".into(), identity("m-1"), points)])
+    Desk::new(&identity("gw-1"), [("meter".into(), identity("m-1"), points.into())])
 }
 
 fn set(desk: &mut Desk, device: &str, payload: &str) -> Decision {
@@ -283,7 +283,7 @@ impl Stuck {
         tokio::spawn(router.run(stop.clone()));
         let (answers, replies) = mpsc::channel(4);
         let points = BTreeMap::from([("limitA".to_owned(), "limit".to_owned())]);
-        let devices = [("meter".into(), identity("m-1"), points)];
+        let devices = [("meter".into(), identity("m-1"), points.into())];
         let downlink = Downlink::new(&identity("gw-1"), devices, commands, pipeline.clone(), answers);
         Self { downlink, replies, pipeline, stop, _driver: driver, _dir: dir }
     }

@@ -23,7 +23,8 @@ fn copy(from: &std::path::Path, to: &std::path::Path) {
 
 fn unchanged_is_not_news(dir: &std::path::Path) -> Config {
     let mut config = config(dir, 1 << 22);
-    for point in config.devices.values_mut().flat_map(|device| device.points.values_mut()) {
+    let points = config.devices.values_mut().map(|device| Arc::make_mut(&mut device.points));
+    for point in points.flat_map(|points| points.values_mut()) {
         point.deadband = Some(crate::config::types::Deadband::Absolute(0.0));
     }
     config
