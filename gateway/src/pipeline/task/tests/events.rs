@@ -87,3 +87,20 @@ async fn an_account_that_does_not_balance_is_told_to_the_platform_once() {
     handle.stop().await;
     thread.join().unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_the_disk_takes_no_data_a_change_of_quality_waits_in_memory() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = config(dir.path(), 1 << 22);
+    // all there is is reserved for others
+    config.buffer.reserve = 1 << 60;
+    let (handle, thread) = start(&config).unwrap();
+    handle.batch(batch(1, 0, 1)).await.unwrap();
+    for _ in 0..2 {
+        handle.batch(unreadable(2, 0)).await.unwrap();
+        assert_eq!(qualities(&handle).await.len(), 1, "it is there when the batch is answered");
+    }
+    assert!(handle.snapshot().await.unwrap().buffer.classes.events.memory_bytes > 0);
+    handle.stop().await;
+    thread.join().unwrap();
+}
