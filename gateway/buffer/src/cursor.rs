@@ -3,7 +3,8 @@
 //! Always true: the slot known to be on flash, and the one on its way there, are never overwritten, so
 //! that a cut at any moment leaves a good one; the file has its full length from the start, so that
 //! moving on needs no space on a full disk; without a good slot reading begins at the oldest
-//! record: doubles, never loss.
+//! record: doubles, never loss. On a disk that takes no data the file is read, and the cursor goes on in
+//! memory until it can be opened for writing.
 //!
 //! ```text
 //! cursor          three slots of 68 KiB, used in turn; the good one of the highest generation counts.
@@ -22,6 +23,8 @@ use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use rustix::io::Errno;
 
 use crate::error::Error;
 use crate::format::{u32_at, u64_at};
@@ -63,7 +66,8 @@ pub(crate) struct Mark(Slot);
 #[derive(Debug)]
 pub(crate) struct CursorFile {
     path: PathBuf,
-    file: Arc<File>,
+    /// Open for writing, or why the disk does not let us.
+    file: Result<Arc<File>, Errno>,
     cursor: Cursor,
     newest: Option<Slot>,
     /// Known to be on flash.
@@ -80,38 +84,90 @@ pub(crate) struct CursorFile {
 }
 
 impl CursorFile {
-    /// Opens or creates the file; the flag says whether one was there, the cursor whether it was good.
-    pub(crate) fn open(path: PathBuf) -> Result<(Self, bool, Option<Cursor>), Error> {
+    /// Opens or creates the file, or reads it where that is `refused`; the flag says whether one was there,
+    /// the cursor whether it was good.
+    pub(crate) fn open(path: PathBuf, refused: Option<Errno>) -> Result<(Self, bool, Option<Cursor>), Error> {
         let existed = path.exists();
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false).mode(FILE_MODE);
-        let file = options.open(&path).map_err(Error::open(&path))?;
-        let len = file.metadata().map_err(Error::open(&path))?.len();
-        let best =
-            (0..SLOTS).filter_map(|index| read_slot(&file, index)).max_by_key(|(slot, _)| slot.generation);
-        let (newest, found) = best.map_or((None, None), |(slot, cursor)| (Some(slot), Some(cursor)));
-        // What an earlier process wrote may be in the page cache only. Without knowing it safe, the second
-        // write from here on would overwrite it, and a cut before the next sync leave none.
-        let safe = newest.filter(|_| file.sync_data().is_ok());
         let mut this = Self {
             path,
-            file: Arc::new(file),
-            cursor: found.clone().unwrap_or_default(),
-            newest,
-            safe,
+            file: Err(refused.unwrap_or(Errno::ROFS)),
+            cursor: Cursor::default(),
+            newest: None,
+            safe: None,
             syncing: None,
-            generation: newest.map_or(0, |slot| slot.generation),
-            len,
-            unwritten: found.is_none(),
+            generation: 0,
+            len: 0,
+            unwritten: false,
             unsynced: true,
         };
-        if this.len > FILE_BYTES && this.file.set_len(FILE_BYTES).is_ok() {
-            this.len = FILE_BYTES;
+        let opened = if refused.is_some() { this.as_it_is() } else { this.for_writing() };
+        let found = match opened {
+            Err(error) => match error.refusal() {
+                Some(errno) => {
+                    this.file = Err(errno);
+                    this.as_it_is()?
+                }
+                None => return Err(error),
+            },
+            Ok(found) => found,
+        };
+        this.unwritten = found.is_none();
+        this.cursor = found.clone().unwrap_or_default();
+        this.begin();
+        Ok((this, existed, found))
+    }
+
+    /// Opens for writing what was only read.
+    pub(crate) fn reopen(&mut self) -> Result<(), Error> {
+        if self.file.is_err() {
+            self.for_writing()?;
+            self.begin();
+        }
+        Ok(())
+    }
+
+    /// Why the disk does not let us write.
+    pub(crate) fn refused(&self) -> Option<Errno> {
+        self.file.as_ref().err().copied()
+    }
+
+    /// What is in the file, if there is one.
+    fn as_it_is(&mut self) -> Result<Option<Cursor>, Error> {
+        let Ok(file) = File::open(&self.path) else { return Ok(None) };
+        self.len = file.metadata().map_err(Error::open(&self.path))?.len();
+        Ok(newest_slot(&file).map(|(_, cursor)| cursor))
+    }
+
+    fn for_writing(&mut self) -> Result<Option<Cursor>, Error> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(FILE_MODE);
+        let file = options.open(&self.path).map_err(Error::open(&self.path))?;
+        self.len = file.metadata().map_err(Error::open(&self.path))?.len();
+        let (newest, found) = newest_slot(&file).unzip();
+        self.newest = newest;
+        // What an earlier process wrote may be in the page cache only. Without knowing it safe, the second
+        // write from here on would overwrite it, and a cut before the next sync leave none.
+        self.safe = newest.filter(|_| file.sync_data().is_ok());
+        self.generation = newest.map_or(0, |slot| slot.generation);
+        self.file = Ok(Arc::new(file));
+        Ok(found)
+    }
+
+    /// Its length is right and the cursor is in it, if that can be.
+    fn begin(&mut self) {
+        if let Ok(file) = &self.file
+            && self.len > FILE_BYTES
+            && file.set_len(FILE_BYTES).is_ok()
+        {
+            self.len = FILE_BYTES;
         }
         // A full or read-only disk is no reason not to start: the next sync tries again.
-        let _ = this.fill();
-        let _ = this.write_if_unwritten();
-        Ok((this, existed, found))
+        let _ = self.fill();
+        let _ = self.write_if_unwritten();
+    }
+
+    fn file(&self) -> Result<&Arc<File>, Error> {
+        self.file.as_ref().map_err(|errno| Error::open(&self.path)((*errno).into()))
     }
 
     pub(crate) fn get(&self) -> &Cursor {
@@ -141,11 +197,12 @@ impl CursorFile {
             return Ok(());
         }
         self.fill()?;
+        let file = self.file()?.clone();
         let index = self.free_slot();
         let slot = Slot { index, generation: self.generation + 1 };
         self.generation = slot.generation;
         let bytes = encode(&self.cursor, slot.generation);
-        self.file.write_all_at(&bytes, index * SLOT_BYTES).map_err(Error::write(&self.path))?;
+        file.write_all_at(&bytes, index * SLOT_BYTES).map_err(Error::write(&self.path))?;
         self.newest = Some(slot);
         self.unwritten = false;
         self.unsynced = true;
@@ -162,12 +219,13 @@ impl CursorFile {
 
     /// Brings the file to its full length with real blocks.
     fn fill(&mut self) -> Result<(), Error> {
+        let file = self.file()?;
         if self.len < FILE_BYTES {
             let missing = vec![0; (FILE_BYTES - self.len) as usize];
-            let filled = self.file.write_all_at(&missing, self.len);
+            let filled = file.write_all_at(&missing, self.len);
             if filled.is_err() {
                 // back to what is accounted for
-                let _ = self.file.set_len(self.len);
+                let _ = file.set_len(self.len);
             }
             filled.map_err(Error::write(&self.path))?;
             self.len = FILE_BYTES;
@@ -178,12 +236,13 @@ impl CursorFile {
     /// As a disk that was full when the file was made leaves it.
     #[cfg(test)]
     pub(crate) fn shorten(&mut self) {
-        self.file.set_len(0).unwrap();
+        self.file().unwrap().set_len(0).unwrap();
         (self.len, self.newest, self.unwritten) = (0, None, true);
     }
 
+    /// A sync has something to do, and can.
     pub(crate) fn is_dirty(&self) -> bool {
-        self.unwritten || self.unsynced
+        self.file.is_ok() && (self.unwritten || self.unsynced)
     }
 
     /// What a sync has to make safe: to be told to [`Self::end_sync`].
@@ -191,10 +250,10 @@ impl CursorFile {
         if !self.unsynced {
             return None;
         }
-        let slot = self.newest?;
+        let (slot, file) = (self.newest?, self.file.as_ref().ok()?);
         self.unsynced = false;
         self.syncing = Some(slot);
-        Some((Mark(slot), self.file.clone(), &self.path))
+        Some((Mark(slot), file.clone(), &self.path))
     }
 
     pub(crate) fn end_sync(&mut self, Mark(slot): Mark, ok: bool) {
@@ -233,6 +292,11 @@ fn checksum(head: &[u8], detail: &[u8]) -> u32 {
     crc.finalize()
 }
 
+/// The good one of the highest generation.
+fn newest_slot(file: &File) -> Option<(Slot, Cursor)> {
+    (0..SLOTS).filter_map(|index| read_slot(file, index)).max_by_key(|(slot, _)| slot.generation)
+}
+
 fn read_slot(file: &File, index: u64) -> Option<(Slot, Cursor)> {
     let mut head = [0; HEAD];
     file.read_exact_at(&mut head, index * SLOT_BYTES).ok()?;
@@ -255,7 +319,7 @@ mod tests {
 
     fn file() -> (tempfile::TempDir, CursorFile) {
         let dir = tempfile::tempdir().unwrap();
-        let (file, existed, found) = CursorFile::open(dir.path().join("cursor")).unwrap();
+        let (file, existed, found) = CursorFile::open(dir.path().join("cursor"), None).unwrap();
         assert!(!existed && found.is_none());
         (dir, file)
     }
@@ -265,7 +329,7 @@ mod tests {
     }
 
     fn reopened(dir: &tempfile::TempDir) -> Option<Cursor> {
-        CursorFile::open(dir.path().join("cursor")).unwrap().2
+        CursorFile::open(dir.path().join("cursor"), None).unwrap().2
     }
 
     #[test]
@@ -285,10 +349,11 @@ mod tests {
             let at = written.index * SLOT_BYTES + 100;
             let damaged = [0xAA; 1];
             let mut was = [0; 1];
-            file.file.read_exact_at(&mut was, at).unwrap();
-            file.file.write_all_at(&damaged, at).unwrap();
+            let there = file.file().unwrap().clone();
+            there.read_exact_at(&mut was, at).unwrap();
+            there.write_all_at(&damaged, at).unwrap();
             assert_eq!(reopened(&dir), Some(cursor(2)));
-            file.file.write_all_at(&was, at).unwrap();
+            there.write_all_at(&was, at).unwrap();
             assert_eq!(reopened(&dir), Some(cursor(floor)));
         }
         file.end_sync(mark, true);
@@ -300,7 +365,7 @@ mod tests {
         let (dir, mut file) = file();
         file.set(cursor(1)).unwrap();
         drop(file);
-        let (mut file, ..) = CursorFile::open(dir.path().join("cursor")).unwrap();
+        let (mut file, ..) = CursorFile::open(dir.path().join("cursor"), None).unwrap();
         let found = file.newest.unwrap().index;
         for floor in 2..9 {
             file.set(cursor(floor)).unwrap();

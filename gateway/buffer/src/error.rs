@@ -6,6 +6,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
+
 /// Why the buffer could not do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -58,6 +60,15 @@ pub enum Error {
         dir: PathBuf,
         /// What was to be written.
         need: u64,
+    },
+    /// What was not there when the buffer was opened on a disk that took no data, and is now: another disk is
+    /// mounted there, or another process has written.
+    #[error(
+        "buffer {dir} is not as it was found at the start, and is left alone: restart the gateway to go on with it"
+    )]
+    Changed {
+        /// The buffer's directory.
+        dir: PathBuf,
     },
     /// The filesystem has no more than its reserve free, and no older segment is left to make room.
     #[error(
@@ -113,7 +124,24 @@ pub enum Error {
     },
 }
 
+/// Why the disk takes no data, if it is a disk that may take some later: one that is full, read-only or
+/// broken, and not one where we have no rights.
+pub(crate) fn refusal(error: &io::Error) -> Option<Errno> {
+    let errno = Errno::from_io_error(error)?;
+    [Errno::ROFS, Errno::NOSPC, Errno::DQUOT, Errno::IO].contains(&errno).then_some(errno)
+}
+
 impl Error {
+    /// Why the disk takes no data, see [`refusal`].
+    pub(crate) fn refusal(&self) -> Option<Errno> {
+        match self {
+            Self::Open { source, .. } | Self::Write { source, .. } | Self::Remove { source, .. } => {
+                refusal(source)
+            }
+            _ => None,
+        }
+    }
+
     pub(crate) fn open(path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Open { path: path.to_owned(), source }
     }

@@ -21,9 +21,11 @@ impl Buffer {
         self.in_memory
     }
 
-    /// Writes what is held in memory; from then on the disk takes records again. After an error what is
-    /// not written stays in memory, and this may be tried again. Free when nothing is held.
+    /// Writes what is held in memory, after what opening could not do; from then on the disk takes records
+    /// again. After an error what is not written stays in memory, and this may be tried again. Free when
+    /// nothing is held.
     pub fn retry(&mut self) -> Result<(), Error> {
+        self.finish_opening()?;
         while let Some(index) = self.first_held() {
             let len = self.segments[index].len;
             self.evict_until_fits(|_| len)?;

@@ -13,6 +13,7 @@
 //! - `reader`: records in order, damage stepped over.
 //! - `scan`: frames of one segment file, and where they begin again after damage.
 //! - `recover`: what `open` does with whatever it finds.
+//! - `late`: what of it is done later, on a disk that takes no data.
 //! - `cursor`: how far the records are settled, in a file that survives any cut.
 //! - `sync`: group commit, here or on another thread.
 //! - `origins`: the last number taken from each sender, so that doubles are told.
@@ -28,6 +29,7 @@ mod cursor;
 mod error;
 pub mod format;
 mod held;
+mod late;
 mod lock;
 pub mod options;
 mod origins;

@@ -2,11 +2,13 @@
 //!
 //! Always true: damage never keeps a buffer from opening; old segments are believed by their
 //! neighbour's header and not scanned, the newest one always is; a torn tail is cut, other damage is
-//! stepped over, set aside and reported; what an earlier process left unsynced is synced next.
+//! stepped over, set aside and reported; what an earlier process left unsynced is synced next. A disk that
+//! takes no data is read as it is, and left so, until it takes some: see [`crate::late`].
 
 use std::collections::VecDeque;
-use std::fs::{self, DirBuilder, File};
-use std::os::unix::fs::{DirBuilderExt, FileExt};
+use std::fs::{self, File};
+use std::io::ErrorKind;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,7 +16,7 @@ use crate::aside::Aside;
 use crate::cursor::CursorFile;
 use crate::error::Error;
 use crate::format::{Previous, SEGMENT_HEADER_MAX, SegmentHeader};
-use crate::lock::Lock;
+use crate::late::{Late, enter};
 use crate::options::Options;
 use crate::origins::Origins;
 use crate::reader::Damage;
@@ -22,7 +24,7 @@ use crate::scan::{Gap, Scanner, Step};
 use crate::segment::{self, SEQ_LIMIT, Segment};
 use crate::space::Space;
 use crate::store::{Buffer, Counts, Evicted, Released};
-use crate::sync::{MAX_UNSYNCED, Pending, sync_dir};
+use crate::sync::{MAX_UNSYNCED, Pending};
 
 /// What opening found and did.
 #[derive(Debug, Clone, Default)]
@@ -62,10 +64,10 @@ pub enum CursorFound {
 }
 
 /// A segment file.
-struct Found {
-    first_seq: u64,
+pub(crate) struct Found {
+    pub(crate) first_seq: u64,
     path: PathBuf,
-    len: u64,
+    pub(crate) len: u64,
 }
 
 /// The segment after the one being looked at.
@@ -75,21 +77,19 @@ struct Next {
 }
 
 impl Buffer {
-    /// Opens or creates a buffer. Damage is no error: the second value says what was found.
+    /// Opens or creates a buffer. Damage is no error: the second value says what was found. Nor is a disk
+    /// that takes no data: what is there is read, and records go to memory until [`Self::retry`] has worked.
     pub fn open(options: Options) -> Result<(Self, Recovery), Error> {
         let limits = options.limits()?;
         let dir = options.dir;
-        let made_in = dir.ancestors().find(|above| above.exists()).unwrap_or(&dir).to_owned();
-        DirBuilder::new().recursive(true).mode(0o700).create(&dir).map_err(Error::open(&dir))?;
-        let lock_path = dir.join("lock");
-        let lock = Lock::take(&lock_path).map_err(Error::open(&lock_path))?;
-        let Some(lock) = lock else { return Err(Error::Locked { dir }) };
-        let (cursor_file, existed, found) = CursorFile::open(dir.join("cursor"))?;
+        let (lock, refused) = enter(&dir)?;
+        let (cursor_file, existed, found) = CursorFile::open(dir.join("cursor"), refused)?;
         let mut buffer = Self {
             limits,
             durability: options.durability,
             when_full: options.when_full,
-            _lock: lock,
+            lock,
+            late: cursor_file.refused().map(|_| Late::default()),
             segments: VecDeque::new(),
             active: None,
             next_seq: 1,
@@ -115,14 +115,7 @@ impl Buffer {
             None if existed || !buffer.segments.is_empty() => CursorFound::Lost,
             None => CursorFound::New,
         };
-        // The names of new directories; a disk that cannot do this says so at the next sync.
-        for above in buffer.dir.ancestors().skip(1).filter(|above| above.starts_with(&made_in)) {
-            let _ = sync_dir(above);
-        }
-        recovery.released = buffer.release()?;
-        // Only what is too much goes: nothing is written yet that would need room.
-        recovery.evicted = buffer.evict_until_fits(|_| 0)?;
-        buffer.keep_numbers();
+        (recovery.released, recovery.evicted) = buffer.tidy_up()?;
         let stats = buffer.stats();
         (recovery.segments, recovery.records) = (stats.segments, stats.records);
         recovery.bytes = stats.bytes;
@@ -188,7 +181,7 @@ impl Buffer {
         let mut segment = Segment::new(first, first, start, found.len);
         segment.end = start;
         self.segments.push_front(segment);
-        let file = match segment::open(&found.path) {
+        let file = match File::open(&found.path).map_err(Error::open(&found.path)) {
             Ok(file) => Arc::new(file),
             Err(error) => {
                 tracing::error!(%error, "segment cannot be opened, its records are left out");
@@ -240,19 +233,30 @@ impl Buffer {
             self.lose_tail(file, gap, upper);
             return true;
         }
-        if scanner.is_torn(gap.offset).unwrap_or(false) {
+        let torn = scanner.is_torn(gap.offset).unwrap_or(false);
+        if torn {
             recovery.torn_bytes += gap.len;
         } else {
             self.lose_tail(file, gap, None);
         }
-        let segment = &mut self.segments[0];
-        if let Err(error) = file.set_len(segment.end) {
-            tracing::error!(segment = segment.first_seq, %error, "torn tail cannot be cut, the segment is closed");
-            return false;
+        let cut = self.cut_tail(0);
+        let Err(error) = cut else { return true };
+        let segment = self.segments[0].first_seq;
+        match &mut self.late {
+            late if torn && error.refusal().is_some() => late.get_or_insert_default().torn = Some(segment),
+            _ => tracing::error!(%error, "the end of a segment cannot be cut, the segment is closed"),
         }
+        false
+    }
+
+    /// Shortens a segment's file to what is good of it.
+    pub(crate) fn cut_tail(&mut self, index: usize) -> Result<(), Error> {
+        let segment = &mut self.segments[index];
+        let path = segment::path(&self.dir, segment.first_seq);
+        segment::open(&path)?.set_len(segment.end).map_err(Error::write(&path))?;
         self.segment_bytes -= segment.len - segment.end;
         segment.len = segment.end;
-        true
+        Ok(())
     }
 
     /// The rest of the segment is damage; its numbers are not given again.
@@ -278,28 +282,38 @@ impl Buffer {
     fn take_up(&mut self, appendable: bool) {
         let newest = self.segments.back().map_or(0, |newest| newest.next_seq);
         self.next_seq = self.next_seq.max(newest).max(self.cursor().floor);
-        let unsynced = self.segments.len().saturating_sub(MAX_UNSYNCED);
-        for segment in self.segments.range(unsynced..) {
+        if self.late.is_none() {
+            let file = self.sync_what_is_left();
+            // After a jump of the numbers a new segment says where they go on.
+            self.active = file.filter(|_| appendable && newest == self.next_seq);
+        }
+    }
+
+    /// What an earlier process may not have synced waits for a sync; the newest file comes back.
+    pub(crate) fn sync_what_is_left(&mut self) -> Option<Arc<File>> {
+        let on_disk = self.segments.partition_point(|segment| segment.held.is_none());
+        let mut newest = None;
+        for segment in self.segments.range(on_disk.saturating_sub(MAX_UNSYNCED)..on_disk) {
             let path = segment::path(&self.dir, segment.first_seq);
-            let file = segment::open(&path).map(Arc::new).ok();
-            if let Some(file) = &file {
+            newest = segment::open(&path).map(Arc::new).ok();
+            if let Some(file) = &newest {
                 self.pending.wrote(&self.dir, segment.first_seq, file);
             }
-            self.active = file;
-        }
-        // After a jump of the numbers a new segment says where they go on.
-        if !appendable || newest != self.next_seq {
-            self.active = None;
         }
         self.pending.created();
         self.pending.dirty();
+        newest
     }
 }
 
 /// The segment files, oldest first. Files of other names are not ours and are let be.
-fn list(dir: &Path) -> Result<Vec<Found>, Error> {
+pub(crate) fn list(dir: &Path) -> Result<Vec<Found>, Error> {
     let mut found = Vec::new();
-    for entry in fs::read_dir(dir).map_err(Error::open(dir))? {
+    let entries = match fs::read_dir(dir) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(found),
+        entries => entries.map_err(Error::open(dir))?,
+    };
+    for entry in entries {
         let entry = entry.map_err(Error::open(dir))?;
         let Some(first_seq) = entry.file_name().to_str().and_then(segment::first_seq_of) else { continue };
         let path = entry.path();

@@ -2,7 +2,8 @@
 //!
 //! Always true: the value before the newest one is not touched, so that a write that is cut leaves a good
 //! one; the file has its full length from the start, so that a full disk takes the next value; a value
-//! that is damaged is not there.
+//! that is damaged is not there; on a disk that takes no data the value is read, and the file opened for
+//! writing with the next write that can.
 //!
 //! ```text
 //! file     two slots of 4 KiB, written in turn; the good one of the highest generation counts
@@ -14,10 +15,11 @@
 //! ```
 
 use std::fs::{File, OpenOptions};
+use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use crate::error::Error;
+use crate::error::{Error, refusal};
 use crate::format::{u32_at, u64_at};
 use crate::segment::FILE_MODE;
 
@@ -31,23 +33,40 @@ pub const MAX_VALUE: usize = SLOT_BYTES - HEAD;
 #[derive(Debug)]
 pub struct Slots {
     path: PathBuf,
-    file: File,
+    /// Open for writing; `None`: the disk did not let us.
+    file: Option<File>,
     generation: u64,
 }
 
 impl Slots {
     /// Opens or creates the file; also gives the value in it, if there is a good one.
     pub fn open(path: &Path) -> Result<(Self, Option<Vec<u8>>), Error> {
+        let mut slots = Self { path: path.to_owned(), file: None, generation: 0 };
+        let value = match slots.for_writing() {
+            Ok(value) => value,
+            // where not even its directory could be made it is missing
+            Err(error) if refusal(&error).is_some() || error.kind() == io::ErrorKind::NotFound => {
+                let newest = File::open(path).ok().and_then(|file| newest_slot(&file));
+                slots.generation = newest.as_ref().map_or(0, |newest| newest.0);
+                newest.map(|newest| newest.1)
+            }
+            Err(error) => return Err(Error::open(path)(error)),
+        };
+        Ok((slots, value))
+    }
+
+    fn for_writing(&mut self) -> io::Result<Option<Vec<u8>>> {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(FILE_MODE);
-        let file = options.open(path).map_err(Error::open(path))?;
-        let best = (0..SLOTS).filter_map(|index| read_slot(&file, index)).max_by_key(|slot| slot.0);
-        let (generation, value) = best.map_or((0, None), |(generation, value)| (generation, Some(value)));
+        let file = options.open(&self.path)?;
+        let (generation, value) = newest_slot(&file).unzip();
         if value.is_none() {
             // a full disk is no reason not to start: what it has no room for, the next write will say
             let _ = file.write_all_at(&[0; SLOT_BYTES * SLOTS as usize], 0);
         }
-        Ok((Self { path: path.to_owned(), file, generation }, value))
+        self.generation = generation.unwrap_or(self.generation);
+        self.file = Some(file);
+        Ok(value)
     }
 
     /// Replaces the value; what `synced` is written survives a power cut from then on.
@@ -55,6 +74,10 @@ impl Slots {
         if value.len() > MAX_VALUE {
             return Err(Error::DetailTooLarge { len: value.len(), max: MAX_VALUE });
         }
+        if self.file.is_none() {
+            self.for_writing().map_err(Error::open(&self.path))?;
+        }
+        let file = self.file.as_ref().expect("it is open now");
         let generation = self.generation + 1;
         let mut bytes = Vec::with_capacity(SLOT_BYTES);
         bytes.extend(generation.to_le_bytes());
@@ -62,13 +85,18 @@ impl Slots {
         bytes.extend(checksum(&bytes, value).to_le_bytes());
         bytes.extend(value);
         let at = (generation % SLOTS) * SLOT_BYTES as u64;
-        self.file.write_all_at(&bytes, at).map_err(Error::write(&self.path))?;
+        file.write_all_at(&bytes, at).map_err(Error::write(&self.path))?;
         self.generation = generation;
         if synced {
-            self.file.sync_data().map_err(Error::sync(&self.path))?;
+            file.sync_data().map_err(Error::sync(&self.path))?;
         }
         Ok(())
     }
+}
+
+/// The good one of the highest generation: that, and its value.
+fn newest_slot(file: &File) -> Option<(u64, Vec<u8>)> {
+    (0..SLOTS).filter_map(|index| read_slot(file, index)).max_by_key(|slot| slot.0)
 }
 
 fn read_slot(file: &File, index: u64) -> Option<(u64, Vec<u8>)> {

@@ -13,6 +13,7 @@ use crate::aside::Aside;
 use crate::cursor::{self, Cursor, CursorFile};
 use crate::error::Error;
 use crate::format::SegmentHeader;
+use crate::late::Late;
 use crate::lock::Lock;
 use crate::options::{Durability, Limits, WhenFull};
 use crate::origins::Origins;
@@ -28,8 +29,10 @@ pub struct Buffer {
     pub(crate) limits: Limits,
     pub(crate) durability: Durability,
     pub(crate) when_full: WhenFull,
-    /// Held for as long as the buffer is open.
-    pub(crate) _lock: Lock,
+    /// Held for as long as the buffer is open; `None`: there is no directory yet.
+    pub(crate) lock: Option<Lock>,
+    /// What opening has left undone, because the disk took no data.
+    pub(crate) late: Option<Late>,
     /// Oldest first.
     pub(crate) segments: VecDeque<Segment>,
     /// The newest segment's file; `None`: the next append begins a new one, on disk or in memory.

@@ -124,6 +124,10 @@ impl Writer {
             drops: Drops::default(),
             buffer,
         };
+        if writer.in_memory() {
+            // said at once: it was the disk's word when it was opened
+            writer.retry();
+        }
         // until the next stop it says that none was
         writer.write_cursor();
         if let Err(error) = writer.buffer.sync() {

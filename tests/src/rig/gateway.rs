@@ -15,6 +15,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value as Json;
 
 use super::clock::Clock;
+use super::mount::Mount;
 use super::{Process, binary, eventually, ledger};
 
 /// Longest wait until the gateway answers.
@@ -36,7 +37,7 @@ pub struct Told {
 }
 
 impl Told {
-    fn by(command: &mut Command) -> Self {
+    pub(super) fn by(command: &mut Command) -> Self {
         let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
         let out = String::from_utf8_lossy(&output.stdout).into_owned();
         Self {
@@ -53,8 +54,7 @@ impl Told {
 pub struct Gateway {
     dir: PathBuf,
     process: Option<Process>,
-    /// A filesystem in memory that it alone sees, and its size.
-    mount: Option<(PathBuf, &'static str)>,
+    mount: Option<Mount>,
     clock: Option<Clock>,
 }
 
@@ -145,7 +145,9 @@ impl Gateway {
     /// Starts it and does not wait.
     pub fn spawn(&mut self) {
         assert!(self.process.is_none(), "the gateway runs already");
-        let mut command = self.program();
+        let program = binary("sagoo-edge");
+        let mount = self.mount.as_ref().map(|mount| mount.run(&program));
+        let mut command = mount.unwrap_or_else(|| Command::new(program));
         command.arg("run").arg("--config").arg(self.config_dir()).current_dir(&self.dir);
         command.env("TMPDIR", self.run_dir());
         if let Some(clock) = &self.clock {
@@ -154,23 +156,21 @@ impl Gateway {
         self.process = Some(Process::spawn("sagoo-edge", &mut command, &self.dir.join("gateway.log")));
     }
 
-    fn program(&self) -> Command {
-        /// Directory, size, program and arguments.
-        const MOUNTED: &str = r#"mount -t tmpfs -o size="$1" tmpfs "$0" && shift && exec "$@""#;
-        let program = binary("sagoo-edge");
-        let Some((place, size)) = &self.mount else { return Command::new(program) };
-        let mut command = Command::new("unshare");
-        if !rustix::process::geteuid().is_root() {
-            command.arg("--map-root-user");
-        }
-        command.args(["--mount", "sh", "-c", MOUNTED]).arg(place).arg(size).arg(program);
-        command
+    /// From its next start on it finds this place read-only, until [`Gateway::may_write`].
+    pub fn may_only_read(&mut self, place: &Path) {
+        self.mount = Some(Mount::read_only(place));
+    }
+
+    /// It may write again there, now and after its next start.
+    #[track_caller]
+    pub fn may_write(&mut self) {
+        let pid = self.pid().expect("the gateway runs");
+        self.mount.take().expect("a place was read-only").let_write(pid);
     }
 
     /// From its next start on this place is a filesystem of this size in memory, which nobody else sees.
     pub(super) fn mount(&mut self, place: &Path, size: &'static str) {
-        fs::create_dir_all(place).expect("the case's directory takes directories");
-        self.mount = Some((place.to_owned(), size));
+        self.mount = Some(Mount::memory(place, size));
     }
 
     /// A path as the running gateway sees it.

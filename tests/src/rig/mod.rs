@@ -15,6 +15,7 @@ mod ledger;
 pub mod line;
 mod listener;
 mod modbus;
+mod mount;
 mod package;
 mod peers;
 mod plan;

@@ -6,6 +6,7 @@
 //! - `durability`: syncing, here and on another thread.
 //! - `full`: files that cannot grow.
 //! - `trouble`: disks that are full, read-only or broken, real ones and made up.
+//! - `late`: disks that take no data when the store is opened.
 //! - `cut`: power cuts at every call.
 //! - `kill`: a process killed while it writes.
 //! - `small`: small state on a full disk.
@@ -18,6 +19,7 @@ mod damage;
 mod durability;
 mod full;
 mod kill;
+mod late;
 mod limits;
 mod model;
 mod small;

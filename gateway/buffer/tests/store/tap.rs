@@ -57,6 +57,8 @@ pub enum Trouble {
     ReadOnly,
     /// Nothing works but reading.
     Io,
+    /// The same, and opening for writing does not either.
+    NoWriter,
 }
 
 #[derive(Default)]
@@ -169,6 +171,7 @@ extern "C" fn open64(path: *const c_char, flags: c_int, mode: c_uint) -> c_int {
     let trouble = with(None, Some(&path), |tap, _| tap.trouble).flatten();
     let refused = match trouble {
         Some(Trouble::ReadOnly) if writes => Some(Errno::ROFS),
+        Some(Trouble::NoWriter) if writes => Some(Errno::IO),
         Some(Trouble::Io) if flags.contains(OFlags::CREATE) && !exists(name) => Some(Errno::IO),
         Some(Trouble::Full) if flags.contains(OFlags::CREATE) && !exists(name) => Some(Errno::NOSPC),
         _ => None,
@@ -200,7 +203,7 @@ extern "C" fn pwrite64(fd: c_int, bytes: *const c_void, len: usize, at: i64) -> 
     let trouble = with(Some(fd), None, |tap, _| tap.trouble).flatten();
     let bytes = match trouble {
         Some(Trouble::ReadOnly) => return fail(Errno::ROFS) as isize,
-        Some(Trouble::Io) => return fail(Errno::IO) as isize,
+        Some(Trouble::Io | Trouble::NoWriter) => return fail(Errno::IO) as isize,
         Some(Trouble::Full) if grows(fd, at, len) && len < 2 => return fail(Errno::NOSPC) as isize,
         Some(Trouble::Full) if grows(fd, at, len) => &bytes[..len / 2],
         Some(Trouble::Full) | None => bytes,
@@ -286,7 +289,7 @@ fn refused(trouble: Option<Trouble>) -> Option<Errno> {
     match trouble? {
         Trouble::Full => None,
         Trouble::ReadOnly => Some(Errno::ROFS),
-        Trouble::Io => Some(Errno::IO),
+        Trouble::Io | Trouble::NoWriter => Some(Errno::IO),
     }
 }
 

@@ -11,10 +11,10 @@ use tempfile::TempDir;
 use super::tap::{self, Trouble};
 use super::{MIB, bytes_in, options, payload, read_all, scratch, seqs};
 
-const INSTANCE: [u8; 16] = [5; 16];
+pub(super) const INSTANCE: [u8; 16] = [5; 16];
 
 /// As the owner does it: what the disk does not take is appended again, for memory to take.
-fn store(buffer: &mut Buffer, len: usize) -> Vec<Evicted> {
+pub(super) fn store(buffer: &mut Buffer, len: usize) -> Vec<Evicted> {
     let seq = buffer.next_seq();
     let payload = payload(seq, len);
     let origin = Some(Origin { instance: INSTANCE, seq });
@@ -27,7 +27,7 @@ fn store(buffer: &mut Buffer, len: usize) -> Vec<Evicted> {
 }
 
 /// What is read is these, unchanged.
-fn assert_whole(buffer: &mut Buffer, expected: impl Iterator<Item = u64>) {
+pub(super) fn assert_whole(buffer: &mut Buffer, expected: impl Iterator<Item = u64>) {
     let records = read_all(buffer);
     let (found, expected) = (seqs(&records), expected.collect::<Vec<_>>());
     let ends = |seqs: &[u64]| (seqs.len(), seqs.first().copied(), seqs.last().copied());

@@ -54,7 +54,10 @@ pub fn list(dir: &Path) -> Result<Vec<String>, FileError> {
     for file in files {
         let path = file.map_err(failed)?.path();
         if path.extension() == Some(OsStr::new(NEW)) {
-            remove_file(&path)?;
+            // of no use to anybody; a disk that does not let it go is no reason to forget the others
+            if let Err(error) = remove_file(&path) {
+                tracing::warn!(%error, "a dead letter that was being written is left behind");
+            }
         } else if let Some(id) = path.file_name().and_then(OsStr::to_str) {
             ids.push(id.to_owned());
         }
