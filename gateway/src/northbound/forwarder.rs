@@ -231,6 +231,8 @@ impl Forwarder {
         if !settled.is_empty() {
             self.pipeline.settle(settled).await.context("reporting settled rows")?;
         }
+        let ahead = self.flight.take_said_ahead();
+        self.pipeline.said_ahead(ahead).await.context("reporting rows answered before their turn")?;
         let returned = self.flight.take_returned();
         if !returned.is_empty() {
             self.dead_letters.returned(returned).await.context("reporting answered dead letters")?;

@@ -8,8 +8,9 @@
 //!
 //! There is one book per class. A device's rows of a class are settled in their order, whatever order they
 //! were answered in, so one position per device is all it takes to know what is settled of a range that
-//! others still hold; after a kill that position is at most one interval of the cursor old, and what was
-//! answered since is sent again with the same id. Events account for no samples.
+//! others still hold, and ranges for what was answered before its turn ([`ahead`]); after a kill those are
+//! at most one interval of the cursor old, and what was answered since is sent again with the same id.
+//! Events account for no samples.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use super::handle::Fate;
 use super::taken::{Instance, Taken};
 use crate::status::{Dropped, Evicted, Ledger, Restart};
 
+pub mod ahead;
 mod kept;
 mod start;
 
@@ -55,6 +57,8 @@ struct Begun {
 struct Account {
     /// Rows below it are settled.
     position: u64,
+    /// Answered before their turn, and not settled yet.
+    ahead: ahead::Ranges,
     /// `waiting` is only brought up to date by [`Book::ledger`].
     ledger: Ledger,
     /// Samples that are open in the segments.
@@ -144,6 +148,7 @@ impl Book {
             return 0;
         }
         account.position = seq + 1;
+        account.ahead.passed(account.position);
         let lost = self.passed_over(device, before, seq);
         let samples = u64::from(samples);
         let segment = self.segments.range_mut(..=seq).next_back();

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use sagoo_edge_proto::driver::DeviceSamples;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::book::ahead::Range;
 use super::boots::Boots;
 use super::latest::Loaded;
 use super::snapshot::Snapshot;
@@ -57,6 +58,19 @@ pub struct Resume {
     pub from: u64,
     /// Rows of a device below its position are settled; devices not named: nothing is settled.
     pub positions: HashMap<Arc<str>, u64>,
+    /// Rows of a device that were answered before their turn.
+    pub ahead: HashMap<Arc<str>, Vec<Range>>,
+}
+
+/// Rows of a device that were answered before their turn, and wait for it to be settled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SaidAhead {
+    /// The class of the records.
+    pub class: Class,
+    /// Name in the configuration.
+    pub device: Arc<str>,
+    /// The newest range of records, as it is now: all rows the device has there were answered.
+    pub range: Range,
 }
 
 /// What became of a device's rows in one record.
@@ -112,6 +126,7 @@ pub(super) enum Ask {
     Remember(Loaded),
     Resume(oneshot::Sender<PerClass<Resume>>),
     Settle(Vec<Settled>),
+    SaidAhead(Vec<SaidAhead>),
     Redeemed { device: Arc<str>, samples: u32, reply: oneshot::Sender<()> },
     Snapshot(oneshot::Sender<Snapshot>),
     Stop(oneshot::Sender<()>),
@@ -157,6 +172,14 @@ impl Handle {
     /// Reports what became of rows; per class and device in order of seq, once per device and record.
     pub async fn settle(&self, settled: Vec<Settled>) -> Result<(), Gone> {
         self.queue.send(Ask::Settle(settled)).await.map_err(|_| Gone)
+    }
+
+    /// Reports what was answered before its turn, if anything; it is settled in its turn all the same.
+    pub async fn said_ahead(&self, said: Vec<SaidAhead>) -> Result<(), Gone> {
+        if said.is_empty() {
+            return Ok(());
+        }
+        self.queue.send(Ask::SaidAhead(said)).await.map_err(|_| Gone)
     }
 
     /// The platform has answered for samples that were parked; returns when that is written down.

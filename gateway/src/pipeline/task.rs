@@ -200,6 +200,7 @@ impl Pipeline {
                 self.flow.settled(samples, now_s());
                 settled.into_iter().for_each(|one| self.writers[one.class].settle(&one));
             }
+            Ask::SaidAhead(said) => said.iter().for_each(|one| self.writers[one.class].said_ahead(one)),
             // of an event there are no samples
             Ask::Redeemed { device, samples, reply } => {
                 self.writers.telemetry.book.redeemed(&device, samples);

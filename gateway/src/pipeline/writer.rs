@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 use super::book::{Book, Found};
 use super::boots::Seen;
 use super::drops::{Drops, Reason};
-use super::handle::{Resume, Settled, Stored};
+use super::handle::{Resume, SaidAhead, Settled, Stored};
 use super::head::Head;
 use super::record;
 use super::scan::{LastRows, Scanned, per_device, say_damage, scan};
@@ -290,7 +290,8 @@ impl Writer {
     pub fn resume(&mut self) -> Resume {
         let from = self.book.floor(self.buffer.next_seq());
         let from = self.buffer.segment_start(from).unwrap_or(from);
-        Resume { from, positions: self.book.positions() }
+        let ahead = self.book.ahead().map(|(device, ranges)| (device.clone(), ranges)).collect();
+        Resume { from, positions: self.book.positions(), ahead }
     }
 
     /// What became of rows of this class.
@@ -300,6 +301,12 @@ impl Writer {
             tracing::error!(device = %one.device, before_seq = one.seq, samples = lost, "samples are lost: their records are damaged");
         }
         self.check(&one.device);
+        self.unwritten_cursor = true;
+    }
+
+    /// What was answered before its turn.
+    pub fn said_ahead(&mut self, one: &SaidAhead) {
+        self.book.said_ahead(&one.device, one.range);
         self.unwritten_cursor = true;
     }
 

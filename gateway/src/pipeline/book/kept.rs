@@ -6,7 +6,9 @@
 use std::collections::BTreeMap;
 
 use prost::Message;
+use sagoo_edge_buffer::MAX_DETAIL;
 
+use super::ahead::{MAX_KEPT_BYTES, Ranges, least_kept};
 use super::{Account, Begun, Book};
 use crate::pipeline::taken::{KeptProcess, Taken};
 use crate::status::{Evicted, Ledger, Restart};
@@ -76,6 +78,9 @@ struct KeptAccount {
     evicted_unwritten: u64,
     #[prost(bool, tag = "17")]
     doubted: bool,
+    /// Ranges answered before their turn, see [`super::ahead`].
+    #[prost(uint64, repeated, tag = "18")]
+    ahead: Vec<u64>,
 }
 
 impl Book {
@@ -118,6 +123,7 @@ impl Book {
                     evicted_damaged: ledger.evicted_damaged,
                     evicted_too_large: ledger.evicted_too_large,
                     evicted_unwritten: ledger.evicted_unwritten,
+                    ahead: Vec::new(),
                     parked: ledger.parked,
                     merged: ledger.merged,
                     waiting: ledger.waiting,
@@ -138,7 +144,15 @@ impl Book {
             wall_ms: restart.wall_ms,
             missing_samples: restart.missing_samples,
         });
-        Detail { accounts, processes, head, boot_id: boot_id.to_owned(), stopped, restart }.encode_to_vec()
+        let mut detail = Detail { accounts, processes, head, boot_id: boot_id.to_owned(), stopped, restart };
+        // what has no room left is sent again after a kill
+        let room = MAX_DETAIL.saturating_sub(detail.encoded_len()).min(MAX_KEPT_BYTES);
+        let least = least_kept(self.accounts.values(), room);
+        for kept in &mut detail.accounts {
+            let account = self.accounts.get(kept.device.as_str());
+            kept.ahead = account.map(|known| known.ahead.kept(known.position, least)).unwrap_or_default();
+        }
+        detail.encode_to_vec()
     }
 }
 
@@ -163,6 +177,7 @@ impl KeptAccount {
         ledger.read = accounted.saturating_add_signed(self.read_off);
         let missing = i64::try_from(self.waiting).unwrap_or(i64::MAX);
         let (position, doubted) = (self.position, self.doubted);
-        Account { position, ledger, missing, doubted, ..Account::default() }
+        let ahead = Ranges::restore(position, &self.ahead);
+        Account { position, ahead, ledger, missing, doubted, ..Account::default() }
     }
 }

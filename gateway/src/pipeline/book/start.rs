@@ -88,6 +88,7 @@ impl Book {
         let mut gone = 0;
         for account in self.accounts.values_mut() {
             account.position = account.position.min(found.next_seq);
+            account.ahead.cut(found.next_seq);
             gone += account.catch_up(cut, found.evicted);
         }
         self.floor = self.floor.min(found.next_seq);

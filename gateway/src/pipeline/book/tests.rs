@@ -188,6 +188,50 @@ fn the_account_of_the_largest_site_fits_the_cursor() {
     }
     let bytes = book.detail(1 << 34, BOOT, false).len();
     assert!(bytes <= sagoo_edge_buffer::MAX_DETAIL, "{bytes} bytes");
+    // What was answered before its turn is left out where it has no room, the shortest ranges first.
+    for device in book.accounts.keys().cloned().collect::<Vec<_>>() {
+        for range in 0..64 {
+            let first = (1 << 34) + (range << 20);
+            book.said_ahead(&device, (first, first + 1 + (range << 9)));
+        }
+    }
+    let detail = book.detail(1 << 35, BOOT, false);
+    assert!(detail.len() <= sagoo_edge_buffer::MAX_DETAIL, "{} bytes", detail.len());
+    let again = Book::restore(1, &detail);
+    for (device, kept) in again.ahead() {
+        let all: HashMap<_, _> = book.ahead().collect();
+        assert!(kept.iter().all(|range| all[device].contains(range)));
+    }
+}
+
+#[test]
+fn what_was_answered_before_its_turn_is_known_after_a_restart_but_never_of_records_that_are_gone() {
+    let (device, other): (Arc<str>, Arc<str>) = ("a".into(), "b".into());
+    let mut book = Book::default();
+    for seq in 1..=50 {
+        written(&mut book, 1, seq, &device, 10);
+        written(&mut book, 1, seq, &other, 10);
+    }
+    book.settled(&device, 2, 10, Fate::Acknowledged);
+    for range in [(20, 20), (20, 22), (30, 30), (30, 41), (45, 50)] {
+        book.said_ahead(&device, range);
+    }
+    let of = |book: &Book| book.ahead().map(|(device, ranges)| (device.to_string(), ranges)).collect();
+    let said: Vec<(String, Vec<ahead::Range>)> = of(&book);
+    assert_eq!(said, [("a".to_owned(), vec![(20, 22), (30, 41), (45, 50)])]);
+    let mut again = Book::restore(1, &book.detail(51, BOOT, false));
+    again.reconcile(&found(51), |_| true);
+    assert_eq!(said, of(&again));
+    // a power cut took the newest, whose numbers are given again
+    let mut again = Book::restore(1, &book.detail(51, BOOT, false));
+    again.reconcile(&found(36), |_| true);
+    assert_eq!(of(&again), [("a".to_owned(), vec![(20, 22), (30, 35)])] as [(String, Vec<ahead::Range>); 1]);
+    // its turn comes
+    book.settled(&device, 31, 10, Fate::Acknowledged);
+    assert_eq!(of(&book), [("a".to_owned(), vec![(32, 41), (45, 50)])] as [(String, Vec<ahead::Range>); 1]);
+    book.said_ahead(&device, (45, 51));
+    book.settled(&device, 50, 10, Fate::Acknowledged);
+    assert_eq!(of(&book), [("a".to_owned(), vec![(51, 51)])] as [(String, Vec<ahead::Range>); 1]);
 }
 
 #[test]

@@ -8,8 +8,8 @@
 //!
 //! What was acknowledged before its turn is remembered as ranges of records and settled, without being
 //! sent again, when its turn comes: rows of a device are settled in order whatever is sent first. The
-//! ranges are in memory only. After a restart or a reload, rows that were said before their turn are said
-//! once more, with the same id and bytes.
+//! pipeline keeps the ranges with its account, so that they are known after a restart, too; after a kill
+//! what was said since they were last written is said once more, with the same id and bytes.
 //!
 //! What a reader of the platform's table sees: rows stand in the order in which they arrived, and an old
 //! row after a newer one carries its old times in every cell. Whoever wants the history in order sorts by
@@ -26,6 +26,7 @@ use super::lanes::{LaneId, Lanes};
 use super::queued::{Place, Queued};
 use super::{Flight, MAX_ROW_BYTES, Plan, Unit};
 use crate::class::Class;
+use crate::pipeline::book::ahead::Range;
 
 /// Ranges remembered per device. When there are more, its rows wait for their turn.
 pub const RANGES: usize = 64;
@@ -35,8 +36,8 @@ pub const RANGES: usize = 64;
 pub struct Ahead {
     newest: Option<Queued>,
     flying: Option<Queued>,
-    /// First and last record, inclusive, rising.
-    said: VecDeque<(u64, u64)>,
+    /// Rising.
+    said: VecDeque<Range>,
     /// Newest record with a row that was not said before its turn.
     left: u64,
     /// The last row sent was one of these; it is the turn of those that wait.
@@ -71,12 +72,19 @@ impl Ahead {
         self.leave(row);
     }
 
-    fn answered(&mut self) {
-        let Some(row) = self.flying.take() else { return };
+    /// Returns the newest range, as it is now.
+    fn answered(&mut self) -> Option<Range> {
+        let row = self.flying.take()?;
         match self.said.back_mut() {
             Some((_, last)) if self.left <= *last => *last = row.seq,
             _ => self.said.push_back((row.seq, row.seq)),
         }
+        self.said.back().copied()
+    }
+
+    /// What was said before the start.
+    pub fn was_said(&mut self, ranges: &[Range]) {
+        self.said = ranges.iter().copied().collect();
     }
 }
 
@@ -111,9 +119,9 @@ impl Lanes {
         }
     }
 
-    /// It was answered.
-    pub fn ahead_answered(&mut self, lane: LaneId) {
-        self.ahead_mut(lane).answered();
+    /// It was answered. Returns the newest range, as it is now.
+    pub fn ahead_answered(&mut self, lane: LaneId) -> Option<Range> {
+        self.ahead_mut(lane).answered()
     }
 
     /// It was not.

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use super::peers::SELF;
 use super::{Flight, Kind, Platform, SILENT_FIRST, State, Unit};
-use crate::pipeline::handle::Fate;
+use crate::pipeline::handle::{Fate, SaidAhead};
 
 impl Flight {
     /// The platform acknowledged. Repeated, unknown and misplaced acknowledgements change nothing.
@@ -63,7 +63,9 @@ impl Flight {
                 self.peers.get_mut(peer).alone &= unit.place.is_none();
             }
             if message.ahead {
-                self.lanes[unit.class].ahead_answered(lane);
+                let (class, lanes) = (unit.class, &mut self.lanes[unit.class]);
+                let (range, device) = (lanes.ahead_answered(lane), lanes.device(lane).clone());
+                self.said_ahead.extend(range.map(|range| SaidAhead { class, device, range }));
             } else {
                 self.settle(unit.class, lane, Fate::Acknowledged, now);
             }

@@ -228,12 +228,17 @@ impl Lanes {
         }
     }
 
+    /// Whose it is.
+    pub fn device(&self, lane: LaneId) -> &Arc<str> {
+        &self.lanes[lane].device
+    }
+
     /// What is said before its turn.
     pub fn ahead(&self, lane: LaneId) -> &Ahead {
         &self.lanes[lane].ahead
     }
 
-    /// What is said before its turn.
+    /// The same.
     pub fn ahead_mut(&mut self, lane: LaneId) -> &mut Ahead {
         &mut self.lanes[lane].ahead
     }

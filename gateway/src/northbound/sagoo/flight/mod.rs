@@ -78,7 +78,7 @@ use window::Window;
 use super::super::backoff::Backoff;
 use crate::class::{Class, PerClass};
 use crate::config::types::Drain;
-use crate::pipeline::handle::{Fate, Resume, Settled};
+use crate::pipeline::handle::{Fate, Resume, SaidAhead, Settled};
 use crate::pipeline::record::RecordError;
 use crate::row::{GATEWAY, Identity, Row};
 
@@ -207,6 +207,7 @@ pub struct Flight {
     last_ack: Option<Instant>,
     rng: fastrand::Rng,
     settled: Vec<Settled>,
+    said_ahead: Vec<SaidAhead>,
     returned: Vec<Returned>,
     notes: Vec<Note>,
     lossy: HashSet<Arc<str>>,
@@ -237,6 +238,10 @@ impl Flight {
             for (device, position) in positions {
                 lanes.add(device.clone(), *position);
             }
+            for (device, ranges) in &options.resume[class].ahead {
+                let lane = lanes.add(device.clone(), 0);
+                lanes.ahead_mut(lane).was_said(ranges);
+            }
         }
         Self {
             rng: fastrand::Rng::with_seed(options.run),
@@ -252,6 +257,7 @@ impl Flight {
             silent_backoff: Backoff::new(SILENT_FIRST, SILENT_MOST),
             last_ack: None,
             settled: Vec::new(),
+            said_ahead: Vec::new(),
             returned: Vec::new(),
             notes: Vec::new(),
             lossy: HashSet::new(),
@@ -319,6 +325,11 @@ impl Flight {
     /// What became of rows since the last call.
     pub fn take_settled(&mut self) -> Vec<Settled> {
         std::mem::take(&mut self.settled)
+    }
+
+    /// What was answered before its turn since the last call.
+    pub fn take_said_ahead(&mut self) -> Vec<SaidAhead> {
+        std::mem::take(&mut self.said_ahead)
     }
 
     /// What people should hear of since the last call.

@@ -6,7 +6,7 @@ use super::*;
 fn settled_rows_are_not_sent_again_after_a_restart() {
     let mut options = options(&names(&["a", "b"]), READ_AHEAD_BYTES);
     let positions = HashMap::from([("a".into(), 3), ("b".into(), 2)]);
-    options.resume.telemetry = Resume { from: 1, positions };
+    options.resume.telemetry = Resume { from: 1, positions, ..Resume::default() };
     let mut world = World::new(&names(&["a", "b"]), every_second(&["a", "b"], 4), fair(), READ_AHEAD_BYTES);
     world.flight = Flight::new(options, world.start);
     world.run(Duration::from_secs(20), 10);

@@ -9,7 +9,7 @@ use serde_json::Value as Json;
 use super::*;
 use crate::northbound::reader::Reader;
 use crate::pipeline::boots::Boots;
-use crate::pipeline::handle::Stored;
+use crate::pipeline::handle::{SaidAhead, Stored};
 use crate::pipeline::record::{Context, encode};
 
 /// What may go wrong.
@@ -96,6 +96,7 @@ pub(super) struct World {
     pub(super) jumps: bool,
     pub(super) most_in_flight: usize,
     pub(super) settled: Vec<Settled>,
+    pub(super) said_ahead: Vec<SaidAhead>,
     pub(super) packs_of_many: usize,
     pub(super) most_bytes: usize,
     pub(super) reads: u64,
@@ -141,6 +142,7 @@ impl World {
             jumps: false,
             most_in_flight: 0,
             settled: Vec::new(),
+            said_ahead: Vec::new(),
             packs_of_many: 0,
             most_bytes: 0,
             reads: 0,
@@ -236,6 +238,7 @@ impl World {
             self.sent(outgoing);
         }
         self.settled.extend(self.flight.take_settled());
+        self.said_ahead.extend(self.flight.take_said_ahead());
         let soon = plan.more.then(|| self.now + Duration::from_millis(1));
         let retries = self.readers.iter().filter_map(|(_, reader)| reader.retry_at(self.now));
         let retry = retries.min().filter(|_| self.flight.is_alive());
