@@ -16,7 +16,7 @@ readonly FUZZ=drivers/modbus/fuzz
 readonly FUZZ_SECONDS=60 LONG_FUZZ_SECONDS=600
 # Decoders that are fuzzed at the same time.
 readonly FUZZ_JOBS=2
-# The long campaign: cases per property instead of proptest's 256.
+# The long campaign: cases per property instead of proptest's 256, or of what the property itself asks for.
 readonly LONG_CASES=3000
 # And of the end-to-end campaigns: kills of the gateway, seconds without a broker, messages that it drops.
 readonly LONG_KILLS=500 LONG_OUTAGE_SECONDS=600 LONG_TAKEN=200
@@ -40,10 +40,10 @@ Runs the whole gate, or only the stages named. Works from any folder, without a 
   deny      licences, bans, sources; advisories where the network allows
   demo      deploy/demo.sh --seconds $DEMO_SECONDS: passes only if no sample was lost
 
-  --long    adds the stage long: all properties again with $LONG_CASES cases each (where a case takes long, a
-            part of it), $LONG_KILLS kills of the gateway, power cuts at every call of 150 histories of the
-            store and a flip of each of its newest 64 Ki bytes, an outage of $LONG_OUTAGE_SECONDS s, all that
-            the bench measures (target/bench/results.json), and every decoder fuzzed for $LONG_FUZZ_SECONDS s
+  --long    adds the stage long: all properties again with $LONG_CASES cases each, $LONG_KILLS kills of the
+            gateway, power cuts at every call of 150 histories of the store and a flip of each of its newest
+            64 Ki bytes, an outage of $LONG_OUTAGE_SECONDS s, all that the bench measures
+            (target/bench/results.json), and every decoder fuzzed for $LONG_FUZZ_SECONDS s
   --help    this
 
 The log of each stage is kept in target/check/STAGE.log.

@@ -174,8 +174,8 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
-        // a quarter of the usual number: `fuzz/` tries millions
-        #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases / 4, ..ProptestConfig::default() })]
+        // `fuzz/` tries millions.
+        #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
         fn any_bytes_keep_the_promises(
             bytes in vec(prop_oneof![any::<u8>(), 0..8u8, Just(b':'), Just(b'\n'), Just(b'0')], 0..900)

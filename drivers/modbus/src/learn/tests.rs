@@ -498,7 +498,7 @@ fn points() -> impl Strategy<Value = Vec<(u16, u16)>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases.max(300), ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
 
     #[test]
     fn every_readable_point_is_read_and_nothing_is_refused_once_all_is_learned(

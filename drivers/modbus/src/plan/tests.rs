@@ -192,7 +192,7 @@ fn least(left: &[Span], groups: &mut Vec<Vec<Span>>, limits: &Limits, cost: &Cos
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases.max(400), ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 
     #[test]
     fn every_point_is_read_once_and_every_rule_is_kept((spans, limits) in map(), cost in line()) {

@@ -127,8 +127,7 @@ fn trick(asked: &Asked, trick: Trick, kept: &mut Vec<Vec<u8>>) -> Does {
 }
 
 proptest! {
-    // a twentieth of the usual number: a case waits in real time
-    #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases / 20, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
 
     #[test]
     fn a_value_is_never_filed_under_a_wrong_point(tricks in proptest::collection::vec(0..16usize, 8..20)) {

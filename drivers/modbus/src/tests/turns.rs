@@ -372,8 +372,7 @@ fn trick() -> impl Strategy<Value = Trick> {
 }
 
 proptest! {
-    // a twentieth of the usual number: a case waits in real time
-    #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases / 20, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig::with_cases(12))]
     #[test]
     fn no_value_is_ever_filed_under_another_address(tricks in proptest::collection::vec(trick(), 1..12)) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

@@ -150,7 +150,7 @@ fn what_is_no_archive_is_refused() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases.max(300), ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
 
     /// Whatever bytes change: the very same driver, or a refusal.
     #[test]

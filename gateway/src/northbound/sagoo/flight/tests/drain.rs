@@ -75,8 +75,7 @@ fn latency(world: &World, device: &str, waiting: i64, from: i64, to: i64) -> (Du
 }
 
 proptest! {
-    // three eighths of the usual number: a case is up to two hours of a platform
-    #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases * 3 / 8, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
 
     #[test]
     fn in_every_order_each_row_is_settled_once_the_newest_arrives_and_the_book_balances_also_across_kills(

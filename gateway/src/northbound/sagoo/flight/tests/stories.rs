@@ -107,8 +107,7 @@ pub(super) fn expected(records: &[(Duration, Vec<Row>)], fate: impl Fn(&Row) -> 
 }
 
 proptest! {
-    // three eighths of the usual number: a case is up to two hours of a platform
-    #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases * 3 / 8, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
 
     #[test]
     fn every_row_arrives_in_order_and_is_settled_once(
