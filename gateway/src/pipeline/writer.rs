@@ -8,16 +8,14 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use sagoo_edge_buffer::{
-    Appended, Buffer, Cursor, CursorFound, Durability, Error, Options, Origin, Outcome, Synced,
-};
+use sagoo_edge_buffer::{Appended, Buffer, CursorFound, Durability, Error, Options, Origin, Outcome, Synced};
 use sagoo_edge_proto::clock;
 use tokio::task::JoinHandle;
 
 use super::book::{Book, Found};
 use super::boots::Seen;
 use super::drops::{Drops, Reason};
-use super::handle::{Resume, SaidAhead, Settled, Stored};
+use super::handle::{Resume, Stored};
 use super::head::Head;
 use super::record;
 use super::scan::{LastRows, Scanned, per_device, say_damage, scan};
@@ -31,6 +29,7 @@ use crate::row::Row;
 use crate::status::{ClassStatus, Ledger};
 
 mod losses;
+mod settling;
 
 /// See the module.
 pub struct Writer {
@@ -292,45 +291,6 @@ impl Writer {
         let from = self.buffer.segment_start(from).unwrap_or(from);
         let ahead = self.book.ahead().map(|(device, ranges)| (device.clone(), ranges)).collect();
         Resume { from, positions: self.book.positions(), ahead }
-    }
-
-    /// What became of rows of this class.
-    pub fn settle(&mut self, one: &Settled) {
-        let lost = self.book.settled(&one.device, one.seq, one.samples, one.fate);
-        if lost > 0 {
-            tracing::error!(device = %one.device, before_seq = one.seq, samples = lost, "samples are lost: their records are damaged");
-        }
-        self.check(&one.device);
-        self.unwritten_cursor = true;
-    }
-
-    /// What was answered before its turn.
-    pub fn said_ahead(&mut self, one: &SaidAhead) {
-        self.book.said_ahead(&one.device, one.range);
-        self.unwritten_cursor = true;
-    }
-
-    /// If it is behind.
-    pub fn write_unwritten_cursor(&mut self) {
-        if self.unwritten_cursor {
-            self.write_cursor();
-        }
-    }
-
-    /// Brings the cursor on disk up to the book.
-    pub fn write_cursor(&mut self) {
-        self.write_last_cursor(false);
-    }
-
-    fn write_last_cursor(&mut self, stopped: bool) {
-        self.unwritten_cursor = false;
-        let next_seq = self.buffer.next_seq();
-        let floor = self.book.floor(next_seq);
-        let cursor = Cursor { floor, detail: self.book.detail(next_seq, clock::boot_id(), stopped) };
-        if let Err(error) = self.buffer.advance(cursor) {
-            self.unwritten_cursor = true;
-            self.trouble.say(&error);
-        }
     }
 
     /// Syncs what was written, on another thread.
