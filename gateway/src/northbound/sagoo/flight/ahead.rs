@@ -151,12 +151,11 @@ impl Lanes {
     }
 
     /// Nothing goes before its turn any more until the platform answers again; what is stored from then on
-    /// is new.
+    /// is new. One that is under way keeps its time to be answered in.
     pub fn stop_hurrying(&mut self) {
         self.fresh_from = None;
         for lane in 0..self.len() {
             let ahead = self.ahead_mut(lane);
-            ahead.failed();
             let newest = ahead.newest.take();
             ahead.leave(newest);
         }

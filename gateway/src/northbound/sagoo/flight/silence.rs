@@ -118,7 +118,7 @@ impl Flight {
     /// The gateway's probe of `sent` was answered: what timed out before it was tried in earnest.
     pub(super) fn platform_lives(&mut self, sent: Instant, now: Instant) {
         if !self.is_alive() {
-            self.stop_hurrying();
+            self.lanes.iter_mut().for_each(|(_, lanes)| lanes.stop_hurrying());
             self.platform = Platform::Alive { since: now };
             self.told = false;
             self.notes.push(Note::Answering);
@@ -147,7 +147,8 @@ impl Flight {
         }
     }
 
-    /// Nothing goes before its turn until the platform answers (again).
+    /// The connection is lost, and with it the answers to what went before its turn; nothing more does until
+    /// the platform answers again.
     pub(super) fn stop_hurrying(&mut self) {
         let ahead = self.messages.iter().filter(|(_, message)| message.ahead);
         let ahead: Vec<Unit> = ahead.map(|(unit, _)| *unit).collect();

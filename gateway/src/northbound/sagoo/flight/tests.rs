@@ -1,5 +1,6 @@
 //! The flight against a simulated platform ([`world`]).
 
+mod again;
 mod asking;
 mod disk;
 mod drain;

@@ -16,6 +16,7 @@ fn world(
     let mut world = World::new(devices, records, weather, budget);
     let spacing = if drain == Drain::LiveFirst { Duration::from_millis(10) } else { SPACING };
     (world.jumps, world.spacing) = (drain != Drain::Ordered, spacing);
+    world.again.ahead = u32::from(drain == Drain::LiveFirst);
     world.flight =
         Flight::new(Options { drain, row_spacing: spacing, ..options(devices, budget) }, world.start);
     world.flight.set_online(&world.online);
@@ -129,6 +130,24 @@ proptest! {
             prop_assert_eq!(ledger.stored, ledger.acknowledged + ledger.merged, "{:?}", ledger);
         }
     }
+
+    #[test]
+    fn in_every_order_nothing_is_sent_again_in_a_hurry_or_after_its_answer_whatever_gets_lost(
+        mut weather in weather(), story in story(), lost_percent in 10..60u8,
+        drain in prop_oneof![Just(Drain::Ordered), Just(Drain::LiveFirst), Just(Drain::LatestOnly)],
+        kills in proptest::collection::vec(1..90u64, 0..2),
+    ) {
+        weather.lost_percent = lost_percent;
+        let devices: Vec<String> = (0..4).map(|i| format!("d{i}")).collect();
+        let mut world = world(drain, &devices, tell(&story), weather, READ_AHEAD_BYTES);
+        world.jumps = true;
+        for kill in kills {
+            world.run(Duration::from_secs(kill), u64::MAX);
+            world.restart(drain, &devices, READ_AHEAD_BYTES, kill as usize % 3);
+        }
+        // the world watches
+        world.run(Duration::from_secs(600), u64::MAX);
+    }
 }
 
 #[test]
@@ -212,6 +231,21 @@ fn a_kill_repeats_nothing_that_was_answered_before_its_turn() {
     sent += world.flight.counts().sent_messages;
     // one of a device is un-acknowledged at a time
     assert!((2_040..=2_040 + 3).contains(&sent), "{sent} messages for 2040 rows and 3 kills");
+}
+
+#[test]
+fn a_row_said_before_its_turn_just_before_a_silence_waits_for_its_answer_all_the_same() {
+    let away = Weather { fast: true, away: vec![(10, 5)], ..fair() };
+    let before = (1..=5).flat_map(|n| [("a", n), ("b", n)].map(|it| (Duration::from_secs(n as u64), it)));
+    let silent = Duration::from_millis(14_500);
+    let then = [(Duration::from_secs(10), ("a", 6)), (silent, ("b", 6)), (silent, ("b", 7))];
+    let records = before.chain(then).map(|(at, (device, n))| (at, vec![row(device, n, 2)])).collect();
+    let mut world = world(Drain::LiveFirst, &names(&["a", "b"]), records, away, READ_AHEAD_BYTES);
+    world.run(Duration::from_secs(15), u64::MAX);
+    assert_eq!(world.went.last().map(String::as_str), Some("gateway-k-13-0"), "{:?}", world.went);
+    // the world watches that nothing comes again in a hurry
+    world.run(Duration::from_secs(60), 2 * 13);
+    assert_eq!(world.settled.len(), 13);
 }
 
 #[test]

@@ -23,6 +23,7 @@ fn world_with_a_letter(rows: i64) -> (World, Letter) {
 fn a_letter_is_sent_with_its_id_and_bytes_between_the_rows_of_its_device_and_answered() {
     let (mut world, letter) = world_with_a_letter(120);
     world.weather.poisoned.clear();
+    world.again.asked_for(&letter.id);
     world.flight.send_letter(letter.clone(), world.now).unwrap();
     assert_eq!(world.flight.send_letter(letter.clone(), world.now), Err(Unsendable::InFlight));
     // the world watches the distances, the sets, and that one id has one message
@@ -37,12 +38,14 @@ fn a_letter_is_sent_with_its_id_and_bytes_between_the_rows_of_its_device_and_ans
 #[test]
 fn a_letter_that_is_not_answered_again_comes_back_and_its_device_goes_on() {
     let (mut world, letter) = world_with_a_letter(120);
+    world.again.asked_for(&letter.id);
     world.flight.send_letter(letter.clone(), world.now).unwrap();
     world.run(Duration::from_secs(240), u64::MAX);
     let Letter { id, device, samples, .. } = letter.clone();
     assert_eq!(world.flight.take_returned(), [Returned { id, device, samples, answered: false }]);
     assert_eq!(world.settled.len(), 240);
     world.weather.poisoned.clear();
+    world.again.asked_for(&letter.id);
     world.flight.send_letter(letter, world.now).unwrap();
     world.run(Duration::from_secs(300), u64::MAX);
     assert!(world.flight.take_returned()[0].answered, "as often as somebody asks");
@@ -57,6 +60,7 @@ fn a_letter_waits_for_the_platform_and_for_its_device() {
     // with others answered it would be tried in vain; it is not tried at all
     world.run(Duration::from_secs(90), u64::MAX);
     let sent = world.flight.counts().resent_messages;
+    world.again.asked_for(&letter.id);
     world.flight.send_letter(letter.clone(), world.now).unwrap();
     world.run(Duration::from_secs(199), u64::MAX);
     assert_eq!((world.flight.counts().resent_messages, world.flight.take_returned()), (sent, vec![]));
@@ -68,10 +72,12 @@ fn a_letter_waits_for_the_platform_and_for_its_device() {
 fn a_letter_can_be_taken_back_until_it_is_on_the_wire() {
     let (mut world, letter) = world_with_a_letter(120);
     assert!(world.flight.take_back(&letter.id), "it is not there");
+    world.again.asked_for(&letter.id);
     world.flight.send_letter(letter.clone(), world.now).unwrap();
     assert!(world.flight.take_back(&letter.id));
     world.run(Duration::from_secs(70), u64::MAX);
     assert_eq!(world.flight.take_returned(), []);
+    world.again.asked_for(&letter.id);
     world.flight.send_letter(letter.clone(), world.now).unwrap();
     while world.flight.counts().resent_messages < 4 {
         let next = world.now - world.start + Duration::from_millis(20);

@@ -83,6 +83,7 @@ pub(super) struct World {
     pub(super) letters: HashSet<String>,
     // What was seen.
     pub(super) bytes_of: HashMap<String, Outgoing>,
+    pub(super) again: super::again::Again,
     last_row: HashMap<String, Instant>,
     last_set: HashMap<String, (Instant, BTreeSet<String>)>,
     newest: HashMap<String, i64>,
@@ -132,6 +133,7 @@ impl World {
             online,
             letters: HashSet::new(),
             bytes_of: HashMap::new(),
+            again: super::again::Again::default(),
             last_row: HashMap::new(),
             last_set: HashMap::new(),
             newest: HashMap::new(),
@@ -275,6 +277,7 @@ impl World {
             }
             let bytes = self.bytes_of.entry(id.clone()).or_insert_with(|| outgoing.clone());
             assert_eq!(*bytes, outgoing, "one id, two messages");
+            self.again.sent(&id, self.session, self.now);
         }
         let latency = Duration::from_millis(self.rng.u64(1..if self.weather.fast { 6 } else { 50 }));
         self.at(self.now + latency, Happening::Arrives(self.session, outgoing));
@@ -323,6 +326,7 @@ impl World {
             }
             Happening::Acknowledged(session, kind, key, id) => {
                 if session == self.session {
+                    self.again.heard(&id);
                     self.flight.acknowledged(kind, &key, &id, self.now);
                     self.flight.acknowledged(kind, "somebody-else", &id, self.now);
                 }
