@@ -246,6 +246,35 @@ fn of_two_reloads_at_once_one_applies_and_the_other_says_so() {
 }
 
 #[test]
+fn what_waits_of_a_device_that_is_taken_out_is_sent_and_its_answers_are_heard() {
+    let plan = Plan::meters(&["steady", "leaving"])
+        .must_log("a message is not answered; the platform is asked whether it is there")
+        .may_log("the platform does not answer; rows are kept")
+        .may_log("samples of a device that is not configured any more are left out");
+    let site = Site::start(&plan);
+    for meter in ["steady", "leaving"] {
+        site.await_count(meter, 2, SOON);
+    }
+    site.platform.pause();
+    let before = site.device("leaving").register(0);
+    eventually("rows wait", SOON, || site.device("leaving").register(0) >= before + 8);
+    let stored = site.stored("leaving");
+    site.configure(&plan.clone().without(&["leaving"]));
+    let told = site.gateway.reload();
+    assert_eq!((told.code, &told.json["result"]), (0, &json!("applied")), "{}{}", told.out, told.err);
+    site.platform.resume();
+    site.await_count("leaving", stored, DRAINED);
+    site.assert_kept("steady", Interrupted::by_an_outage(), DRAINED);
+    // It was asked for, and answered, before its rows were sent; nobody waited for a second question.
+    assert!(
+        !site.gateway.log().contains("the platform does not answer for a device"),
+        "{}",
+        site.gateway.tail()
+    );
+    site.assert_unharmed();
+}
+
+#[test]
 fn a_new_point_of_a_model_reaches_the_platform() {
     let mut plan = Plan::meters(&["meter-a"]);
     let site = Site::start(&plan);

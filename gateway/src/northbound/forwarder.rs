@@ -192,6 +192,11 @@ impl Forwarder {
     }
 
     fn send(&mut self, now: Instant) -> (Plan, Option<Instant>) {
+        let foreign = self.flight.take_foreign_keys();
+        if !foreign.is_empty() {
+            let filters = foreign.iter().flat_map(|key| topic::reply_filters(key));
+            self.ends.filters.send_modify(|held| held.extend(filters));
+        }
         if let Some(session) = self.session {
             while self.ends.outgoing.capacity() > 0
                 && let Some(reply) = self.replies.next(now)
@@ -237,11 +242,6 @@ impl Forwarder {
         if !returned.is_empty() {
             self.dead_letters.returned(returned).await.context("reporting answered dead letters")?;
             self.report.dead_letters(self.dead_letters.status());
-        }
-        let foreign = self.flight.take_foreign_keys();
-        if !foreign.is_empty() {
-            let filters = foreign.iter().flat_map(|key| topic::reply_filters(key));
-            self.ends.filters.send_modify(|held| held.extend(filters));
         }
         Ok(())
     }

@@ -83,7 +83,7 @@ pub struct Ends {
     pub outgoing: mpsc::Sender<(u64, Outgoing)>,
     /// What happens.
     pub incoming: mpsc::Receiver<Incoming>,
-    /// Topic filters to hold; may grow.
+    /// Topic filters to hold; may grow. What is handed over later is published later.
     pub filters: watch::Sender<Vec<String>>,
 }
 

@@ -164,8 +164,14 @@ impl Link {
     ) -> Turn {
         let mut event = std::pin::pin!(events.poll());
         loop {
+            if subscriptions.held > 0 && self.filters.has_changed().unwrap_or(false) {
+                subscriptions.update(&self.filters.borrow_and_update());
+            }
             subscriptions.hand_over(client);
-            publish(client, slot);
+            // An answer must be subscribed to before it is asked for.
+            if subscriptions.to_send.is_empty() {
+                publish(client, slot);
+            }
             let late = async {
                 match deadline {
                     Some(deadline) => sleep_until(deadline).await,

@@ -193,6 +193,22 @@ async fn after_a_broker_restart_it_subscribes_again_and_repeats_nothing_by_itsel
 }
 
 #[tokio::test]
+async fn an_answer_is_subscribed_to_before_it_is_asked_for() {
+    let broker = Mosquitto::start(open).await;
+    let mut link = Running::start(of(&broker));
+    let session = link.connected().await;
+    for n in 0..100 {
+        // What is published under a filter of our own comes back as an answer would, if the filter was there.
+        let [_, topic] = topic::reply_filters(&format!("gone-{n}")).map(|filter| filter.replace('+', "p"));
+        link.ends.filters.send_modify(|filters| filters.extend(topic::reply_filters(&format!("gone-{n}"))));
+        let asked = Outgoing { topic: topic.clone(), ..outgoing("asked") };
+        link.ends.outgoing.send((session, asked)).await.unwrap();
+        assert_eq!(link.message().await, (topic, "asked".to_owned()));
+    }
+    link.stopped().await;
+}
+
+#[tokio::test]
 async fn filters_that_come_later_are_subscribed_to_as_well() {
     let broker = Mosquitto::start(open).await;
     let (platform, _received) = platform(broker.port).await;
