@@ -62,6 +62,7 @@ fn a_row_that_is_never_answered_is_kept_over_a_kill_and_sent_again_or_dropped() 
     assert_eq!(message, sent.message.text(), "byte for byte as it was sent");
 
     // Asked for while it still is not answered, it comes back.
+    site.platform.asked_for(first);
     assert_eq!(site.gateway.command(&["deadletter", "send", first]).code, 0);
     eventually("it is back in the list", GIVEN_UP, || {
         let found = letters(&site);
@@ -72,6 +73,7 @@ fn a_row_that_is_never_answered_is_kept_over_a_kill_and_sent_again_or_dropped() 
     site.platform.never_answer(&[]);
     let told = site.gateway.command(&["deadletter", "drop", second]);
     assert_eq!(told.code, 0, "{}", told.out);
+    site.platform.asked_for(first);
     assert_eq!(site.gateway.command(&["deadletter", "send", "--all"]).code, 0);
     await_letters(&site, 0);
     assert_eq!(parked(&site), SAMPLES, "what was dropped stays parked, what was answered does not");

@@ -11,6 +11,8 @@ const SOON: Duration = Duration::from_secs(30);
 fn a_slow_device_does_not_delay_the_others() {
     /// Of the reads a healthy device should see; design §6 asks for 95 %, a busy machine takes some.
     const SHARE: f64 = 0.85;
+    /// Reads in the time of two heartbeats and more.
+    const HEARTBEATS: u64 = 26;
     let plan = Plan::meters(&["well", "slow", "dead"])
         .must_log("device is offline connection=dead")
         .must_log("slots are skipped connection=slow")
@@ -34,6 +36,11 @@ fn a_slow_device_does_not_delay_the_others() {
         let told = device["online"] == json!(false) && device["reason"] != json!("");
         told.then_some(()).ok_or_else(|| format!("{device:#}"))
     });
+    // It goes offline there by its silence: a heartbeat is due twice while the others are read on.
+    site.platform.is_down("dead");
+    let well = u64::from(reads("well"));
+    site.await_count("well", well + HEARTBEATS, SOON);
+    site.platform.comes_back("dead");
     site.device("dead").listen();
     let read = u64::from(reads("dead"));
     site.await_count("dead", read + 2, SOON);
@@ -91,10 +98,12 @@ fn a_slow_unit_on_a_shared_connection_costs_the_others_a_bounded_share() {
         (device["online"] == json!(false)).then_some(()).ok_or_else(|| format!("{device:#}"))
     });
     assert_served(WHILE_ASKED, before, since);
+    site.platform.is_down("mute");
     let (before, since) = (reads(), Instant::now());
     eventually("the others are read on", SOON, || reads()[0] >= before[0] + WATCHED);
     assert_served(AFTERWARDS, before, since);
 
+    site.platform.comes_back("mute");
     site.device("mute").set_silent(false);
     let read = u64::from(site.device("mute").register(0));
     site.await_count("mute", read + 2, SOON);

@@ -76,6 +76,7 @@ fn one_dead_unit_of_ten_costs_the_others_next_to_nothing() {
         let device = site.gateway.device("unit-10");
         (device["online"] == json!(false)).then_some(()).ok_or_else(|| format!("{device:#}"))
     });
+    site.platform.is_down("unit-10");
     let counts = || -> Vec<u16> { devices.iter().map(|device| device.register(REGISTERS - 1)).collect() };
     let (before, since) = (counts(), Instant::now());
     eventually("the others are watched for a while", SOON, || since.elapsed() >= WATCHED);

@@ -6,8 +6,9 @@
 //! R4  texts, arrays and objects that fit their column, no null, integer seconds
 //! R8  a set_reply says 200, because the platform takes any for success
 //! ```
-//! Always true: pure; looks only at one message. What needs memory (R2 who was asked for, R3 spacing and
-//! key sets, R5 repeated ids, R8 early and second replies) is in `core` and `calls`; R9 is in `judge`.
+//! Always true: pure; looks only at one message. What needs memory is in `core` (R2 who was asked for, R3
+//! spacing and key sets), `again` (R5 repeated messages), `pulse` (R6 signs of life) and `calls` (R8 early and
+//! second replies); R9 is in `judge`; R7, what is subscribed to, only the broker sees.
 
 use std::collections::BTreeSet;
 

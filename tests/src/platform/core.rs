@@ -8,10 +8,13 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value as Json, json};
 
+use super::again::Again;
 use super::calls::{Answered, Call, Calls, Publish, Target};
 use super::judge::{self, Effect, Finding, Harm, Judgement, Message};
+use super::pulse::{Answer, Pulse, Silence, Told};
 use super::registry::Registry;
 use super::storage::{Row, Storage};
+use super::timing::Timing;
 use super::topic;
 
 /// Entries kept of each kind: hours of a demo, far more than any case makes.
@@ -61,27 +64,6 @@ pub struct Event {
     pub time: i64,
 }
 
-/// How long things take.
-#[derive(Debug, Clone, Copy)]
-pub struct Timing {
-    /// A device not heard of for this long is offline.
-    pub online: Duration,
-    /// A reply that arrives earlier than this after the request is lost.
-    pub registered_after: Duration,
-    /// A caller waits this long (the real platform: 45 s).
-    pub call: Duration,
-}
-
-impl Default for Timing {
-    fn default() -> Self {
-        Self {
-            online: Duration::from_secs(30),
-            registered_after: Duration::from_millis(100),
-            call: Duration::from_secs(45),
-        }
-    }
-}
-
 /// What happens to an acknowledgement on its way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mishap {
@@ -120,7 +102,8 @@ pub struct Core {
     heard: HashMap<String, Instant>,
     /// Keys for which something on their own topic was acknowledged.
     answered_for: BTreeSet<String>,
-    payloads: HashMap<String, (String, Vec<u8>)>,
+    again: Again,
+    pulse: Option<Pulse>,
     last_row: HashMap<String, (Instant, BTreeSet<String>)>,
     mishaps: VecDeque<Mishap>,
     /// What is in messages that are never answered.
@@ -144,7 +127,10 @@ impl Core {
             storage: Storage::default(),
             heard: HashMap::new(),
             answered_for: BTreeSet::new(),
-            payloads: HashMap::new(),
+            again: Again::new(timing.gateway.map(|gateway| gateway.ack_timeout)),
+            pulse: timing
+                .gateway
+                .and_then(|gateway| Some(Pulse::new(gateway.device_key, gateway.heartbeat?))),
             last_row: HashMap::new(),
             mishaps: VecDeque::new(),
             unanswered: Vec::new(),
@@ -161,8 +147,10 @@ impl Core {
         for Finding { harm, why } in findings {
             self.blame(harm, &message, why);
         }
-        let resent = self.remember(&message, &id);
+        let (resent, wrong) = self.again.arrived(&message, &id, now);
+        wrong.into_iter().for_each(|why| self.blame(Harm::Careless, &message, why));
         let own = topic::Address::parse(&message.topic).map(|address| address.device_key).unwrap_or_default();
+        let mut told = Told { own: own.clone(), ..Told::default() };
         let mut out = Vec::new();
         for effect in effects {
             match effect {
@@ -172,14 +160,17 @@ impl Core {
                             format!("{device:?} in a pack of {own:?}, and nobody was told that it is known");
                         self.blame(Harm::Careless, &message, why);
                     }
+                    told.about.entry(device.clone()).or_insert(false);
                     self.heard.insert(device, now);
                 }
                 Effect::Store { device, cells } => {
+                    told.about.insert(device.clone(), true);
                     let row = Row { device, message_id: id.clone(), arrived: now, cells, resent };
                     self.watch_spacing(&row, &message, now);
                     self.storage.gather(row, poison.clone());
                 }
                 Effect::Event { device, name, value, time } => {
+                    told.about.insert(device.clone(), true);
                     push(&mut self.events, Event { device, name, value, time });
                 }
                 Effect::Ack { topic, body } => {
@@ -192,6 +183,7 @@ impl Core {
                         self.acks += 1;
                         self.answered_for.insert(own.clone());
                     }
+                    told.answer = self.watch_answer(&id, mishap, now);
                     out.extend(self.acknowledge(topic, &body, mishap));
                 }
                 Effect::Reply { id, body } => {
@@ -201,8 +193,57 @@ impl Core {
                 }
             }
         }
+        self.watch_pulse(&told, &message, now);
         push(&mut self.arrivals, Arrival { at: now, message, id, resent });
         out
+    }
+
+    /// What the sender will know of its message.
+    fn watch_answer(&mut self, id: &str, mishap: Option<Mishap>, now: Instant) -> Answer {
+        match mishap {
+            None | Some(Mishap::Twice) => self.again.answered(id, now),
+            Some(Mishap::Late(by)) => self.again.answered(id, now + by),
+            Some(Mishap::Lost | Mishap::Misplaced) => {}
+        }
+        if matches!(mishap, None | Some(Mishap::Twice)) { Answer::Given } else { Answer::Taken }
+    }
+
+    fn watch_pulse(&mut self, told: &Told, message: &Message, now: Instant) {
+        let Some(pulse) = self.pulse.as_mut().filter(|_| message.topic.ends_with("/post")) else { return };
+        for why in pulse.told(told, now) {
+            self.blame(Harm::Careless, message, why);
+        }
+    }
+
+    /// The gateway connected or its connection ended; or we were away and cannot know.
+    pub fn connection_changed(&mut self) {
+        self.again.connection_changed();
+        self.pulse.iter_mut().for_each(Pulse::connection_changed);
+    }
+
+    /// Whether a line of the broker's log is about a connection of the gateway.
+    pub fn is_of_gateway(&self, line: &str) -> bool {
+        let is_name = |word: &str| self.timing.gateway.is_some_and(|gateway| word == gateway.device_key);
+        line.split([' ', ',', '.']).any(is_name)
+    }
+
+    /// A person asks the gateway to send this message once more.
+    pub fn asked_for(&mut self, id: &str) {
+        self.again.asked_for(id);
+    }
+
+    /// The gateway knows from now on whether the device is down.
+    pub fn set_down(&mut self, device: &str, down: bool, now: Instant) {
+        match &mut self.pulse {
+            Some(pulse) if down => pulse.down(device, now),
+            Some(pulse) => pulse.up(device),
+            None => {}
+        }
+    }
+
+    /// Devices of which nothing was heard for longer than a healthy one may be silent.
+    pub fn silences(&self, now: Instant) -> Vec<Silence> {
+        self.pulse.iter().flat_map(|pulse| pulse.silences(now)).collect()
     }
 
     fn acknowledge(
@@ -229,8 +270,13 @@ impl Core {
         }
     }
 
-    /// Closes the storage window when its time is over. Call before looking at `rows`.
+    /// Closes the storage window when its time is over, and notes what has not come in its time. Call before
+    /// looking at `rows` and `violations`.
     pub fn settle(&mut self, now: Instant) {
+        for why in self.pulse.iter_mut().flat_map(|pulse| pulse.settle(now)).collect::<Vec<_>>() {
+            let topic = "signs of life".to_owned();
+            self.violations.push(Violation { kind: Harm::Careless, topic, payload: String::new(), why });
+        }
         let flushed = self.storage.flush(now);
         for row in flushed.rows {
             push(&mut self.rows, row);
@@ -317,32 +363,6 @@ impl Core {
         let request = Publish { topic, body: body.to_string() };
         self.calls.register(&id, Call::new(request.clone(), now, registered, now + self.timing.call));
         (request, id)
-    }
-
-    /// Whether this message came before; the same id with other bytes is a violation.
-    fn remember(&mut self, message: &Message, id: &str) -> bool {
-        let is_post = message.topic.ends_with("/post");
-        if id.is_empty() || !is_post {
-            return false;
-        }
-        match self.payloads.get(id) {
-            Some((topic, payload)) if *topic == message.topic && *payload == message.payload => true,
-            Some(_) => {
-                self.blame(
-                    Harm::Careless,
-                    message,
-                    format!("id {id:?} again with another topic or other bytes"),
-                );
-                false
-            }
-            None => {
-                if self.payloads.len() >= KEEP {
-                    self.payloads.clear();
-                }
-                self.payloads.insert(id.to_owned(), (message.topic.clone(), message.payload.clone()));
-                false
-            }
-        }
     }
 
     fn watch_spacing(&mut self, row: &Row, message: &Message, now: Instant) {

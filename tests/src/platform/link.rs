@@ -1,7 +1,8 @@
 //! The platform's MQTT client: the one thin file that touches the socket.
 //!
 //! Always true: a random client id and a clean session, so what is published while it is away is
-//! lost; exactly the four filters; everything it publishes is QoS 2 and not retained.
+//! lost; exactly the four filters, and beside them what the broker tells of connections, for the judge;
+//! everything it publishes is QoS 2 and not retained.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -19,6 +20,8 @@ const QUEUE: usize = 10_000;
 const LARGEST_PACKET: usize = 1024 * 1024;
 /// QoS 2 messages on their way at once; mosquitto forgets what comes beyond its own limit of 20.
 const IN_FLIGHT: u16 = 10;
+/// Where a broker tells who connects and whose connection ends, if it does; in order with what they publish.
+const CONNECTIONS: &str = "$SYS/broker/log/N";
 /// Pause before the next try to connect.
 const RECONNECT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -54,6 +57,14 @@ pub(super) struct State {
     pub(super) subscribed: bool,
     pub(super) last_error: String,
     pub(super) client: Option<Client>,
+}
+
+impl State {
+    /// Whoever is connected may connect anew without our hearing of it.
+    fn gone(&mut self) {
+        self.subscribed = false;
+        self.core.connection_changed();
+    }
 }
 
 /// State between the link's thread and the callers. A mutex and not a channel, because cases ask
@@ -129,7 +140,7 @@ fn session(shared: &Arc<Shared>, endpoint: &Endpoint) {
     shared.lock().client = Some(client.clone());
     serve(shared, &client, &mut connection);
     let mut state = shared.lock();
-    state.subscribed = false;
+    state.gone();
     state.client = None;
     drop(state);
     shared.notify();
@@ -143,12 +154,19 @@ fn serve(shared: &Arc<Shared>, client: &Client, connection: &mut Connection) {
                 shared.lock().subscribed = true;
                 shared.notify();
             }
+            Ok(Event::Incoming(Packet::Publish(publish))) if publish.topic == CONNECTIONS => {
+                let line = String::from_utf8_lossy(&publish.payload);
+                let core = &mut shared.lock().core;
+                if core.is_of_gateway(&line) {
+                    core.connection_changed();
+                }
+            }
             Ok(Event::Incoming(Packet::Publish(publish))) => receive(shared, client, publish),
             Ok(Event::Outgoing(Outgoing::Disconnect)) => return,
             Ok(_) => {}
             Err(error) => {
                 let mut state = shared.lock();
-                state.subscribed = false;
+                state.gone();
                 state.last_error = error.to_string();
                 drop(state);
                 shared.notify();
@@ -166,7 +184,8 @@ fn serve(shared: &Arc<Shared>, client: &Client, connection: &mut Connection) {
 
 /// QoS 2 as the real platform has it after a reconnect: it also shows a publisher's true QoS.
 fn subscribe(client: &Client) {
-    let filters = FILTERS.map(|filter| SubscribeFilter::new(filter.to_owned(), QoS::ExactlyOnce));
+    let filters = FILTERS.iter().chain([&CONNECTIONS]);
+    let filters = filters.map(|filter| SubscribeFilter::new((*filter).to_owned(), QoS::ExactlyOnce));
     client.try_subscribe_many(filters).expect("the queue is empty right after a connect");
 }
 

@@ -4,19 +4,22 @@
 //! have crashed, poisoned or starved the real one, so that a case can fail on it.
 //!
 //! Reading order: `topic` and `envelope` (what arrives), `registry` (what is known), `judge` (what a
-//! message does) and `careful` (what it had better not do), `storage`, `calls`, `core` (memory),
-//! `link` (the socket).
+//! message does) and `careful` (what it had better not do), `again` and `pulse` (what messages had better not do
+//! one after the other), `storage`, `calls`, `timing`, `core` (memory), `link` (the socket).
 
+mod again;
 mod calls;
 mod careful;
 mod core;
 mod envelope;
 mod judge;
 mod link;
+mod pulse;
 mod registry;
 mod storage;
 #[cfg(test)]
 mod tests;
+mod timing;
 mod topic;
 
 use std::sync::Arc;
@@ -27,12 +30,14 @@ use rumqttc::QoS;
 use serde_json::Value as Json;
 
 pub use self::calls::{Answered, Call, Publish, Target};
-pub use self::core::{Arrival, Core, Event, Mishap, Timing, Violation};
+pub use self::core::{Arrival, Core, Event, Mishap, Violation};
 pub use self::judge::{Cell, Effect, Finding, Harm, Judgement, Message, judge};
 pub use self::link::Endpoint;
 use self::link::{Shared, Wanted};
+pub use self::pulse::Silence;
 pub use self::registry::{KnownDevice, Registry, Tsl};
 pub use self::storage::Row;
+pub use self::timing::{Sender, Timing};
 
 /// Longest wait for the platform's own connection to come or go.
 const LINK_WAIT: Duration = Duration::from_secs(20);
@@ -126,6 +131,26 @@ impl Platform {
     /// From now on messages with one of these texts in them are stored and never acknowledged.
     pub fn never_answer(&self, parts: &[&str]) {
         self.change(|core| core.never_answer(parts));
+    }
+
+    /// A person asks the gateway to send this message once more; call it before.
+    pub fn asked_for(&self, id: &str) {
+        self.change(|core| core.asked_for(id));
+    }
+
+    /// The gateway knows that the device is down: from now on a sign of life of it is a violation.
+    pub fn is_down(&self, device: &str) {
+        self.change(|core| core.set_down(device, true, Instant::now()));
+    }
+
+    /// The device is about to come back.
+    pub fn comes_back(&self, device: &str) {
+        self.change(|core| core.set_down(device, false, Instant::now()));
+    }
+
+    /// Devices of which nothing was heard for longer than a healthy one may be silent.
+    pub fn silences(&self) -> Vec<Silence> {
+        self.look(|core| core.silences(Instant::now()))
     }
 
     /// Whether all of them have happened.
@@ -265,7 +290,8 @@ impl Drop for Platform {
     }
 }
 
-fn describe(violations: &[Violation]) -> String {
+/// Violations for people.
+pub(crate) fn describe(violations: &[Violation]) -> String {
     let mut text = format!("{} messages would have harmed the platform:", violations.len());
     for Violation { kind, topic, payload, why } in violations.iter().take(SHOWN) {
         text.push_str(&format!("\n  {kind:?}: {why}\n    topic   {topic}\n    payload {payload}"));

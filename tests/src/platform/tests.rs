@@ -1,5 +1,7 @@
 //! Each trap of the open-source platform, one message at a time.
 
+mod watched;
+
 use std::time::{Duration, Instant};
 
 use serde_json::{Value as Json, json};

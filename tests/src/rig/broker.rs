@@ -79,7 +79,8 @@ impl Broker {
         assert!(self.try_up(), "mosquitto did not come back on port {}:\n{}", self.port, self.log());
     }
 
-    /// Its log: who connected, how connections ended, every packet.
+    /// Its log: who connected, how connections ended, what was subscribed to, every packet. It publishes the
+    /// rarer lines, too, in order with what others publish.
     pub fn log(&self) -> String {
         format!("{}{}", read(&self.dir.join("mosquitto.log")), read(&self.dir.join("mosquitto.out")))
     }
@@ -119,8 +120,8 @@ impl Broker {
         // As root it would become another user, who may not read the case's directory. Without nodelay each of its
         // small packets may wait 40 ms for whoever receives to acknowledge the one before.
         let mut text = format!(
-            "per_listener_settings true\nuser root\nset_tcp_nodelay true\npersistence false\nlog_dest file {}\nlog_type all\n\
-             connection_messages true\nlistener {} 127.0.0.1\nallow_anonymous true\n",
+            "per_listener_settings true\nuser root\nset_tcp_nodelay true\npersistence false\nlog_dest file {}\nlog_dest topic\n\
+             log_type all\nconnection_messages true\nlistener {} 127.0.0.1\nallow_anonymous true\n",
             log.display(),
             self.port,
         );
@@ -172,7 +173,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::platform::{Endpoint, KnownDevice, Platform, Timing, Tsl};
+    use crate::platform::{Endpoint, KnownDevice, Platform, Sender, Timing, Tsl};
 
     fn publisher(port: u16) -> (rumqttc::Client, std::sync::mpsc::Receiver<(String, String)>) {
         let options = rumqttc::MqttOptions::new("by-hand", "127.0.0.1", port);
@@ -250,6 +251,41 @@ mod tests {
         assert!(told.recv_timeout(wait).unwrap().1.contains(r#""id":"3""#));
         eventually("both rows are stored", wait, || platform.values("a", "volt") == [json!(1), json!(3)]);
         platform.assert_unharmed();
+    }
+
+    #[test]
+    fn a_hasty_repetition_is_seen_on_one_connection_and_is_none_on_another() {
+        const CLIENT: &str = "gw-1";
+        let dir = tempfile::tempdir().unwrap();
+        let broker = Broker::start(dir.path());
+        let second = Duration::from_secs(1);
+        let gateway = Some(Sender { device_key: CLIENT, ack_timeout: 5 * second, heartbeat: None });
+        let timing = Timing { gateway, ..Timing::default() };
+        let known = [KnownDevice::new("edge", CLIENT)];
+        let platform = Platform::start(Endpoint::local(broker.port), timing, known);
+        let arrived = |count: usize| {
+            eventually("it arrived", 10 * second, || platform.arrivals().len() == count);
+            platform.violations().len()
+        };
+        let topic = format!("/sys/edge/{CLIENT}/thing/event/property/pack/post");
+        let publish = |times: usize| {
+            let options = rumqttc::MqttOptions::new(CLIENT, "127.0.0.1", broker.port);
+            let (client, mut connection) = rumqttc::Client::new(options, 10);
+            for _ in 0..times {
+                client.publish(&topic, rumqttc::QoS::AtLeastOnce, false, probe("p")).unwrap();
+            }
+            let confirmed = connection
+                .iter()
+                .map(Result::unwrap)
+                .filter(|event| matches!(event, rumqttc::Event::Incoming(rumqttc::Packet::PubAck(_))));
+            assert_eq!(confirmed.take(times).count(), times);
+        };
+        publish(1);
+        assert_eq!(arrived(1), 0);
+        publish(1);
+        assert_eq!(arrived(2), 0, "another connection may belong to another process");
+        publish(2);
+        assert_eq!(arrived(4), 1, "{:?}", platform.violations());
     }
 
     #[test]

@@ -7,9 +7,9 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::Guard;
 use super::journal::Journal;
-use crate::platform::{KnownDevice, Timing, Tsl};
+use super::{Guard, Meter, Point};
+use crate::platform::{KnownDevice, Sender, Timing, Tsl};
 
 /// Product key of the gateway.
 pub const EDGE: &str = "edge";
@@ -17,38 +17,10 @@ pub const EDGE: &str = "edge";
 pub const GATEWAY: &str = "gw-1";
 /// Product key of the meters.
 pub const PRODUCT: &str = "meter";
-/// The driver of every line, unless a meter says otherwise.
-const DRIVER: &str = "modbus";
+/// How often the gateway gives signs of life: often enough that a case of ten seconds sees them.
+const HEARTBEAT: Duration = Duration::from_secs(5);
 /// Samples in one read of a meter: the points every meter has.
 pub const POINTS: u64 = 3;
-
-/// One Modbus TCP device with the point list every case uses.
-#[derive(Debug, Clone)]
-pub struct Meter {
-    /// Name in the configuration, and device key.
-    pub name: String,
-    /// The connection it is on.
-    pub line: String,
-    /// Its unit id there.
-    pub unit: u8,
-    /// Whether the platform knows it.
-    pub known: bool,
-    /// More lines of its table.
-    pub more: String,
-    /// The driver of its line; all meters of a line have the same.
-    pub driver: String,
-}
-
-/// A point beyond those every meter has.
-#[derive(Debug, Clone)]
-pub struct Point {
-    /// Name and property key.
-    pub name: String,
-    /// Its settings, an inline table.
-    pub toml: String,
-    /// Its type on the platform.
-    pub tsl: Tsl,
-}
 
 /// What to build.
 #[derive(Debug, Clone)]
@@ -65,8 +37,10 @@ pub struct Plan {
     pub gateway: String,
     /// Its `clock_wait`; none, as a machine that runs tests need not be synchronised.
     pub clock_wait: String,
-    /// Lines for `[sagoo]`, after `broker`.
+    /// Lines for `[sagoo]`, after `broker` and what `sender` says.
     pub sagoo: String,
+    /// How long the gateway waits for an answer, and whether its signs of life are judged.
+    pub sender: Sender,
     /// `max_size` of the buffer.
     pub max_size: String,
     /// Where the buffer is, when it is not in its usual place in the site's directory.
@@ -93,6 +67,8 @@ pub struct Plan {
     pub timing: Timing,
     /// Errors and warnings the gateway has reason to log.
     pub journal: Journal,
+    /// Words of violations that are the case's own doing.
+    pub pardoned: Vec<String>,
 }
 
 /// Where the parts of a site are.
@@ -128,7 +104,12 @@ impl Plan {
             timeout: Duration::from_secs(1),
             gateway: String::new(),
             clock_wait: "0s".to_owned(),
-            sagoo: "ack_timeout = \"2s\"\nheartbeat = \"5s\"\n".to_owned(),
+            sagoo: String::new(),
+            sender: Sender {
+                device_key: GATEWAY,
+                ack_timeout: Duration::from_secs(2),
+                heartbeat: Some(HEARTBEAT),
+            },
             max_size: "64MiB".to_owned(),
             buffer_dir: None,
             buffer_mount: None,
@@ -146,6 +127,7 @@ impl Plan {
                 may: vec!["drivers are not confined as they should be".to_owned()],
                 ..Journal::default()
             },
+            pardoned: Vec::new(),
         }
     }
 
@@ -252,6 +234,13 @@ impl Plan {
         self
     }
 
+    /// Violations with these words are the case's own doing.
+    #[must_use]
+    pub fn pardon(mut self, words: &str) -> Self {
+        self.pardoned.push(words.to_owned());
+        self
+    }
+
     /// Unit ids of each line.
     pub(super) fn lines(&self) -> BTreeMap<&str, Vec<&Meter>> {
         let mut lines: BTreeMap<&str, Vec<&Meter>> = BTreeMap::new();
@@ -290,6 +279,8 @@ clock_wait = "{clock_wait}"
 {gateway}
 [sagoo]
 broker = "{scheme}://127.0.0.1:{port}"
+ack_timeout = "{ack_timeout}ms"
+heartbeat = "{heartbeat}ms"
 {sagoo}
 [buffer]
 dir = "{buffer}"
@@ -308,6 +299,8 @@ socket = "{socket}"
             gateway = self.gateway,
             clock_wait = self.clock_wait,
             port = places.broker_port,
+            ack_timeout = self.sender.ack_timeout.as_millis(),
+            heartbeat = self.sender.heartbeat.unwrap_or(HEARTBEAT).as_millis(),
             sagoo = self.sagoo,
             buffer = self.buffer_dir.as_deref().unwrap_or(places.buffer).display(),
             max_size = self.max_size,
@@ -378,18 +371,5 @@ temperature = {{ at = "holding:12", type = "i16", scale = 0.1, unit = "°C", pol
             let _ = writeln!(toml, "{name} = {settings}");
         }
         toml
-    }
-}
-
-impl Meter {
-    fn alone(name: &str, known: bool) -> Self {
-        Self {
-            name: name.to_owned(),
-            line: name.to_owned(),
-            unit: 1,
-            known,
-            more: String::new(),
-            driver: DRIVER.to_owned(),
-        }
     }
 }

@@ -1,7 +1,7 @@
 //! A whole site: broker, platform, Modbus devices and gateway, in one directory of its own.
 //!
-//! Always true: everything ends with the value, and its ledger balances then; when the case fails, the
-//! logs are shown.
+//! Always true: everything ends with the value; its ledger balances then, and the platform is unharmed;
+//! when the case fails, the logs are shown.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,9 +12,10 @@ use tempfile::TempDir;
 
 use super::account::{Count, Interrupted};
 use super::journal::Journal;
-use super::plan::{GATEWAY, POINTS, Places, Plan};
+use super::plan::{POINTS, Places, Plan};
+use super::watch::Watch;
 use super::{Broker, Gateway, ModbusDevice, Way, eventually};
-use crate::platform::{Endpoint, Platform};
+use crate::platform::{Endpoint, Platform, Sender, Timing};
 
 /// Most lines of the broker's log in a failing case.
 const BROKER_TAIL: usize = 25;
@@ -31,6 +32,7 @@ pub struct Site {
     pub way: Option<Way>,
     devices: BTreeMap<String, ModbusDevice>,
     journal: Journal,
+    watch: Watch,
     dir: TempDir,
 }
 
@@ -53,14 +55,19 @@ impl Site {
     #[track_caller]
     pub fn prepare_in(dir: TempDir, plan: &Plan) -> Self {
         let broker = Broker::start_guarded(dir.path(), plan.guard.as_ref());
-        let platform = Platform::start(Endpoint::local(broker.port), plan.timing, plan.known_devices());
+        // A bad way takes signs of life, and the answers that are wanted for the next ones.
+        let heartbeat = plan.sender.heartbeat.filter(|_| plan.way.is_none());
+        let gateway = Some(Sender { heartbeat, ..plan.sender });
+        let timing = Timing { gateway, ..plan.timing };
+        let platform = Platform::start(Endpoint::local(broker.port), timing, plan.known_devices());
         let devices = start_devices(dir.path(), plan);
         let mut gateway = Gateway::new(dir.path());
         if let Some(size) = plan.buffer_mount {
             gateway.mount(&dir.path().join("buffer"), size);
         }
         let way = plan.way.map(|seed| Way::to(broker.port, seed));
-        let site = Self { gateway, platform, broker, way, devices, journal: plan.journal.clone(), dir };
+        let (journal, watch) = (plan.journal.clone(), Watch::new(plan));
+        let site = Self { gateway, platform, broker, way, devices, journal, watch, dir };
         site.configure(plan);
         site
     }
@@ -88,8 +95,10 @@ impl Site {
             socket: &self.gateway.socket(),
             lines: ports.collect(),
         };
+        let field = plan.field_toml(&places);
         self.gateway.configure("gateway.toml", &plan.gateway_toml(&places));
-        self.gateway.configure("conf.d/field.toml", &plan.field_toml(&places));
+        self.gateway.configure("conf.d/field.toml", &field);
+        self.watch.configured(plan, &field);
     }
 
     /// Where the gateway finds the broker.
@@ -190,16 +199,12 @@ impl Site {
         last - first + 1
     }
 
-    /// Fails if a message would have harmed the real platform, or was published otherwise than
-    /// QoS 1 and not retained; the broker's log is the only one who sees the latter.
+    /// Fails if what the gateway sent or did not send would have harmed the real platform. It
+    /// is seen once more when the case ends.
     #[track_caller]
     pub fn assert_unharmed(&self) {
-        self.platform.assert_unharmed();
-        let log = self.broker.log();
-        let from_gateway = format!("Received PUBLISH from {GATEWAY} (");
-        let careless: Vec<&str> =
-            log.lines().filter(|line| line.contains(&from_gateway) && !line.contains(", q1, r0, ")).collect();
-        assert!(careless.is_empty(), "not QoS 1 or retained:\n{}", careless.join("\n"));
+        let harms = self.watch.harms(&self.platform, &self.broker, &self.gateway);
+        assert!(harms.is_empty(), "{}", harms.join("\n"));
     }
 
     /// A file in the site's directory.
@@ -215,7 +220,10 @@ impl Drop for Site {
             // Every status is checked for a ledger that does not add up.
             self.gateway.status();
         }
-        let surprises = self.journal.surprises(&self.gateway.log());
+        let mut surprises = self.journal.surprises(&self.gateway.log());
+        if !failing {
+            surprises.extend(self.watch.harms(&self.platform, &self.broker, &self.gateway));
+        }
         if surprises.is_empty() && !failing {
             return;
         }
@@ -231,7 +239,7 @@ impl Drop for Site {
             self.platform.violations(),
         );
         // A case that fails already has said why, and a second panic would end the whole run.
-        assert!(failing, "surprises in the gateway's log:\n{}", surprises.join("\n"));
+        assert!(failing, "surprises in the gateway's log, or on its way:\n{}", surprises.join("\n"));
     }
 }
 
