@@ -23,6 +23,7 @@ mod plan;
 mod process;
 mod queue;
 mod site;
+mod subscriptions;
 mod watch;
 mod way;
 

@@ -199,7 +199,7 @@ impl Site {
         last - first + 1
     }
 
-    /// Fails if what the gateway sent or did not send would have harmed the real platform. It
+    /// Fails if what the gateway sent, did not send or subscribed to would have harmed the real platform. It
     /// is seen once more when the case ends.
     #[track_caller]
     pub fn assert_unharmed(&self) {

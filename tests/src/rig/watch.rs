@@ -1,13 +1,16 @@
 //! All that would harm the real platform, from all who see a part of it: the platform its messages, the
-//! broker how they are published, the gateway's log which devices were healthy.
+//! broker how they are published and what is subscribed to, the gateway's log which devices were healthy.
 //!
 //! Always true: what cannot be known for certain is no harm: a device of which the gateway's log tells any
 //! trouble, or that is not configured any more, may be silent.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use serde_json::{Value as Json, json};
+
 use super::plan::{GATEWAY, Plan};
+use super::subscriptions::{self, Keys};
 use super::{Broker, Gateway};
 use crate::platform::{Platform, describe};
 
@@ -27,6 +30,8 @@ pub(super) struct Watch {
 struct Configured {
     /// In the configuration that was written last, with the driver where the plan knows it.
     last: BTreeMap<String, Option<String>>,
+    always: Option<BTreeSet<String>>,
+    ever: BTreeSet<String>,
 }
 
 impl Watch {
@@ -40,16 +45,24 @@ impl Watch {
 
     /// This is in the files from now on; what is no TOML is refused by the gateway, too.
     pub(super) fn configured(&self, plan: &Plan, field: &str) {
-        let Some(keys) = device_keys(field) else { return };
+        let Some(mut keys) = device_keys(field) else { return };
+        keys.insert(GATEWAY.to_owned());
         let driver = |key: &String| {
             plan.meters.iter().find(|meter| meter.name == *key).map(|meter| meter.driver.clone())
         };
-        self.lock().last = keys.into_iter().map(|key| (key.clone(), driver(&key))).collect();
+        let mut configured = self.lock();
+        configured.last = keys.iter().map(|key| (key.clone(), driver(key))).collect();
+        configured.ever.extend(keys.iter().cloned());
+        configured.always = Some(match configured.always.take() {
+            Some(always) => always.intersection(&keys).cloned().collect(),
+            None => keys,
+        });
     }
 
     /// Everything that would have harmed the platform so far, for people.
     pub(super) fn harms(&self, platform: &Platform, broker: &Broker, gateway: &Gateway) -> Vec<String> {
         let pardoned = |why: &str| self.pardoned.iter().any(|words| why.contains(words.as_str()));
+        let status = gateway.command(&["status"]).json;
         let (told, log) = (gateway.log(), broker.log());
         let violations: Vec<_> =
             platform.violations().into_iter().filter(|violation| !pardoned(&violation.why)).collect();
@@ -65,12 +78,25 @@ impl Watch {
             .lines()
             .filter(|line| line.contains(&from_gateway) && !line.contains(", q1, r0, "))
             .map(|line| format!("not QoS 1, or retained: {line}"));
-        harm.into_iter().chain(silent).chain(careless).collect()
+        let subscribed = subscriptions::complaints(&log, GATEWAY, &configured.keys(&status));
+        harm.into_iter().chain(silent).chain(careless).chain(subscribed).collect()
+    }
+}
+
+impl Configured {
+    /// Whoever the platform is known to know was asked for on the connection there is now.
+    fn keys(&self, status: &Json) -> Keys {
+        let devices = status["devices"].as_array().into_iter().flatten();
+        let asked = devices.filter(|device| device["platform"] == json!("known"));
+        let now: BTreeSet<String> =
+            asked.filter_map(|device| device["device_key"].as_str().map(str::to_owned)).collect();
+        let ever = self.ever.union(&now).cloned().collect();
+        Keys { always: self.always.clone().unwrap_or_default(), now, ever }
     }
 }
 
 /// Of all devices in these tables; `None`: no TOML.
-fn device_keys(field: &str) -> Option<Vec<String>> {
+fn device_keys(field: &str) -> Option<BTreeSet<String>> {
     let tables: toml::Table = field.parse().ok()?;
     let devices = tables.get("device").and_then(toml::Value::as_table).into_iter().flatten();
     let key = |device: &toml::Value| Some(device.get("sagoo")?.get("device_key")?.as_str()?.to_owned());
@@ -105,14 +131,21 @@ mod tests {
     }
 
     #[test]
-    fn what_is_configured_last_decides_who_is_to_be_heard_of() {
+    fn what_was_configured_decides_who_is_to_be_heard() {
         let plan = Plan::meters(&["a"]);
         let watch = Watch::new(&plan);
         let device = |name: &str| format!("[device.{name}]\nsagoo = {{ device_key = \"{name}\" }}\n");
         watch.configured(&plan, &[device("a"), device("b")].concat());
-        watch.configured(&plan, &[device("a"), device("c")].concat());
         watch.configured(&plan, "[device.");
+        watch.configured(&plan, &[device("a"), device("c")].concat());
+        let status = json!({"devices": [
+            {"device_key": "c", "platform": "known"}, {"device_key": "a", "platform": "probing"}]});
         let configured = watch.lock();
+        let keys = configured.keys(&status);
+        let set = |keys: &[&str]| keys.iter().map(|key| (*key).to_owned()).collect::<BTreeSet<_>>();
+        assert_eq!(keys.always, set(&["a", GATEWAY]));
+        assert_eq!(keys.now, set(&["c"]));
+        assert_eq!(keys.ever, set(&["a", "b", "c", GATEWAY]));
         assert_eq!(configured.last["a"].as_deref(), Some("modbus"));
         assert_eq!((configured.last.get("b"), &configured.last["c"]), (None, &None));
     }
