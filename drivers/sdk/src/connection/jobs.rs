@@ -12,7 +12,7 @@ use crate::commands::{self, Work, result};
 use crate::driver::{Driver, Line, LineError, Readings, Steps};
 
 impl<D: Driver> Task<D> {
-    pub(super) async fn execute(&mut self, job: Job, mode: Mode) {
+    pub(super) async fn execute(&mut self, job: Box<Job>, mode: Mode) {
         let done = self.work(&job, mode).await;
         debug!(connection = self.name, command_id = job.id, status = ?done.status(), "command finished");
         self.report(Report::Done(done)).await;

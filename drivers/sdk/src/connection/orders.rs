@@ -116,11 +116,13 @@ pub(crate) struct Setup<D: Driver> {
     pub(crate) driver: Arc<D>,
     pub(crate) settings: D::Connection,
     pub(crate) wanted: watch::Receiver<Wanted<D>>,
-    pub(crate) jobs: mpsc::Receiver<Job>,
+    /// Boxed, as scans are: a queue has room for 32 of what it takes from the start, and a driver may
+    /// have hundreds of lines.
+    pub(crate) jobs: mpsc::Receiver<Box<Job>>,
     /// The same queue from its other side, to see whether a job waits in it.
-    pub(crate) queue: mpsc::WeakSender<Job>,
+    pub(crate) queue: mpsc::WeakSender<Box<Job>>,
     /// Scans that are to begin.
-    pub(crate) scans: mpsc::Receiver<Scan>,
+    pub(crate) scans: mpsc::Receiver<Box<Scan>>,
     pub(crate) reports: mpsc::Sender<Report>,
     /// Watched by captures.
     pub(crate) tap: Tap,

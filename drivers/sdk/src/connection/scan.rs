@@ -165,7 +165,7 @@ impl<D: Driver> Task<D> {
     }
 
     /// Only a scan whose caller left can be there before it.
-    pub(super) fn begin_scan(&mut self, scan: Scan) {
+    pub(super) fn begin_scan(&mut self, scan: Box<Scan>) {
         info!(connection = self.name, steps = scan.total, "a scan begins");
         self.scan = Some(scan);
     }

@@ -40,8 +40,8 @@ pub(crate) struct Lines<D: Driver> {
 pub(super) struct Running<D: Driver> {
     pub(super) settings: D::Connection,
     pub(super) wanted: watch::Sender<Wanted<D>>,
-    jobs: mpsc::Sender<Job>,
-    pub(super) scans: mpsc::Sender<Scan>,
+    jobs: mpsc::Sender<Box<Job>>,
+    pub(super) scans: mpsc::Sender<Box<Scan>>,
     /// The scan that was asked for last, while it goes on.
     pub(super) scanning: Option<mpsc::WeakSender<Answer>>,
     /// It is there for a scan only, in no configuration.
@@ -221,7 +221,7 @@ impl<D: Driver> Lines<D> {
         let Some(running) = self.running.get(place) else {
             return refused(&job, format!("connection {place:?} is stopped"));
         };
-        running.jobs.try_send(job).or_else(|error| match error {
+        running.jobs.try_send(Box::new(job)).or_else(|error| match error {
             mpsc::error::TrySendError::Full(job) => {
                 refused(&job, format!("{COMMANDS_WAITING} commands wait for connection {place:?} already"))
             }

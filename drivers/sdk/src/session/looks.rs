@@ -89,7 +89,7 @@ impl<D: Driver> Lines<D> {
         running.scanning = Some(scan.answers().downgrade());
         let busy =
             |_| Status::failed_precondition(format!("a scan of connection {name:?} is about to begin"));
-        running.scans.try_send(scan).map_err(busy)?;
+        running.scans.try_send(Box::new(scan)).map_err(busy)?;
         Ok(told)
     }
 
