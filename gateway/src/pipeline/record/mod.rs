@@ -25,6 +25,7 @@
 
 mod columns;
 pub mod compact;
+mod context;
 mod kind;
 mod known;
 mod wire;
@@ -33,6 +34,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use columns::{Columns, Form};
+pub use context::Context;
 pub use known::{Known, Sets};
 use wire::{Input, put_bytes, put_number, put_signed};
 
@@ -82,58 +84,6 @@ impl RecordError {
     }
 }
 
-/// The devices' rows written so far in a segment.
-#[derive(Debug, Default)]
-pub struct Context {
-    devices: HashMap<Arc<str>, Stated>,
-    sets: Sets,
-    records: u64,
-}
-
-/// A row whose set has been written in full.
-#[derive(Debug)]
-struct Stated {
-    known: Known,
-    /// The record that did it first.
-    since: u64,
-    /// Another one did it again.
-    twice: bool,
-}
-
-impl Context {
-    /// These rows were written, as one record.
-    pub fn remember(&mut self, rows: &[Row]) {
-        self.records += 1;
-        for row in rows.iter().filter(|row| !row.cells.is_empty()) {
-            if let Some(stated) = self.devices.get_mut(&row.device)
-                && stated.known.follow(row)
-            {
-                stated.twice |= stated.since != self.records;
-                continue;
-            }
-            let known = Known::new(row, &mut self.sets);
-            let stated = Stated { known, since: self.records, twice: false };
-            self.devices.insert(row.device.clone(), stated);
-        }
-    }
-
-    /// A segment begins.
-    pub fn clear(&mut self) {
-        self.devices.clear();
-        self.sets.clear();
-    }
-
-    /// Whether a row of this device is known.
-    pub fn has(&self, device: &str) -> bool {
-        self.devices.contains_key(device)
-    }
-
-    /// Whether no row is known.
-    pub fn is_empty(&self) -> bool {
-        self.devices.is_empty()
-    }
-}
-
 /// The row before one of the same device and set.
 enum Earlier<'a> {
     /// In the same record.
@@ -157,11 +107,9 @@ pub fn encode(rows: &[Row], context: &Context) -> Vec<u8> {
             time_ms = row.time_ms;
             continue;
         }
-        let known =
-            context.devices.get(&row.device).filter(|stated| stated.twice).map(|stated| &stated.known);
         let earlier = match seen.get(&*row.device) {
             Some(earlier) => same_set(earlier, row).then_some(Earlier::Here(earlier)),
-            None => known.filter(|known| known.has_set_of(row)).map(Earlier::Known),
+            None => context.known(&row.device).filter(|known| known.has_set_of(row)).map(Earlier::Known),
         };
         let all = 0..row.cells.len();
         let set = match earlier {
