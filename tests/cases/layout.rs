@@ -62,6 +62,7 @@ const GATEWAY: &[(&str, &[&str])] = &[
     ("state", &[]),
     ("status", &["class"]),
     ("row", &[]),
+    ("log", &[]),
     ("class", &[]),
 ];
 

@@ -94,6 +94,11 @@ impl Peers {
         peers
     }
 
+    /// The platform answers, for the first time or again.
+    pub fn platform_answered(&mut self, now: Instant) {
+        self.said_before.platform_answered(now);
+    }
+
     /// A configured device.
     pub fn add(&mut self, device: Arc<str>, identity: Identity, now: Instant) -> usize {
         let (id, said) = (self.peers.len(), self.said_before.of(&identity.device_key));

@@ -1,7 +1,8 @@
 //! What was last said of each device key, so that whoever speaks next keeps the platform's distances.
 //!
 //! Always true: it is handed on from one run of the northbound to the next within a process; of what an
-//! earlier process said nothing is known, so that everybody is quiet for one distance first.
+//! earlier process said nothing is known, so that everybody is quiet for one distance first: from the start,
+//! and from the platform's first answer, by which all that was on its way has arrived.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -37,12 +38,14 @@ impl LastSaid {
 pub struct Said {
     by_key: HashMap<Arc<str>, LastSaid>,
     quiet_until: Option<Instant>,
+    /// The platform has answered this process.
+    answered: bool,
 }
 
 impl Said {
     /// Nothing is known, because the process has just begun.
     pub fn by_somebody_until(began: Instant) -> Self {
-        Self { by_key: HashMap::new(), quiet_until: Some(began + LEAST_SPACING) }
+        Self { by_key: HashMap::new(), quiet_until: Some(began + LEAST_SPACING), answered: false }
     }
 
     /// Of these keys, and of those that are not among them as before.
@@ -51,6 +54,13 @@ impl Said {
         // what is long past is within no distance any more
         self.by_key.retain(|_, said| said.row.is_some_and(|at| at + super::peers::SET_CHANGE_SPACING > now));
         self
+    }
+
+    /// The platform answers: what an earlier process said has arrived by now, or never will.
+    pub fn platform_answered(&mut self, now: Instant) {
+        if !std::mem::replace(&mut self.answered, true) {
+            self.quiet_until = self.quiet_until.map(|until| until.max(now + LEAST_SPACING));
+        }
     }
 
     /// Of one key.
@@ -126,5 +136,17 @@ mod tests {
         let start = Instant::now();
         let (peers, id) = peers(Said::by_somebody_until(start), start);
         assert_eq!(peers.ready_at(id, Some(1)), Some(start + LEAST_SPACING));
+    }
+
+    #[test]
+    fn after_a_process_of_which_nothing_is_known_the_distance_counts_from_the_first_answer() {
+        let start = Instant::now();
+        let (mut peers, id) = peers(Said::by_somebody_until(start), start);
+        assert_eq!(peers.ready_at(id, Some(1)), Some(start + SPACING));
+        let answered = start + SPACING * 3;
+        peers.platform_answered(answered);
+        assert_eq!(peers.ready_at(id, Some(1)), Some(answered + SPACING), "its last row may have come late");
+        peers.platform_answered(answered + SPACING * 9);
+        assert_eq!(peers.ready_at(id, Some(1)), Some(answered + SPACING), "we have spoken since");
     }
 }

@@ -120,6 +120,7 @@ impl Flight {
         if !self.is_alive() {
             self.lanes.iter_mut().for_each(|(_, lanes)| lanes.stop_hurrying());
             self.platform = Platform::Alive { since: now };
+            self.peers.platform_answered(now);
             self.told = false;
             self.notes.push(Note::Answering);
         }
