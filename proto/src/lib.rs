@@ -4,7 +4,6 @@
 //! - [`driver`]: the contract between gateway and driver, generated from `driver/v1/driver.proto`;
 //! - [`sample`]: a point's value with its time and quality, and its packed form on the wire;
 //! - [`clock`]: the boot-time clock both sides stamp and compare with;
-//! - [`memory`]: what neither needs any more once it runs;
 //! - [`handshake`]: the cookie, the environment and the one line a plugin prints;
 //! - [`mtls`]: AutoMTLS, one throw-away certificate per process, pinned by the other side;
 //! - [`plugin`]: go-plugin's own services, generated from `plugin/plugin.proto`;
@@ -13,7 +12,6 @@
 pub mod broker;
 pub mod clock;
 pub mod handshake;
-pub mod memory;
 pub mod mtls;
 pub mod sample;
 

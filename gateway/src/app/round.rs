@@ -10,7 +10,6 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use sagoo_edge_proto::memory;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{interval, timeout};
 use tokio_util::sync::CancellationToken;
@@ -202,7 +201,6 @@ impl Round {
             middle
                 .spawn("metrics", metrics::serve(address, board.clone(), metrics_shown, middle.stop.clone()));
         }
-        middle.spawn("memory", forget_start(middle.stop.clone()));
         let report = report_itself(config.clone(), board.clone(), pipeline.clone(), middle.stop.clone());
         middle.spawn("own properties", report);
         let own = Own { board: board.clone(), drivers: own };
@@ -331,13 +329,6 @@ fn on_platform(config: &Config) -> Vec<DeviceOnPlatform> {
         }),
     });
     devices.collect()
-}
-
-/// A round begins with much that is done once, a reloaded one too.
-async fn forget_start(stop: CancellationToken) -> anyhow::Result<()> {
-    stop.run_until_cancelled(memory::forget_start()).await;
-    stop.cancelled().await;
-    Ok(())
 }
 
 /// Stores the gateway's own properties every `gateway.report`.

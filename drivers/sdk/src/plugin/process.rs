@@ -13,7 +13,6 @@ use sagoo_edge_proto::broker::{Broker, Listener, Setup};
 use sagoo_edge_proto::handshake::{
     CORE_VERSION, Handshake, PLUGIN_MULTIPLEX_GRPC, PLUGIN_PROTOCOL_VERSIONS, PROTOCOL_GRPC, negotiate,
 };
-use sagoo_edge_proto::memory;
 use sagoo_edge_proto::mtls::MtlsError;
 use sagoo_edge_proto::plugin::grpc_controller_server::GrpcControllerServer;
 use sagoo_edge_proto::plugin::grpc_stdio_server::GrpcStdioServer;
@@ -108,7 +107,6 @@ pub(super) async fn run(plugin: Plugin, panicked: CancellationToken) -> Result<E
     announce(&handshake).map_err(StartError::Handshake)?;
     let capture = Capture::start(stdio).map_err(StartError::Stdio)?;
     debug!(address = %handshake.address, "plugin address");
-    tokio::spawn(memory::forget_start());
     let work = plug.work.map(tokio::spawn);
     let mut running = Running { server: tokio::spawn(server), work, terminate };
     let code = running.until_end(&end, &panicked, host).await;
