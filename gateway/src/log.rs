@@ -38,9 +38,9 @@ fn targets(wanted: &str) -> (Targets, Vec<&str>) {
     for part in wanted.split(',').map(str::trim).filter(|part| !part.is_empty()) {
         let (module, level) =
             part.split_once('=').map_or((None, part), |(module, level)| (Some(module), level));
-        // as words only: a number would be a level as well
+        // as words only: a number and nothing at all would be levels as well
         let level =
-            level.parse::<LevelFilter>().ok().filter(|_| level.bytes().all(|b| b.is_ascii_alphabetic()));
+            level.parse::<LevelFilter>().ok().filter(|_| level.contains(|c: char| c.is_ascii_alphabetic()));
         targets = match (module, level) {
             (None, Some(level)) => targets.with_default(level),
             (Some(module), Some(level)) if !module.is_empty() => targets.with_target(module, level),
