@@ -140,6 +140,8 @@ async fn outage(bench: &Bench, size: Size, profile: &str, judged: bool) -> Resul
     broker.kill();
     (seen.begun, seen.gone) = (began, Instant::now());
     sleep(size.away).await;
+    // a subscriber ends with its broker, and what it heard with it
+    seen.look(&mut peer);
     broker.restart();
     seen.back = Instant::now();
     if let Peer::Subscriber(listener) = &mut peer {
