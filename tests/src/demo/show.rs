@@ -385,6 +385,7 @@ async fn platform(port: u16) -> anyhow::Result<Platform> {
             .property("setpoint", Tsl::Float(1))
     }));
     let timing = Timing { call: CALL, ..Timing::default() };
-    let start = move || Platform::start(Endpoint::local(port), timing, known);
+    let endpoint = Endpoint { tells_connections: false, ..Endpoint::local(port) };
+    let start = move || Platform::start(endpoint, timing, known);
     tokio::task::spawn_blocking(start).await.context("starting the simulated platform")
 }

@@ -34,12 +34,14 @@ pub struct Endpoint {
     pub port: u16,
     /// User and password.
     pub credentials: Option<(String, String)>,
+    /// Whether it tells who connects, as mosquitto does; others close the connection that asks for it.
+    pub tells_connections: bool,
 }
 
 impl Endpoint {
-    /// A broker on the loopback that lets everybody in.
+    /// A mosquitto on the loopback that lets everybody in.
     pub fn local(port: u16) -> Self {
-        Self { host: "127.0.0.1".to_owned(), port, credentials: None }
+        Self { host: "127.0.0.1".to_owned(), port, credentials: None, tells_connections: true }
     }
 }
 
@@ -138,7 +140,7 @@ fn session(shared: &Arc<Shared>, endpoint: &Endpoint) {
     }
     let (client, mut connection) = Client::new(options, QUEUE);
     shared.lock().client = Some(client.clone());
-    serve(shared, &client, &mut connection);
+    serve(shared, endpoint.tells_connections, &client, &mut connection);
     let mut state = shared.lock();
     state.gone();
     state.client = None;
@@ -146,10 +148,10 @@ fn session(shared: &Arc<Shared>, endpoint: &Endpoint) {
     shared.notify();
 }
 
-fn serve(shared: &Arc<Shared>, client: &Client, connection: &mut Connection) {
+fn serve(shared: &Arc<Shared>, tells_connections: bool, client: &Client, connection: &mut Connection) {
     for event in connection.iter() {
         match event {
-            Ok(Event::Incoming(Packet::ConnAck(_))) => subscribe(client),
+            Ok(Event::Incoming(Packet::ConnAck(_))) => subscribe(client, tells_connections),
             Ok(Event::Incoming(Packet::SubAck(_))) => {
                 shared.lock().subscribed = true;
                 shared.notify();
@@ -183,8 +185,8 @@ fn serve(shared: &Arc<Shared>, client: &Client, connection: &mut Connection) {
 }
 
 /// QoS 2 as the real platform has it after a reconnect: it also shows a publisher's true QoS.
-fn subscribe(client: &Client) {
-    let filters = FILTERS.iter().chain([&CONNECTIONS]);
+fn subscribe(client: &Client, tells_connections: bool) {
+    let filters = FILTERS.iter().chain(tells_connections.then_some(&CONNECTIONS));
     let filters = filters.map(|filter| SubscribeFilter::new((*filter).to_owned(), QoS::ExactlyOnce));
     client.try_subscribe_many(filters).expect("the queue is empty right after a connect");
 }
