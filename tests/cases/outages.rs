@@ -74,7 +74,7 @@ fn two_thousand_points_a_second_survive_a_broker_outage() {
     for meter in &meters {
         site.assert_kept(meter, Interrupted::by_an_outage(), DRAINED + away);
         // what was read while the backlog went out, three rows a second, waits behind it
-        site.assert_all_acknowledged(&plan, meter, SOON + away);
+        site.assert_all_acknowledged(&plan, meter, SOON.max(away));
     }
     site.assert_unharmed();
 }
@@ -89,7 +89,6 @@ fn what_a_broker_accepts_and_drops_is_sent_again() {
     let mut plan = Plan::meters(&meters)
         .may_log("a message is not answered")
         .may_log("the platform does not answer")
-        .may_log("a row is given up and counted as parked")
         .may_log("no connection to the broker");
     plan.way = Some(seed.number());
     let site = Site::start(&plan);
@@ -104,11 +103,7 @@ fn what_a_broker_accepts_and_drops_is_sent_again() {
     way.set(Manners::default());
     for meter in meters {
         site.assert_kept(meter, Interrupted::by_outages(taken as usize), DRAINED + long);
-    }
-    // a row that had bad luck with every try of it was parked
-    assert_eq!(site.gateway.command(&["deadletter", "send", "--all"]).code, 0);
-    for meter in meters {
-        site.assert_all_acknowledged(&plan, meter, SOON + long);
+        site.assert_all_acknowledged(&plan, meter, SOON.max(Duration::from_secs(taken)));
     }
     site.assert_unharmed();
 }
