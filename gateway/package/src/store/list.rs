@@ -8,7 +8,7 @@ use serde_json::Value as Json;
 
 use super::layout::Home;
 use super::look::{self, Broken, Looked};
-use super::{Doubt, Store};
+use super::{Doubt, Store, resolve};
 use crate::digest;
 use crate::files;
 use crate::info::Info;
@@ -39,7 +39,8 @@ pub struct ListedVersion {
     pub version: Option<String>,
     /// Its folder or program.
     pub path: PathBuf,
-    /// Whether `current` names it.
+    /// Whether it is what its directory has to offer: `current` names it, or it takes the place of what
+    /// was put aside.
     pub current: bool,
     /// Why it was put aside, if it was.
     pub put_aside: Option<String>,
@@ -81,7 +82,8 @@ impl Store {
                 self.candidates(id, &bad).unwrap_or_default().into_iter().next().map(|used| used.path());
             for dir in &self.dirs {
                 let home = Home::of(dir, id);
-                let current = home.current().ok().flatten().map(|current| current.version);
+                let current = home.current().ok().flatten();
+                let current = current.and_then(|current| resolve::in_use(&home, &current, &bad));
                 let version = |version: Version| {
                     let path = home.version_dir(&version);
                     let looked = look::package(&path, id, &version, (&trust, self.eyes(dir)));
@@ -94,7 +96,8 @@ impl Store {
                 let mut versions: Vec<ListedVersion> = home.versions().into_iter().map(version).collect();
                 let bare = dir.join(name::bare(id));
                 if bare.is_file() {
-                    versions.push(seen_bare(&bare, id, self.eyes(dir)));
+                    let alone = seen_bare(&bare, id, self.eyes(dir));
+                    versions.push(ListedVersion { current: current.is_none(), ..alone });
                 }
                 if versions.is_empty() {
                     continue;
@@ -120,7 +123,7 @@ fn seen(path: PathBuf, version: Option<String>, looked: Result<Looked, Broken>) 
 }
 
 fn seen_bare(path: &Path, id: &str, eyes: Eyes) -> ListedVersion {
-    let nothing = ListedVersion { current: true, ..nothing_of(path.to_owned(), None) };
+    let nothing = nothing_of(path.to_owned(), None);
     match look::bare(path, id, eyes) {
         Err(broken) => ListedVersion { broken: Some(broken.to_string()), ..nothing },
         Ok(installed) => ListedVersion { doubts: installed.doubts, ..nothing },

@@ -227,7 +227,7 @@ impl Store {
 
 /// The version in use: the current one, or what takes its place when that was put aside. A current
 /// version without its folder is shown as broken, and not passed over in silence.
-fn in_use(home: &Home, current: &Current, bad: &BTreeMap<Version, String>) -> Option<Version> {
+pub(super) fn in_use(home: &Home, current: &Current, bad: &BTreeMap<Version, String>) -> Option<Version> {
     if !bad.contains_key(&current.version) {
         return Some(current.version.clone());
     }

@@ -101,6 +101,10 @@ fn a_revert_that_was_cut_short_after_its_mark_holds() {
     fs::write(site.at("drivers/tester/bad/2.0.0"), "why\n").unwrap();
     assert_eq!(site.running(), "1.0.0");
     assert_eq!(fs::read_to_string(site.at("drivers/tester/current")).unwrap(), "2.0.0\nbefore 1.0.0\n");
+    let listed = site.store(&[]).list(Some("tester")).remove(0);
+    let current = listed.versions.iter().filter(|version| version.current);
+    let current: Vec<&str> = current.filter_map(|version| version.version.as_deref()).collect();
+    assert_eq!(current, ["1.0.0"], "the list says what runs, also in between");
 }
 
 /// Where nothing can be written, it holds as long as the process lives, or until somebody chooses anew.

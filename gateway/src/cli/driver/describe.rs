@@ -86,7 +86,7 @@ async fn of_installed(
     let listed = store(drivers).list(Some(id));
     let driver = listed.iter().find(|driver| driver.in_use).or(listed.first());
     let driver = driver.ok_or_else(|| not_installed(id, drivers))?;
-    let in_use = driver.versions.iter().find(|version| version.current && version.put_aside.is_none());
+    let in_use = driver.versions.iter().find(|version| version.current);
     let version = in_use.or(driver.versions.first()).ok_or_else(|| not_installed(id, drivers))?;
     let said = match args.no_start {
         true => None,
