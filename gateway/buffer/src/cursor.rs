@@ -20,6 +20,7 @@
 //! ```
 
 use std::fs::{File, OpenOptions};
+use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -133,7 +134,10 @@ impl CursorFile {
 
     /// What is in the file, if there is one.
     fn as_it_is(&mut self) -> Result<Option<Cursor>, Error> {
-        let Ok(file) = File::open(&self.path) else { return Ok(None) };
+        let file = match File::open(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            opened => opened.map_err(Error::open(&self.path))?,
+        };
         self.len = file.metadata().map_err(Error::open(&self.path))?.len();
         Ok(newest_slot(&file).map(|(_, cursor)| cursor))
     }

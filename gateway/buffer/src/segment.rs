@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use crate::error::Error;
 use crate::format::Previous;
 
-/// Places of damage remembered per segment, so that each is reported once.
+/// Places of damage remembered one by one per segment, so that each is reported once.
 const MAX_HOLES: usize = 64;
 pub(crate) const FILE_MODE: u32 = 0o600;
 /// Numbers stay below this; a larger one on disk is not ours.
@@ -35,11 +35,23 @@ pub(crate) struct Segment {
     /// What its file is going to be, while the disk does not take it.
     pub(crate) held: Option<Vec<u8>>,
     holes: Vec<u64>,
+    /// The farthest place of damage met; with as many holes as are remembered, all up to it are known.
+    farthest: u64,
 }
 
 impl Segment {
     pub(crate) fn new(first_seq: u64, next_seq: u64, data_start: u64, len: u64) -> Self {
-        Self { first_seq, next_seq, data_start, end: len, len, damaged: 0, held: None, holes: Vec::new() }
+        Self {
+            first_seq,
+            next_seq,
+            data_start,
+            end: len,
+            len,
+            damaged: 0,
+            held: None,
+            holes: Vec::new(),
+            farthest: 0,
+        }
     }
 
     pub(crate) fn records(&self) -> u64 {
@@ -52,13 +64,15 @@ impl Segment {
 
     /// Remembers damage at `offset`; `false` if it was known.
     pub(crate) fn note_hole(&mut self, offset: u64, records: u64) -> bool {
-        if self.holes.contains(&offset) {
+        let full = self.holes.len() >= MAX_HOLES;
+        if self.holes.contains(&offset) || (full && offset <= self.farthest) {
             return false;
         }
-        if self.holes.len() < MAX_HOLES {
+        if !full {
             self.holes.push(offset);
-            self.damaged += records;
         }
+        self.farthest = self.farthest.max(offset);
+        self.damaged += records;
         true
     }
 }

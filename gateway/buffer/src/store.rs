@@ -167,6 +167,15 @@ impl Buffer {
         got.map(|segment| (segment.first_seq, segment.next_seq)).collect()
     }
 
+    /// Of each segment with damage, as far as it was met, oldest first: its first number, the one past its
+    /// last, and how many records are lost there. What is reported ([`Self::take_damage`]) is reported once;
+    /// this stays.
+    #[must_use]
+    pub fn damaged(&self) -> Vec<(u64, u64, u64)> {
+        let damaged = self.segments.iter().filter(|segment| segment.damaged > 0);
+        damaged.map(|segment| (segment.first_seq, segment.next_seq, segment.damaged)).collect()
+    }
+
     /// First number of the segment that holds `seq`, or for the next record: would hold it if it went to
     /// the newest one. Reading has to begin there to understand it. `None`: evicted, or not yet given.
     #[must_use]

@@ -20,7 +20,7 @@ use crate::row::Row;
 const SCAN_BYTES: usize = 64 << 10;
 /// Segments read for nothing but the last rows of devices. Of more, what [`super::latest`] kept counts, which
 /// is a minute old at most.
-const MAX_LOOKED_UP: usize = 4;
+const MAX_LOOKED_UP: usize = if cfg!(test) { 4 } else { 16 };
 
 /// Each device's last row.
 pub type LastRows = HashMap<Arc<str>, Row>;

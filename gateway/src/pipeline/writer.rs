@@ -5,12 +5,14 @@
 //! is said once. A batch is then acknowledged to its driver all the same, although a kill would lose it:
 //! the driver's own memory is no larger, and telemetry has to go on.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use sagoo_edge_buffer::{Appended, Buffer, CursorFound, Durability, Error, Options, Origin, Outcome, Synced};
 use sagoo_edge_proto::clock;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use super::book::{Book, Found};
 use super::boots::Seen;
@@ -58,6 +60,10 @@ pub struct Writer {
     off_balance: Vec<(Arc<str>, Ledger)>,
     /// What had to go.
     pub drops: Drops,
+    /// Damaged segments whose losses are in the book: first seq → records lost when they were counted.
+    recounted: HashMap<u64, u64>,
+    /// One could not be counted; no other try before.
+    recount_from: Option<Instant>,
 }
 
 enum Written {
@@ -88,7 +94,6 @@ impl Writer {
         let Scanned { last, newest, seen } = scan(&mut buffer, &mut book)?;
         book.untake(|instance| buffer.last_seq_of(instance));
         say_damage(&dir, &recovery.damage);
-        say_damage(&dir, &buffer.take_damage());
         let found = Found {
             first_seq: buffer.first_seq(),
             next_seq: buffer.next_seq(),
@@ -121,8 +126,12 @@ impl Writer {
             syncing: None,
             off_balance: Vec::new(),
             drops: Drops::default(),
+            recounted: HashMap::new(),
+            recount_from: None,
             buffer,
         };
+        // of what nobody read for the account the damage was met all the same, by the opening or next to it
+        writer.count_damage();
         if writer.in_memory() {
             // said at once: it was the disk's word when it was opened
             writer.retry();
@@ -231,11 +240,14 @@ impl Writer {
         if self.buffer.starts_segment(payload.len()) {
             self.context.clear();
             payload = record::encode(rows, &self.context);
-            if let Some(tally) = self.tally.encode().filter(|_| self.tally.next_seq == self.buffer.next_seq())
-            {
-                let told = record::with_tally(&tally, &payload);
-                // no row is lost for it
-                payload = if told.len() <= self.buffer.max_payload() { told } else { payload };
+            let tally = self.tally.encode().filter(|_| self.tally.next_seq == self.buffer.next_seq());
+            let told = tally.map(|tally| record::with_tally(&tally, &payload));
+            // no row is lost for it
+            if let Some(told) = told.filter(|told| told.len() <= self.buffer.max_payload()) {
+                let appended = self.buffer.append(origin, &told)?;
+                if appended.outcome != Outcome::Refused {
+                    return Ok(appended);
+                }
             }
         }
         self.buffer.append(origin, &payload)

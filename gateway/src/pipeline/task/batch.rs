@@ -70,7 +70,9 @@ impl Pipeline {
             writer.write_cursor();
         }
         writer.submit(Unwritten { origin: Some(origin), rows, read: Vec::new(), replies: Vec::new() });
-        for device in good {
+        // what memory holds or nobody took may never be heard: a start then tells it again
+        let kept = !writer.in_memory() && writer.last_seq_of(&origin.instance) >= Some(origin.seq);
+        for device in good.into_iter().filter(|_| kept) {
             writer.unwritten_cursor |= writer.book.doubt(&device, false);
         }
     }

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -13,6 +14,9 @@ use super::super::unwritten::Unwritten;
 use super::Writer;
 use crate::row::Row;
 use crate::status::Dropped;
+
+/// Before a damaged segment that could not be read is tried again: each try may take a bad disk seconds.
+const RECOUNT_PAUSE: Duration = Duration::from_secs(10);
 
 impl Writer {
     /// What fell out of memory, which lies between what is on disk and the newest.
@@ -77,30 +81,48 @@ impl Writer {
         }
     }
 
-    /// What is damaged will never come: its segments are counted anew, so that nothing waits for it.
+    /// What is damaged will never come: its segments are counted anew, so that nothing waits for it, whoever
+    /// met the damage first. One that cannot be read now is tried again later.
     pub(super) fn count_damage(&mut self) {
-        let damage = self.buffer.take_damage();
-        if damage.is_empty() {
+        say_damage(&self.dir, &self.buffer.take_damage());
+        if self.recount_from.is_some_and(|from| Instant::now() < from) {
             return;
         }
-        say_damage(&self.dir, &damage);
-        let damaged: BTreeSet<u64> = damage.iter().map(|damage| damage.segment).collect();
-        let segments =
-            self.buffer.segments().into_iter().filter(|(first_seq, _)| damaged.contains(first_seq));
-        for (first_seq, next_seq) in segments {
-            let mut left: Vec<(u64, Arc<str>, u32)> = Vec::new();
-            let read = read_segment(&mut self.buffer, first_seq, next_seq, |seq, device, samples| {
-                left.push((seq, device.clone(), samples));
-            });
-            if let Err(error) = read {
-                tracing::error!(segment = first_seq, %error, "a damaged segment cannot be counted anew");
-                continue;
-            }
-            for (device, samples) in self.book.recount(first_seq, &left) {
-                tracing::error!(%device, segment = first_seq, samples, "samples are lost: their records are damaged");
-                self.check(&device);
-            }
+        self.recount_from = None;
+        let damaged = self.buffer.damaged();
+        self.recounted.retain(|first_seq, _| damaged.iter().any(|one| one.0 == *first_seq));
+        let mut tried = BTreeSet::new();
+        // counting one may find more damage, also in one that was counted before
+        while let Some((first_seq, next_seq)) = self.to_recount(&tried) {
+            tried.insert(first_seq);
+            self.recount(first_seq, next_seq);
         }
+    }
+
+    fn to_recount(&self, tried: &BTreeSet<u64>) -> Option<(u64, u64)> {
+        let damaged = self.buffer.damaged().into_iter();
+        let mut anew = damaged.filter(|(first_seq, _, records)| {
+            self.recounted.get(first_seq) != Some(records) && !tried.contains(first_seq)
+        });
+        anew.next().map(|(first_seq, next_seq, _)| (first_seq, next_seq))
+    }
+
+    fn recount(&mut self, first_seq: u64, next_seq: u64) {
+        let mut left: Vec<(u64, Arc<str>, u32)> = Vec::new();
+        let read = read_segment(&mut self.buffer, first_seq, next_seq, |seq, device, samples| {
+            left.push((seq, device.clone(), samples));
+        });
         say_damage(&self.dir, &self.buffer.take_damage());
+        if let Err(error) = read {
+            tracing::error!(segment = first_seq, %error, "a damaged segment cannot be counted anew; it is tried again");
+            self.recount_from = Some(Instant::now() + RECOUNT_PAUSE);
+            return;
+        }
+        let now = self.buffer.damaged().into_iter().find(|one| one.0 == first_seq);
+        self.recounted.insert(first_seq, now.map_or(0, |(_, _, records)| records));
+        for (device, samples) in self.book.recount(first_seq, &left) {
+            tracing::error!(%device, segment = first_seq, samples, "samples are lost: their records are damaged");
+            self.check(&device);
+        }
     }
 }

@@ -139,3 +139,29 @@ async fn a_point_that_is_good_again_is_told_also_if_a_start_was_in_between() {
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_point_that_is_good_again_is_told_also_if_the_disk_refused_to_keep_that() {
+    let dir = tempfile::tempdir().unwrap();
+    let (handle, thread) = start(&config(dir.path(), 1 << 22)).unwrap();
+    handle.batch(unreadable(1, 0)).await.unwrap();
+    handle.stop().await;
+    thread.join().unwrap();
+    // all there is is reserved for others, so that memory takes it
+    let mut full = config(dir.path(), 1 << 22);
+    full.buffer.reserve = 1 << 60;
+    let (handle, thread) = start(&full).unwrap();
+    handle.batch(batch(2, 0, 42)).await.unwrap();
+    assert_eq!(qualities(&handle).await.len(), 2);
+    handle.stop().await;
+    thread.join().unwrap();
+
+    for (seq, known) in [(3, 1), (4, 2)] {
+        let (handle, thread) = start(&config(dir.path(), 1 << 22)).unwrap();
+        assert_eq!(qualities(&handle).await.len(), known, "memory is gone with the process");
+        handle.batch(batch(seq, 0, 42)).await.unwrap();
+        assert_eq!(qualities(&handle).await.len(), 2, "bad, and good once");
+        handle.stop().await;
+        thread.join().unwrap();
+    }
+}
