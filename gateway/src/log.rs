@@ -5,13 +5,12 @@
 
 use std::io::{IsTerminal, stderr};
 
+use sagoo_edge_proto::levels::{Levels, VARIABLE};
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::{Layer, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-/// The environment variable with the level (`debug`), or levels (`sagoo_edge::northbound=debug,info`).
-const VARIABLE: &str = "SAGOO_LOG";
 /// When nothing else is wanted.
 const DEFAULT: LevelFilter = LevelFilter::INFO;
 
@@ -19,11 +18,11 @@ const DEFAULT: LevelFilter = LevelFilter::INFO;
 pub fn begin() {
     let wanted = std::env::var_os(VARIABLE).unwrap_or_default();
     let wanted = wanted.to_string_lossy();
-    let (targets, wrong) = targets(&wanted);
+    let levels = Levels::parse(&wanted);
     let colours = stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let lines = tracing_subscriber::fmt::layer().with_ansi(colours).with_writer(stderr);
-    tracing_subscriber::registry().with(lines.with_filter(targets)).init();
-    for part in wrong {
+    tracing_subscriber::registry().with(lines.with_filter(targets(&levels))).init();
+    for part in levels.wrong {
         tracing::warn!(
             part,
             remedy = "a level is off, error, warn, info, debug or trace; for one module, MODULE=LEVEL",
@@ -32,25 +31,9 @@ pub fn begin() {
     }
 }
 
-/// What is logged, and the parts of `wanted` that say nothing.
-fn targets(wanted: &str) -> (Targets, Vec<&str>) {
-    let (mut targets, mut wrong) = (Targets::new().with_default(DEFAULT), Vec::new());
-    for part in wanted.split(',').map(str::trim).filter(|part| !part.is_empty()) {
-        let (module, level) =
-            part.split_once('=').map_or((None, part), |(module, level)| (Some(module), level));
-        // as words only: a number and nothing at all would be levels as well
-        let level =
-            level.parse::<LevelFilter>().ok().filter(|_| level.contains(|c: char| c.is_ascii_alphabetic()));
-        targets = match (module, level) {
-            (None, Some(level)) => targets.with_default(level),
-            (Some(module), Some(level)) if !module.is_empty() => targets.with_target(module, level),
-            _ => {
-                wrong.push(part);
-                targets
-            }
-        };
-    }
-    (targets, wrong)
+fn targets(levels: &Levels<'_>) -> Targets {
+    let targets = Targets::new().with_default(levels.default.unwrap_or(DEFAULT));
+    targets.with_targets(levels.modules.iter().copied())
 }
 
 #[cfg(test)]
@@ -60,9 +43,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_level_and_levels_of_modules_are_understood() {
-        let (targets, wrong) = targets("sagoo_edge::northbound=debug, rumqttc=off,warn");
-        assert!(wrong.is_empty());
+    fn a_level_and_levels_of_modules_are_used() {
+        let targets = targets(&Levels::parse("sagoo_edge::northbound=debug, rumqttc=off,warn"));
         assert_eq!(targets.default_level(), Some(LevelFilter::WARN));
         assert!(targets.would_enable("sagoo_edge::northbound::sagoo", &Level::DEBUG));
         assert!(!targets.would_enable("sagoo_edge::pipeline", &Level::INFO));
@@ -70,15 +52,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_level_silences_nothing_and_is_named() {
-        for (wanted, wrong) in
-            [("dbug", vec!["dbug"]), ("=debug", vec!["=debug"]), ("debug=", vec!["debug="])]
-        {
-            assert_eq!(targets(wanted).1, wrong, "{wanted}");
-            assert!(targets(wanted).0.would_enable("sagoo_edge", &Level::INFO), "{wanted}");
+    fn what_is_no_level_silences_nothing() {
+        for wanted in ["", "dbug", "=debug", "debug=", "mqtt=loud"] {
+            assert!(targets(&Levels::parse(wanted)).would_enable("sagoo_edge", &Level::INFO), "{wanted}");
         }
-        let (targets, wrong) = targets("debug,mqtt=loud,3,,");
-        assert_eq!(wrong, ["mqtt=loud", "3"]);
-        assert!(targets.would_enable("sagoo_edge", &Level::DEBUG), "the rest is taken");
     }
 }

@@ -5,6 +5,7 @@
 //! - [`sample`]: a point's value with its time and quality, and its packed form on the wire;
 //! - [`clock`]: the boot-time clock both sides stamp and compare with;
 //! - [`handshake`]: the cookie, the environment and the one line a plugin prints;
+//! - [`levels`]: what is logged, as `SAGOO_LOG` says it;
 //! - [`mtls`]: AutoMTLS, one throw-away certificate per process, pinned by the other side;
 //! - [`plugin`]: go-plugin's own services, generated from `plugin/plugin.proto`;
 //! - [`broker`]: further connections between a host and its plugin, by number, either way.
@@ -12,6 +13,7 @@
 pub mod broker;
 pub mod clock;
 pub mod handshake;
+pub mod levels;
 pub mod mtls;
 pub mod sample;
 

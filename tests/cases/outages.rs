@@ -83,6 +83,8 @@ fn two_thousand_points_a_second_survive_a_broker_outage() {
 fn what_a_broker_accepts_and_drops_is_sent_again() {
     /// Messages that are taken on their way.
     const TAKEN: u64 = 15;
+    /// More than enough: one message in five or so is taken, and each costs a wait for its answer.
+    const PER_TAKEN: Duration = Duration::from_secs(20);
     let taken = how_many("SAGOO_TAKEN", TAKEN);
     let seed = Seed::drawn();
     let meters = ["meter-a", "meter-b", "meter-c"];
@@ -95,7 +97,7 @@ fn what_a_broker_accepts_and_drops_is_sent_again() {
     meters.iter().for_each(|meter| site.await_count(meter, 2, SOON));
     let way = site.way.as_ref().expect("the plan has one");
     way.set(Manners { swallowed: 0.1, confirmed: 0.1, broken: 0.03 });
-    let long = Duration::from_secs(20 * taken);
+    let long = PER_TAKEN * taken as u32;
     eventually("enough messages are dropped", long, || {
         let taken_by_now = way.taken();
         (taken_by_now >= taken).then_some(()).ok_or(taken_by_now)

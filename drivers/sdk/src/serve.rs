@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use sagoo_edge_proto::driver::driver_server::DriverServer;
 use sagoo_edge_proto::handshake::{APP_VERSION, COOKIE_KEY, COOKIE_VALUE, ORPHAN_GRACE_MS};
+use sagoo_edge_proto::levels;
 use tokio::sync::mpsc;
 use tonic::service::Routes;
 use tracing::warn;
@@ -19,8 +20,6 @@ use crate::driver::Driver;
 use crate::plugin::{PANICKED, Plug, Plugin};
 use crate::session::{self, Ended, Patience};
 
-/// Environment variable with the level of the log (`debug`), or levels (`driver_modbus=trace,info`).
-const LEVEL_KEY: &str = "SAGOO_LOG";
 /// Largest message taken from a gateway; a configuration of many thousand points fits.
 const MESSAGE_BYTES: usize = 32 * 1024 * 1024;
 /// Sessions waiting for the driver to notice them.
@@ -42,7 +41,7 @@ pub fn serve<D: Driver>(driver: D) -> ExitCode {
             "It is the driver {name:?} of Sagoo Edge: put it into a directory named in [drivers] dirs\n\
              of gateway.toml, and sagoo-edge starts it for every connection with driver = {name:?}."
         ))
-        .log_variable(LEVEL_KEY)
+        .log_variable(levels::VARIABLE)
         .outlives_host(grace.is_some())
         .version(APP_VERSION, move |plug| contract(driver, patience, plug))
         .serve()

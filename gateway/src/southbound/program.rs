@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use sagoo_edge_package::{Installed, ResolveError, Store};
 use sagoo_edge_plugin_host::{Checksum, Confinement, Keep, Launch};
-use sagoo_edge_proto::handshake;
+use sagoo_edge_proto::{handshake, levels};
 
 use super::kind::Rights;
 use crate::config::types::DriversConfig;
@@ -19,8 +19,6 @@ use crate::config::types::DriversConfig;
 const START_TIMEOUT: Duration = Duration::from_secs(10);
 /// Files and sockets a driver may have open: a line each for hundreds of devices.
 const OPEN_FILES: u64 = 4096;
-/// The level drivers log at.
-const LEVEL: &str = "SAGOO_LOG";
 
 /// Where drivers are, and who is trusted.
 pub fn store(drivers: &DriversConfig) -> Store {
@@ -52,7 +50,10 @@ pub struct Purpose<'a> {
 /// How a driver is started, always the same way.
 pub fn launch(installed: &Installed, drivers: &DriversConfig, purpose: Purpose<'_>) -> Launch {
     let Purpose { rights, keep, plugins } = purpose;
-    let mut env: Vec<_> = std::env::var_os(LEVEL).map(|level| (LEVEL.into(), level)).into_iter().collect();
+    let mut env: Vec<_> = std::env::var_os(levels::VARIABLE)
+        .map(|level| (levels::VARIABLE.into(), level))
+        .into_iter()
+        .collect();
     if keep.is_some() {
         let grace = drivers.orphan_grace.as_millis().to_string();
         env.push((handshake::ORPHAN_GRACE_MS.into(), grace.into()));

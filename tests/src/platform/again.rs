@@ -21,7 +21,7 @@ const HEARD_WITHIN: Duration = Duration::from_secs(1);
 /// Each pause is longer than the one before, by this at least.
 const GROWS_BY: Duration = Duration::from_secs(1);
 /// Tries on one connection; then a message is given up.
-const MOST_TIMES: u32 = 3;
+pub(crate) const MOST_TIMES: u32 = 3;
 
 /// All ids so far.
 #[derive(Debug, Default)]

@@ -7,7 +7,7 @@
 //! message does) and `careful` (what it had better not do), `again` and `pulse` (what messages had better not do
 //! one after the other), `storage`, `calls`, `timing`, `core` (memory), `link` (the socket).
 
-mod again;
+pub(crate) mod again;
 mod calls;
 mod careful;
 mod core;

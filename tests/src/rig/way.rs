@@ -13,10 +13,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::platform::again::MOST_TIMES;
+
 /// How often the listener looks whether it is to end.
 const LOOK: Duration = Duration::from_millis(20);
 /// A row is parked when it was tried once more than that.
-const MOST_TAKEN: u8 = 2;
+const MOST_TAKEN: u32 = MOST_TIMES - 1;
 /// First byte of a PUBLISH with QoS 1, not retained, not sent before.
 const PUBLISH: u8 = 0x32;
 /// First byte of a PUBACK, and the length of the rest.
@@ -56,7 +58,7 @@ struct State {
     rng: fastrand::Rng,
     taken: u64,
     /// How often by what the message says, whatever its packet's id.
-    taken_of: HashMap<u64, u8>,
+    taken_of: HashMap<u64, u32>,
 }
 
 enum Fate {

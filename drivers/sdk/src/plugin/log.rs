@@ -12,9 +12,11 @@ use std::io;
 use std::panic;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use sagoo_edge_proto::levels::Levels;
 use serde_json::{Map, Value as Json};
 use tokio_util::sync::CancellationToken;
 use tracing::field::{Field, Visit};
+use tracing::level_filters::LevelFilter;
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::filter::Targets;
@@ -29,7 +31,7 @@ pub(crate) const LINE_BYTES: usize = 60 * 1024;
 /// Longest single text in a line; a longer one is cut and says so.
 const TEXT_BYTES: usize = 8 * 1024;
 /// The level when nothing else is wanted.
-const DEFAULT_LEVEL: Level = Level::INFO;
+const DEFAULT_LEVEL: LevelFilter = LevelFilter::INFO;
 /// Libraries whose talk helps nobody who debugs a driver.
 const QUIET: [&str; 5] = ["h2", "hyper", "rustls", "tonic", "tower"];
 
@@ -50,13 +52,10 @@ fn dropped_lines(dropped: u64) -> String {
 }
 
 fn targets(wanted: &str) -> Targets {
-    // Empty text would be parsed as a level of its own.
-    let given = Some(wanted.trim()).filter(|wanted| !wanted.is_empty());
-    let mut targets = given.and_then(|wanted| wanted.parse::<Targets>().ok()).unwrap_or_default();
-    // A word that is no level, or only names of modules, must not silence the rest.
-    if targets.default_level().is_none() {
-        targets = targets.with_default(DEFAULT_LEVEL);
-    }
+    // What cannot be understood the gateway complains of: it has the same words.
+    let levels = Levels::parse(wanted);
+    let targets = Targets::new().with_default(levels.default.unwrap_or(DEFAULT_LEVEL));
+    let targets = targets.with_targets(levels.modules);
     QUIET.iter().fold(targets, |targets, library| {
         if wanted.contains(library) { targets } else { targets.with_target(*library, Level::WARN) }
     })
@@ -232,6 +231,7 @@ mod tests {
             ("debug", "h2::codec", Level::DEBUG, false),
             ("h2=debug", "h2::codec", Level::DEBUG, true),
             ("verbose", "driver_modbus", Level::INFO, true),
+            ("verbose,debug", "driver_modbus", Level::DEBUG, true),
             ("driver_modbus=trace", "driver_modbus::tcp", Level::TRACE, true),
             ("driver_modbus=trace", "sagoo_driver_sdk", Level::INFO, true),
         ] {

@@ -11,8 +11,8 @@ use prost::encoding::encoded_len_varint;
 
 use super::{Account, Book};
 
-/// Ranges remembered per device, as many as the flight makes of it; the oldest goes.
-const MAX_RANGES: usize = 64;
+/// Ranges remembered per device; whoever makes them makes no more.
+pub const MAX_RANGES: usize = 64;
 /// What they take of the cursor's detail at most; of more, those that cover the fewest records are left out.
 pub(super) const MAX_KEPT_BYTES: usize = 16 << 10;
 /// What a device's ranges take beside their numbers: the tag, and lengths that grow.

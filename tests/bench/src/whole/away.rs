@@ -65,8 +65,7 @@ pub(super) async fn measure(bench: &Bench) -> Result<Table> {
         [("ordered", "oldest first", "community"), ("live_first", "live first", "enterprise")]
     {
         bench.progress.say(&format!("gateway: the broker is away, {title}"));
-        let judged = profile == "community";
-        let seen = outage(bench, size, profile, judged).await?;
+        let seen = outage(bench, size, profile).await?;
         table.row(key, title, seen.figures());
     }
     Ok(table)
@@ -107,15 +106,15 @@ impl Peer {
     }
 }
 
-async fn outage(bench: &Bench, size: Size, profile: &str, judged: bool) -> Result<Outage> {
+async fn outage(bench: &Bench, size: Size, profile: &str) -> Result<Outage> {
     let dir = TempDir::with_prefix("bench-broker-").context("making a temporary directory")?;
     let mut broker = Broker::start(dir.path());
     let plant = Plant::start(Shape::Apart(size.devices))?;
     let known = ours::known(size.devices, size.registers);
     let port = broker.port;
-    let mut peer = match judged {
-        true => Peer::Platform(Platform::start(Endpoint::local(port), Timing::default(), known), 0),
-        false => Peer::Subscriber(Listener::start(port, &[FILTER], acknowledge)),
+    let mut peer = match profile {
+        "community" => Peer::Platform(Platform::start(Endpoint::local(port), Timing::default(), known), 0),
+        _ => Peer::Subscriber(Listener::start(port, &[FILTER], acknowledge)),
     };
     let toml = ours::field_toml(&plant, size.registers, PERIOD);
     let (program, driver) = (bench.places.program("sagoo-edge")?, bench.places.program("driver-modbus")?);

@@ -17,7 +17,7 @@
 //!
 //! Always true: only rows that were stored after the platform began to answer are said before their turn,
 //! one at a time, and in turn with those that wait; a range covers no row that was not acknowledged; there
-//! are at most [`RANGES`] per device.
+//! are at most [`MAX_RANGES`] per device.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Instant;
@@ -26,10 +26,7 @@ use super::lanes::{LaneId, Lanes};
 use super::queued::{Place, Queued};
 use super::{Flight, MAX_ROW_BYTES, Plan, Unit};
 use crate::class::Class;
-use crate::pipeline::book::ahead::Range;
-
-/// Ranges remembered per device. When there are more, its rows wait for their turn.
-pub const RANGES: usize = 64;
+use crate::pipeline::book::ahead::{MAX_RANGES, Range};
 
 /// What one lane says before its turn.
 #[derive(Debug, Default)]
@@ -96,7 +93,7 @@ impl Lanes {
         if let Some(newest) = ahead.newest.take_if(|newest| front.is_some_and(|seq| newest.seq <= seq)) {
             ahead.leave(Some(newest));
         }
-        ahead.newest.as_ref().filter(|_| ahead.said.len() < RANGES)
+        ahead.newest.as_ref().filter(|_| ahead.said.len() < MAX_RANGES)
     }
 
     /// Whether it is the turn of those that wait.
