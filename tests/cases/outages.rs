@@ -105,8 +105,29 @@ fn what_a_broker_accepts_and_drops_is_sent_again() {
     way.set(Manners::default());
     for meter in meters {
         site.assert_kept(meter, Interrupted::by_outages(taken as usize), DRAINED + long);
-        site.assert_all_acknowledged(&plan, meter, SOON.max(Duration::from_secs(taken)));
+        site.assert_all_acknowledged(&plan, meter, DRAINED + long);
     }
+    site.assert_unharmed();
+}
+
+/// The packet id of such a message is never free again on that connection.
+#[test]
+fn a_message_the_broker_never_confirms_is_followed_by_a_new_connection() {
+    const LOST: &str = "the broker does not confirm a message, but others that came after it";
+    let mut plan = Plan::meters(&["meter-a"])
+        .may_log("a message is not answered")
+        .may_log("the platform does not answer")
+        .must_log(LOST);
+    plan.way = Some(Seed::drawn().number());
+    let site = Site::start(&plan);
+    site.await_count("meter-a", 2, SOON);
+    let way = site.way.as_ref().expect("the plan has one");
+    way.set(Manners { swallowed: 1.0, ..Manners::default() });
+    eventually("a message is lost", SOON, || way.taken() > 0);
+    way.set(Manners::default());
+    eventually("the connection is begun anew", SOON, || site.gateway.log().contains(LOST));
+    site.assert_kept("meter-a", Interrupted::by_outages(way.taken() as usize), DRAINED);
+    site.assert_all_acknowledged(&plan, "meter-a", DRAINED);
     site.assert_unharmed();
 }
 

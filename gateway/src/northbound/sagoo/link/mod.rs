@@ -13,6 +13,7 @@ mod session;
 mod tests;
 mod tls;
 mod trouble;
+mod unconfirmed;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::trouble::{Trouble, explain};
+use super::unconfirmed::Unconfirmed;
 use super::{CONNECT_TIMEOUT_S, Incoming, Link};
 use crate::northbound::sagoo::flight::Outgoing;
 
@@ -102,6 +103,7 @@ impl Link {
         network.set_connection_timeout(CONNECT_TIMEOUT_S);
         events.set_network_options(network);
         let mut subscriptions = Subscriptions::default();
+        let mut unconfirmed = Unconfirmed::default();
         let mut slot = None;
         let mut deadline = None;
         let mut connected = false;
@@ -134,8 +136,20 @@ impl Link {
                     None
                 }
                 Ok(Event::Incoming(Packet::Publish(publish))) => received(publish),
+                Ok(Event::Outgoing(rumqttc::Outgoing::Publish(pkid))) => {
+                    unconfirmed.sent(pkid, Instant::now());
+                    None
+                }
+                Ok(Event::Incoming(Packet::PubAck(ack))) => {
+                    unconfirmed.confirmed(ack.pkid);
+                    None
+                }
                 Ok(_) => None,
             };
+            // looked at with every event: the signs of life alone make some
+            if unconfirmed.is_lost(Instant::now()) {
+                return Ended::Trouble { trouble: Trouble::Unconfirmed, was_connected: connected };
+            }
             if let Some(message) = message
                 && !self.pass_on(message, stop).await
             {

@@ -36,6 +36,9 @@ pub(super) enum Trouble {
     /// SUBACK missing.
     #[error("the broker does not answer subscriptions")]
     Subscribe,
+    /// PUBACK missing, and later ones are there.
+    #[error("the broker does not confirm a message, but others that came after it")]
+    Unconfirmed,
     /// A file of ours.
     #[error("{path}: {error}")]
     File {
@@ -72,6 +75,9 @@ impl Trouble {
             Self::Closed(_) => {
                 "if it happens again, check whether another client uses the same sagoo.client_id, and whether sagoo.broker should say mqtts"
             }
+            Self::Unconfirmed => {
+                "the broker or something before it loses messages; look into the broker's log"
+            }
             Self::Subscribe => "look into the broker's log",
             Self::File { .. } => {
                 "make the file readable for the gateway's user, or correct its path in [sagoo]"
@@ -96,6 +102,7 @@ pub(super) fn explain(error: ConnectionError) -> Trouble {
         ConnectionError::NetworkTimeout | ConnectionError::FlushTimeout => Trouble::Timeout,
         ConnectionError::MqttState(StateError::Io(error)) => io_trouble(&error),
         ConnectionError::MqttState(StateError::AwaitPingResp) => Trouble::Timeout,
+        ConnectionError::MqttState(StateError::CollisionTimeout) => Trouble::Unconfirmed,
         ConnectionError::MqttState(error) => Trouble::Closed(error.to_string()),
         ConnectionError::NotConnAck(_) => Trouble::Refused("it does not speak MQTT 3.1.1".to_owned()),
         other => Trouble::Other(other.to_string()),
