@@ -91,7 +91,8 @@ fn what_a_broker_accepts_and_drops_is_sent_again() {
     let mut plan = Plan::meters(&meters)
         .may_log("a message is not answered")
         .may_log("the platform does not answer")
-        .may_log("no connection to the broker");
+        .may_log("no connection to the broker")
+        .troubles(taken as usize);
     plan.way = Some(seed.number());
     let site = Site::start(&plan);
     meters.iter().for_each(|meter| site.await_count(meter, 2, SOON));

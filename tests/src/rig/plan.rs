@@ -234,6 +234,13 @@ impl Plan {
         self
     }
 
+    /// The case does something to the gateway so many times, each of which it may tell.
+    #[must_use]
+    pub fn troubles(mut self, times: usize) -> Self {
+        self.journal.troubles = times;
+        self
+    }
+
     /// Violations with these words are the case's own doing.
     #[must_use]
     pub fn pardon(mut self, words: &str) -> Self {
