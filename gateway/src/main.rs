@@ -6,6 +6,7 @@ mod cli;
 mod commands;
 mod config;
 mod control;
+mod heap;
 mod log;
 mod metrics;
 mod northbound;
@@ -24,6 +25,7 @@ use crate::app::Signals;
 use crate::cli::{Cli, Command, RunArgs};
 
 fn main() -> ExitCode {
+    heap::share();
     let cli = Cli::typed();
     let mut runtime = Builder::new_multi_thread();
     // two workers carry every target of the design; the pipeline and the state have threads of their own

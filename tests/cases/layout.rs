@@ -49,7 +49,7 @@ const OUTSIDE_CRATES: &[(&str, &[&str])] = &[
 /// `northbound` and `control` send requests through `commands`. The words they all speak are `row`,
 /// `class`, `status`, `commands` and `config`, which name nobody above them. Of two rows the longer one holds.
 const GATEWAY: &[(&str, &[&str])] = &[
-    ("main", &["app", "cli", "config", "log", "southbound"]),
+    ("main", &["app", "cli", "config", "heap", "log", "southbound"]),
     ("cli", &["commands", "config", "control", "status"]),
     ("control", &["commands", "config", "status"]),
     ("status/board", &["config", "control", "pipeline", "row", "status"]),
@@ -62,6 +62,7 @@ const GATEWAY: &[(&str, &[&str])] = &[
     ("state", &[]),
     ("status", &["class"]),
     ("row", &[]),
+    ("heap", &[]),
     ("log", &[]),
     ("class", &[]),
 ];
