@@ -132,6 +132,13 @@ pub(crate) fn refusal(error: &io::Error) -> Option<Errno> {
 }
 
 impl Error {
+    /// Whether a file is not there or the disk cannot find it, which trying again with more rights, memory or
+    /// open files would not change.
+    pub(crate) fn is_loss(&self) -> bool {
+        let Self::Open { source, .. } = self else { return false };
+        source.kind() == io::ErrorKind::NotFound || Errno::from_io_error(source) == Some(Errno::IO)
+    }
+
     /// Why the disk takes no data, see [`refusal`].
     pub(crate) fn refusal(&self) -> Option<Errno> {
         match self {

@@ -79,12 +79,20 @@ impl Buffer {
             }
             let mut reader = match self.reader_at(index, from) {
                 Ok(reader) => reader,
+                Err(error) if error.is_loss() && (self.gives_up || self.segments[index].given_up) => {
+                    if !self.segments[index].given_up {
+                        tracing::error!(%error, "a segment cannot be opened and is given up");
+                    }
+                    self.lose(index);
+                    from = next_seq;
+                    continue;
+                }
                 Err(error) => return some_or(records, error),
             };
             let full = loop {
                 match reader.scanner.step() {
                     Ok(Step::End) => break false,
-                    Ok(Step::Gap(gap)) => self.note_gap(index, &reader.file, &gap, next_seq),
+                    Ok(Step::Gap(gap)) => self.note_gap(index, Some(&reader.file), &gap, next_seq),
                     Ok(Step::Frame(frame)) if frame.seq < from => {}
                     Ok(Step::Frame(frame)) => {
                         if !records.is_empty() && frame.payload_len > left {
@@ -97,6 +105,11 @@ impl Buffer {
                             Err(error) => return some_or(records, error),
                         }
                     }
+                    Err(error) if self.gives_up && !self.segments[index].given_up => {
+                        tracing::error!(%error, "a segment cannot be read in places, which are given up");
+                        self.segments[index].given_up = true;
+                        reader.scanner.give_up();
+                    }
                     Err(error) => return some_or(records, error),
                 }
             };
@@ -107,6 +120,22 @@ impl Buffer {
             from = next_seq;
         }
         Ok(records)
+    }
+
+    /// Whether what cannot be read is damage like any other, from the next read on, so that what lies before
+    /// and behind it can be had; it stays so for the segments that are met meanwhile. For when reading has
+    /// failed for long on a disk that otherwise works, or somebody cannot wait.
+    pub fn give_up_unreadable(&mut self, gives_up: bool) {
+        self.gives_up = gives_up;
+    }
+
+    /// A whole segment is damage: its file cannot be opened.
+    fn lose(&mut self, index: usize) {
+        let segment = &mut self.segments[index];
+        segment.given_up = true;
+        let (offset, len) = (segment.data_start, segment.end - segment.data_start);
+        let (expected, next_seq) = (segment.first_seq, segment.next_seq);
+        self.note_gap(index, None, &Gap { offset, len, expected, found: None }, next_seq);
     }
 
     /// Damage found since the last call, oldest first; at most 64 reports, all are in
@@ -132,22 +161,26 @@ impl Buffer {
         if let Some(last) = last {
             scanner = scanner.with_memory_of(last.scanner);
         }
+        if self.segments[index].given_up {
+            scanner.give_up();
+        }
         Ok(Reader { segment: first, file, scanner })
     }
 
     /// Reports a gap, once; `next_seq` is one past the segment's last record.
-    pub(crate) fn note_gap(&mut self, index: usize, file: &File, gap: &Gap, next_seq: u64) {
+    pub(crate) fn note_gap(&mut self, index: usize, file: Option<&File>, gap: &Gap, next_seq: u64) {
         let room = self.limits.max_bytes.saturating_sub(self.claimed());
         let segment = &mut self.segments[index];
         let records = gap.found.unwrap_or(next_seq).saturating_sub(gap.expected);
         if !segment.note_hole(gap.offset, records) {
             return;
         }
-        let set_aside = self.aside.save(segment.first_seq, file, gap.offset, gap.len, room);
+        let first_seq = segment.first_seq;
+        let set_aside = file.and_then(|file| self.aside.save(first_seq, file, gap.offset, gap.len, room));
         self.counts.damaged_records += records;
         if self.damage.len() < MAX_DAMAGE {
             self.damage.push_back(Damage {
-                segment: segment.first_seq,
+                segment: first_seq,
                 offset: gap.offset,
                 bytes: gap.len,
                 first_seq: gap.expected,

@@ -98,6 +98,7 @@ impl Buffer {
             aside: Aside::open(dir.join("damaged"), limits.aside_bytes),
             pending: Pending::default(),
             reader: None,
+            gives_up: false,
             damage: VecDeque::new(),
             counts: Counts::default(),
             segment_bytes: 0,
@@ -206,7 +207,7 @@ impl Buffer {
                     }
                     (segment.next_seq, segment.end) = (frame.seq + 1, scanner.at());
                 }
-                Ok(Step::Gap(gap)) if gap.found.is_some() => self.note_gap(0, &file, &gap, first),
+                Ok(Step::Gap(gap)) if gap.found.is_some() => self.note_gap(0, Some(&file), &gap, first),
                 Ok(Step::Gap(gap)) => return self.end_of_scan(&file, &mut scanner, &gap, upper, recovery),
                 Ok(Step::End) => return true,
                 Err(error) => {
@@ -262,7 +263,7 @@ impl Buffer {
     /// The rest of the segment is damage; its numbers are not given again.
     fn lose_tail(&mut self, file: &File, gap: &Gap, upper: Option<u64>) {
         let upper = upper.unwrap_or(gap.expected + 1).max(gap.expected);
-        self.note_gap(0, file, gap, upper);
+        self.note_gap(0, Some(file), gap, upper);
         self.segments[0].next_seq = upper;
     }
 

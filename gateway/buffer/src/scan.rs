@@ -16,6 +16,8 @@ use crate::options::MAX_PAYLOAD;
 
 /// Bytes read at once.
 const CHUNK: usize = 256 << 10;
+/// The least that a disk loses: a page.
+const PIECE: u64 = 4 << 10;
 
 /// What comes next in a segment.
 #[derive(Debug)]
@@ -60,7 +62,7 @@ pub(crate) struct Scanner {
 impl Scanner {
     /// Frames between the offsets `at` and `end`, numbered from `expected` to below `limit`.
     pub(crate) fn new(file: Arc<File>, path: PathBuf, at: u64, end: u64, expected: u64, limit: u64) -> Self {
-        let window = Window { file, path, end, start: at, bytes: Vec::new(), filled: 0 };
+        let window = Window { file, path, end, start: at, bytes: Vec::new(), filled: 0, gives_up: false };
         Self { window, at, expected, limit }
     }
 
@@ -74,6 +76,11 @@ impl Scanner {
     pub(crate) fn extend(&mut self, end: u64, limit: u64) {
         self.window.end = end;
         self.limit = limit;
+    }
+
+    /// From now on what cannot be read is bytes that are no frame, and not an error.
+    pub(crate) fn give_up(&mut self) {
+        self.window.gives_up = true;
     }
 
     /// Where the next step looks.
@@ -182,6 +189,8 @@ struct Window {
     bytes: Vec<u8>,
     /// How many of them are of the file.
     filled: usize,
+    /// See [`Scanner::give_up`].
+    gives_up: bool,
 }
 
 impl Window {
@@ -205,7 +214,14 @@ impl Window {
             self.bytes.resize(want, 0);
         }
         let new = &mut self.bytes[self.filled..want];
-        let read = self.file.read_exact_at(new, at + self.filled as u64);
+        let offset = at + self.filled as u64;
+        let read = match self.file.read_exact_at(new, offset) {
+            Err(_) if self.gives_up => {
+                read_in_pieces(&self.file, new, offset);
+                Ok(())
+            }
+            read => read,
+        };
         read.map_err(|error| {
             let short = error.kind() == io::ErrorKind::UnexpectedEof;
             Error::read(&self.path)(if short {
@@ -229,5 +245,18 @@ impl Window {
             at += (len - needle.len() + 1) as u64;
         }
         Ok(None)
+    }
+}
+
+/// What cannot be read is zeros, which are no frame.
+fn read_in_pieces(file: &File, bytes: &mut [u8], offset: u64) {
+    let mut at = 0;
+    while at < bytes.len() {
+        let place = offset + at as u64;
+        let end = bytes.len().min(at + (PIECE - place % PIECE) as usize);
+        if file.read_exact_at(&mut bytes[at..end], place).is_err() {
+            bytes[at..end].fill(0);
+        }
+        at = end;
     }
 }

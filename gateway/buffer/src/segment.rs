@@ -32,6 +32,8 @@ pub(crate) struct Segment {
     pub(crate) len: u64,
     /// Records known to be damaged.
     pub(crate) damaged: u64,
+    /// What of its file cannot be read is damage: [`crate::Buffer::give_up_unreadable`].
+    pub(crate) given_up: bool,
     /// What its file is going to be, while the disk does not take it.
     pub(crate) held: Option<Vec<u8>>,
     holes: Vec<u64>,
@@ -48,6 +50,7 @@ impl Segment {
             end: len,
             len,
             damaged: 0,
+            given_up: false,
             held: None,
             holes: Vec::new(),
             farthest: 0,

@@ -43,6 +43,8 @@ pub struct Buffer {
     pub(crate) aside: Aside,
     pub(crate) pending: Pending,
     pub(crate) reader: Option<Reader>,
+    /// See [`Buffer::give_up_unreadable`].
+    pub(crate) gives_up: bool,
     pub(crate) damage: VecDeque<Damage>,
     pub(crate) counts: Counts,
     /// Lengths of all segment files.

@@ -47,6 +47,18 @@ fn scan_with(
     book: &mut Book,
     told: impl Fn(&mut Buffer, u64, u64) -> Option<Tally>,
 ) -> Result<Scanned, Error> {
+    // telemetry cannot wait for a bad sector
+    buffer.give_up_unreadable(true);
+    let scanned = scan_segments(buffer, book, told);
+    buffer.give_up_unreadable(false);
+    scanned
+}
+
+fn scan_segments(
+    buffer: &mut Buffer,
+    book: &mut Book,
+    told: impl Fn(&mut Buffer, u64, u64) -> Option<Tally>,
+) -> Result<Scanned, Error> {
     let mut scanned = Scanned::default();
     let mut heard_of: HashSet<Arc<str>> = HashSet::new();
     let (mut looked_up, mut newest) = (0, true);

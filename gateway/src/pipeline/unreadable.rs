@@ -10,6 +10,9 @@ use tokio::time::Instant;
 /// pause between two tries.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(120);
 
+/// A disk that was pulled and comes back has to be given the time; what lies behind has to wait as long.
+const HOPELESS_AFTER: Duration = Duration::from_secs(60);
+
 /// See the module.
 #[derive(Debug, Default)]
 pub struct Unreadable {
@@ -20,6 +23,8 @@ pub struct Unreadable {
 struct Place {
     from: u64,
     error: String,
+    /// Since when nothing was read from there.
+    since: Instant,
     tried: Instant,
 }
 
@@ -31,11 +36,17 @@ impl Unreadable {
             Some(known) if known.from == from => (known.error, known.tried) = (error, tried),
             Some(_) => {}
             None => {
-                self.known = Some(Place { from, error, tried });
+                self.known = Some(Place { from, error, since: tried, tried });
                 return true;
             }
         }
         false
+    }
+
+    /// A read from there does not work, and has not for so long that it never will; `true` once.
+    pub fn is_hopeless(&mut self, from: u64) -> bool {
+        let over = |known: &mut Place| known.from == from && known.since.elapsed() > HOPELESS_AFTER;
+        self.known.take_if(over).is_some()
     }
 
     /// A read from there worked; `true`: trouble is over.
@@ -65,6 +76,18 @@ mod tests {
         assert_eq!(unreadable.error().map(String::as_str), Some("still broken"));
         assert!(unreadable.worked(7));
         assert_eq!(unreadable.error(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_place_is_hopeless_once_after_a_minute() {
+        let mut unreadable = Unreadable::default();
+        assert!(!unreadable.is_hopeless(7));
+        assert!(unreadable.failed(7, "broken".to_owned()));
+        tokio::time::advance(HOPELESS_AFTER).await;
+        assert!(!unreadable.failed(7, "broken".to_owned()) && !unreadable.is_hopeless(7));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert!(!unreadable.is_hopeless(8) && unreadable.is_hopeless(7));
+        assert!(!unreadable.is_hopeless(7) && unreadable.error().is_none());
     }
 
     #[tokio::test(start_paused = true)]

@@ -65,6 +65,8 @@ pub enum Trouble {
 struct Tap {
     dir: PathBuf,
     trouble: Option<Trouble>,
+    /// Bytes of every file that cannot be read.
+    bad: std::ops::Range<u64>,
     calls: Vec<Call>,
     files: HashMap<PathBuf, u64>,
     numbers: u64,
@@ -96,6 +98,15 @@ pub fn trouble(dir: &Path, trouble: Option<Trouble>) {
         let tap = slot.get_or_insert_default();
         tap.dir = dir.to_owned();
         tap.trouble = trouble;
+    });
+}
+
+/// From now on these bytes of all files below `dir` cannot be read by this thread.
+pub fn unreadable(dir: &Path, bad: std::ops::Range<u64>) {
+    TAP.with_borrow_mut(|slot| {
+        let tap = slot.get_or_insert_default();
+        tap.dir = dir.to_owned();
+        tap.bad = bad;
     });
 }
 
@@ -217,6 +228,20 @@ extern "C" fn pwrite64(fd: c_int, bytes: *const c_void, len: usize, at: i64) -> 
         tap.calls.push(Call::Write { file, at: at as u64, bytes: bytes[..written].to_vec() });
     });
     written as isize
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn pread64(fd: c_int, bytes: *mut c_void, len: usize, at: i64) -> isize {
+    let bad = with(Some(fd), None, |tap, _| tap.bad.clone()).unwrap_or_default();
+    if (at as u64) < bad.end && bad.start < at as u64 + len as u64 {
+        return fail(Errno::IO) as isize;
+    }
+    // SAFETY: what pread asks of its caller.
+    let bytes = unsafe { std::slice::from_raw_parts_mut(bytes.cast::<u8>(), len) };
+    match rustix::io::pread(borrowed(&fd), bytes, at as u64) {
+        Ok(read) => read as isize,
+        Err(errno) => fail(errno) as isize,
+    }
 }
 
 #[unsafe(no_mangle)]

@@ -3,6 +3,9 @@
 //! Always true: a range covers no record with a row of the device that was not answered; ranges rise, lie at
 //! or above the device's position and below the next seq, and are at most [`MAX_RANGES`] of a device. To
 //! forget one only means that its rows are sent again.
+//!
+//! They know of no samples: a row that is evicted or damaged after it was answered and before its turn is in the
+//! ledger as lost, although it arrived. The account balances all the same.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -275,3 +275,37 @@ fn arrive(writer: &mut Writer, to: u64) -> u64 {
     }
     arrived
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_segment_that_cannot_be_read_for_a_minute_holds_up_nothing_any_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut writer = open(dir.path());
+    for number in 0..DEVICES as u64 {
+        submit(&mut writer, vec![row(number as usize, number, number as i64)]);
+    }
+    let (all, next_seq) =
+        (ledgers(&writer).iter().map(|one| one.waiting).sum::<u64>(), writer.status().next_seq);
+    let place = config(dir.path()).place(Class::Telemetry);
+    let files = std::fs::read_dir(&place).unwrap().map(|entry| entry.unwrap().path());
+    let mut segments: Vec<_> =
+        files.filter(|path| path.extension().is_some_and(|end| end == "seg")).collect();
+    segments.sort();
+    let first_seq = segments[1].file_stem().unwrap().to_str().unwrap().parse().unwrap();
+    std::fs::remove_file(&segments[1]).unwrap();
+
+    let mut arrived = arrive(&mut writer, first_seq);
+    for _ in 0..60 {
+        assert!(writer.read(first_seq, 1).is_none(), "it may come back");
+        tokio::time::advance(std::time::Duration::from_secs(1)).await;
+    }
+    assert!(writer.status().trouble.contains("seg"), "{}", writer.status().trouble);
+    tokio::time::advance(std::time::Duration::from_secs(1)).await;
+    let behind = writer.read(first_seq, 1).expect("it is given up");
+    assert!(behind[0].seq > first_seq, "{}", behind[0].seq);
+    assert_eq!(writer.status().trouble, "");
+    arrived += arrive(&mut writer, next_seq);
+    assert_eq!(writer.status().waiting_rows, 0);
+    let lost = ledgers(&writer).iter().map(|one| one.evicted_damaged).sum::<u64>();
+    assert!(lost > 0 && arrived + lost == all, "{arrived} arrived, {lost} are lost of {all}");
+    assert!(ledgers(&writer).iter().all(crate::status::Ledger::balances));
+}
