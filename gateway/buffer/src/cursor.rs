@@ -20,7 +20,6 @@
 //! ```
 
 use std::fs::{File, OpenOptions};
-use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -134,9 +133,10 @@ impl CursorFile {
 
     /// What is in the file, if there is one.
     fn as_it_is(&mut self) -> Result<Option<Cursor>, Error> {
-        let file = match File::open(&self.path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            opened => opened.map_err(Error::open(&self.path))?,
+        let file = match File::open(&self.path).map_err(Error::open(&self.path)) {
+            // rows that were settled come again, which is better than none
+            Err(error) if error.is_loss() => return Ok(None),
+            opened => opened?,
         };
         self.len = file.metadata().map_err(Error::open(&self.path))?.len();
         Ok(newest_slot(&file).map(|(_, cursor)| cursor))

@@ -132,11 +132,12 @@ pub(crate) fn refusal(error: &io::Error) -> Option<Errno> {
 }
 
 impl Error {
-    /// Whether a file is not there or the disk cannot find it, which trying again with more rights, memory or
-    /// open files would not change.
+    /// Whether a file is not there or the disk cannot find it, which more rights, memory or open files would not
+    /// change.
     pub(crate) fn is_loss(&self) -> bool {
         let Self::Open { source, .. } = self else { return false };
-        source.kind() == io::ErrorKind::NotFound || Errno::from_io_error(source) == Some(Errno::IO)
+        let ours = [Errno::ACCESS, Errno::PERM, Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::INTR];
+        Errno::from_io_error(source).is_some_and(|errno| !ours.contains(&errno))
     }
 
     /// Why the disk takes no data, see [`refusal`].

@@ -63,10 +63,15 @@ impl Buffer {
     /// Records from number `from` on, in order, payloads of `max_bytes` together, at least one record if
     /// there is any. What is damaged is stepped over, see [`Self::take_damage`].
     pub fn read(&mut self, from: u64, max_bytes: usize) -> Result<Vec<Record>, Error> {
+        self.read_to(from, self.next_seq, max_bytes)
+    }
+
+    /// The same in the segments before the one that begins with number `to`; those behind are not touched.
+    pub fn read_to(&mut self, from: u64, to: u64, max_bytes: usize) -> Result<Vec<Record>, Error> {
         let mut records = Vec::new();
         let mut left = max_bytes;
         let mut from = from;
-        while from < self.next_seq {
+        while from < to.min(self.next_seq) {
             let index = self.segments.partition_point(|segment| segment.next_seq <= from);
             let Some(segment) = self.segments.get(index) else { break };
             let next_seq = segment.next_seq;
@@ -92,7 +97,7 @@ impl Buffer {
             let full = loop {
                 match reader.scanner.step() {
                     Ok(Step::End) => break false,
-                    Ok(Step::Gap(gap)) => self.note_gap(index, Some(&reader.file), &gap, next_seq),
+                    Ok(Step::Gap(gap)) => self.note_gap(index, &reader.file, &gap, next_seq),
                     Ok(Step::Frame(frame)) if frame.seq < from => {}
                     Ok(Step::Frame(frame)) => {
                         if !records.is_empty() && frame.payload_len > left {
@@ -131,11 +136,25 @@ impl Buffer {
 
     /// A whole segment is damage: its file cannot be opened.
     fn lose(&mut self, index: usize) {
+        if index + 1 == self.segments.len() {
+            // what is appended to it nobody could read
+            self.active = None;
+        }
         let segment = &mut self.segments[index];
-        segment.given_up = true;
-        let (offset, len) = (segment.data_start, segment.end - segment.data_start);
-        let (expected, next_seq) = (segment.first_seq, segment.next_seq);
-        self.note_gap(index, None, &Gap { offset, len, expected, found: None }, next_seq);
+        let records = segment.lose();
+        let (first_seq, offset) = (segment.first_seq, segment.data_start);
+        let bytes = segment.end - offset;
+        self.counts.damaged_records += records;
+        if records > 0 && self.damage.len() < MAX_DAMAGE {
+            self.damage.push_back(Damage {
+                segment: first_seq,
+                offset,
+                bytes,
+                first_seq,
+                records,
+                set_aside: None,
+            });
+        }
     }
 
     /// Damage found since the last call, oldest first; at most 64 reports, all are in
@@ -168,7 +187,7 @@ impl Buffer {
     }
 
     /// Reports a gap, once; `next_seq` is one past the segment's last record.
-    pub(crate) fn note_gap(&mut self, index: usize, file: Option<&File>, gap: &Gap, next_seq: u64) {
+    pub(crate) fn note_gap(&mut self, index: usize, file: &File, gap: &Gap, next_seq: u64) {
         let room = self.limits.max_bytes.saturating_sub(self.claimed());
         let segment = &mut self.segments[index];
         let records = gap.found.unwrap_or(next_seq).saturating_sub(gap.expected);
@@ -176,7 +195,10 @@ impl Buffer {
             return;
         }
         let first_seq = segment.first_seq;
-        let set_aside = file.and_then(|file| self.aside.save(first_seq, file, gap.offset, gap.len, room));
+        // copying what cannot be read would only drive out what was copied before
+        let set_aside = (!segment.given_up)
+            .then(|| self.aside.save(first_seq, file, gap.offset, gap.len, room))
+            .flatten();
         self.counts.damaged_records += records;
         if self.damage.len() < MAX_DAMAGE {
             self.damage.push_back(Damage {

@@ -68,6 +68,8 @@ pub(crate) struct Found {
     pub(crate) first_seq: u64,
     path: PathBuf,
     pub(crate) len: u64,
+    /// The disk does not tell how long it is.
+    unknown: bool,
 }
 
 /// The segment after the one being looked at.
@@ -181,12 +183,15 @@ impl Buffer {
         let start = header.unwrap_or(0);
         let mut segment = Segment::new(first, first, start, found.len);
         segment.end = start;
+        segment.given_up = found.unknown;
         self.segments.push_front(segment);
         let file = match File::open(&found.path).map_err(Error::open(&found.path)) {
             Ok(file) => Arc::new(file),
             Err(error) => {
                 tracing::error!(%error, "segment cannot be opened, its records are left out");
-                self.segments[0].next_seq = upper.unwrap_or(first + 1);
+                let segment = &mut self.segments[0];
+                (segment.given_up, segment.end) = (true, found.len);
+                segment.next_seq = upper.unwrap_or(first + 1);
                 return false;
             }
         };
@@ -207,15 +212,13 @@ impl Buffer {
                     }
                     (segment.next_seq, segment.end) = (frame.seq + 1, scanner.at());
                 }
-                Ok(Step::Gap(gap)) if gap.found.is_some() => self.note_gap(0, Some(&file), &gap, first),
+                Ok(Step::Gap(gap)) if gap.found.is_some() => self.note_gap(0, &file, &gap, first),
                 Ok(Step::Gap(gap)) => return self.end_of_scan(&file, &mut scanner, &gap, upper, recovery),
-                Ok(Step::End) => return true,
+                Ok(Step::End) => return !self.segments[0].given_up,
                 Err(error) => {
-                    tracing::error!(%error, "segment cannot be read on, the rest of its records is left out");
-                    let len = found.len - at;
-                    let gap = Gap { offset: at, len, expected: scanner.expected(), found: None };
-                    self.lose_tail(&file, &gap, upper);
-                    return false;
+                    tracing::error!(%error, "a segment cannot be read in places, which are given up");
+                    self.segments[0].given_up = true;
+                    scanner.give_up();
                 }
             }
         }
@@ -233,6 +236,11 @@ impl Buffer {
         if upper.is_some() {
             self.lose_tail(file, gap, upper);
             return true;
+        }
+        if self.segments[0].given_up {
+            // what looks torn may be what could not be read
+            self.lose_tail(file, gap, None);
+            return false;
         }
         let torn = scanner.is_torn(gap.offset).unwrap_or(false);
         if torn {
@@ -263,14 +271,15 @@ impl Buffer {
     /// The rest of the segment is damage; its numbers are not given again.
     fn lose_tail(&mut self, file: &File, gap: &Gap, upper: Option<u64>) {
         let upper = upper.unwrap_or(gap.expected + 1).max(gap.expected);
-        self.note_gap(0, Some(file), gap, upper);
+        self.note_gap(0, file, gap, upper);
         self.segments[0].next_seq = upper;
     }
 
     /// A file with neither header nor record was never more than begun, or is nothing but damage.
     fn keep_if_useful(&mut self, found: &Found, header: Option<u64>) -> bool {
         let segment = &self.segments[0];
-        if header.is_some() || segment.end > segment.data_start || segment::remove(&found.path).is_err() {
+        let useful = header.is_some() || segment.end > segment.data_start || segment.given_up;
+        if useful || segment::remove(&found.path).is_err() {
             return true;
         }
         self.next_seq = self.next_seq.max(segment.next_seq);
@@ -318,8 +327,8 @@ pub(crate) fn list(dir: &Path) -> Result<Vec<Found>, Error> {
         let entry = entry.map_err(Error::open(dir))?;
         let Some(first_seq) = entry.file_name().to_str().and_then(segment::first_seq_of) else { continue };
         let path = entry.path();
-        let len = entry.metadata().map_err(Error::open(&path))?.len();
-        found.push(Found { first_seq, path, len });
+        let len = entry.metadata().map(|meta| meta.len());
+        found.push(Found { first_seq, path, unknown: len.is_err(), len: len.unwrap_or_default() });
     }
     found.sort_by_key(|one| one.first_seq);
     Ok(found)

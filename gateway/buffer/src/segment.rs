@@ -80,6 +80,15 @@ impl Segment {
     }
 }
 
+impl Segment {
+    /// All of it is damage; how many records more than was known.
+    pub(crate) fn lose(&mut self) -> u64 {
+        self.given_up = true;
+        let all = self.next_seq - self.first_seq;
+        all.saturating_sub(std::mem::replace(&mut self.damaged, all))
+    }
+}
+
 pub(crate) fn path(dir: &Path, first_seq: u64) -> PathBuf {
     dir.join(format!("{first_seq:020}.seg"))
 }

@@ -108,7 +108,7 @@ pub fn read_segment(
     let (mut decoder, mut tally) = (Decoder::default(), Tally::new(first_seq));
     let mut from = first_seq;
     while from < next_seq {
-        let records = buffer.read(from, SCAN_BYTES)?;
+        let records = buffer.read_to(from, next_seq, SCAN_BYTES)?;
         let Some(last) = records.last() else { break };
         from = last.seq + 1;
         for record in records.iter().take_while(|record| record.seq < next_seq) {

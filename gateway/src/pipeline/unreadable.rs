@@ -34,8 +34,8 @@ impl Unreadable {
         let tried = Instant::now();
         match &mut self.known {
             Some(known) if known.from == from => (known.error, known.tried) = (error, tried),
-            Some(_) => {}
-            None => {
+            Some(known) if known.tried.elapsed() <= FORGOTTEN_AFTER => {}
+            _ => {
                 self.known = Some(Place { from, error, since: tried, tried });
                 return true;
             }
@@ -43,10 +43,10 @@ impl Unreadable {
         false
     }
 
-    /// A read from there does not work, and has not for so long that it never will; `true` once.
-    pub fn is_hopeless(&mut self, from: u64) -> bool {
-        let over = |known: &mut Place| known.from == from && known.since.elapsed() > HOPELESS_AFTER;
-        self.known.take_if(over).is_some()
+    /// Whether a read from there has not worked for so long that it never will.
+    pub fn is_hopeless(&self, from: u64) -> bool {
+        let known = self.known.as_ref().filter(|known| known.from == from);
+        known.is_some_and(|known| known.since.elapsed() > HOPELESS_AFTER)
     }
 
     /// A read from there worked; `true`: trouble is over.
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_place_is_hopeless_once_after_a_minute() {
+    async fn a_place_is_hopeless_after_a_minute() {
         let mut unreadable = Unreadable::default();
         assert!(!unreadable.is_hopeless(7));
         assert!(unreadable.failed(7, "broken".to_owned()));
@@ -87,7 +87,7 @@ mod tests {
         assert!(!unreadable.failed(7, "broken".to_owned()) && !unreadable.is_hopeless(7));
         tokio::time::advance(Duration::from_secs(1)).await;
         assert!(!unreadable.is_hopeless(8) && unreadable.is_hopeless(7));
-        assert!(!unreadable.is_hopeless(7) && unreadable.error().is_none());
+        assert!(unreadable.worked(7) && !unreadable.is_hopeless(7));
     }
 
     #[tokio::test(start_paused = true)]

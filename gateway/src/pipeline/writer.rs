@@ -293,14 +293,17 @@ impl Writer {
                     tracing::error!(from, %error, "stored rows cannot be read; they are kept and tried again");
                 }
                 // a disk that takes no data either may have been pulled, and come back
-                if !self.in_memory() && self.unreadable.is_hopeless(from) {
-                    tracing::error!(from, %error, "stored rows could not be read for a minute and are given up; replace the disk");
-                    self.buffer.give_up_unreadable(true);
-                    let records = self.read(from, max_bytes);
-                    self.buffer.give_up_unreadable(false);
-                    return records;
+                if self.in_memory() || !self.unreadable.is_hopeless(from) {
+                    return None;
                 }
-                None
+                self.buffer.give_up_unreadable(true);
+                let records = self.buffer.read(from, max_bytes);
+                self.buffer.give_up_unreadable(false);
+                self.count_damage();
+                let records = records.ok()?;
+                self.unreadable.worked(from);
+                tracing::error!(from, %error, "stored rows could not be read for a minute and are given up; replace the disk");
+                Some(records.into_iter().map(|one| Stored { seq: one.seq, payload: one.payload }).collect())
             }
         }
     }

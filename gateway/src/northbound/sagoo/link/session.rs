@@ -108,12 +108,17 @@ impl Link {
         let mut deadline = None;
         let mut connected = false;
         loop {
+            let lost_at = unconfirmed.lost_at();
+            let until = deadline.into_iter().chain(lost_at).min();
             let event =
-                match self.turn(&client, &mut events, &mut subscriptions, &mut slot, deadline, stop).await {
+                match self.turn(&client, &mut events, &mut subscriptions, &mut slot, until, stop).await {
                     Turn::Event(event) => event,
                     Turn::Stop => {
                         self.goodbye(&client, &mut events, slot, connected).await;
                         return Ended::Stopped;
+                    }
+                    Turn::TimedOut if until == lost_at => {
+                        return Ended::Trouble { trouble: Trouble::Unconfirmed, was_connected: connected };
                     }
                     Turn::TimedOut => {
                         return Ended::Trouble { trouble: Trouble::Subscribe, was_connected: false };
@@ -137,19 +142,15 @@ impl Link {
                 }
                 Ok(Event::Incoming(Packet::Publish(publish))) => received(publish),
                 Ok(Event::Outgoing(rumqttc::Outgoing::Publish(pkid))) => {
-                    unconfirmed.sent(pkid, Instant::now());
+                    unconfirmed.sent(pkid);
                     None
                 }
                 Ok(Event::Incoming(Packet::PubAck(ack))) => {
-                    unconfirmed.confirmed(ack.pkid);
+                    unconfirmed.confirmed(ack.pkid, Instant::now());
                     None
                 }
                 Ok(_) => None,
             };
-            // looked at with every event: the signs of life alone make some
-            if unconfirmed.is_lost(Instant::now()) {
-                return Ended::Trouble { trouble: Trouble::Unconfirmed, was_connected: connected };
-            }
             if let Some(message) = message
                 && !self.pass_on(message, stop).await
             {

@@ -22,27 +22,28 @@ pub(super) struct Unconfirmed(VecDeque<Sent>);
 #[derive(Debug)]
 struct Sent {
     pkid: u16,
-    at: Instant,
-    /// One that was sent later is confirmed.
-    passed_over: bool,
+    /// Since when one that was sent later is confirmed.
+    passed_over: Option<Instant>,
 }
 
 impl Unconfirmed {
     /// A PUBLISH with QoS 1 left.
-    pub(super) fn sent(&mut self, pkid: u16, at: Instant) {
-        self.0.push_back(Sent { pkid, at, passed_over: false });
+    pub(super) fn sent(&mut self, pkid: u16) {
+        self.0.push_back(Sent { pkid, passed_over: None });
     }
 
     /// Its PUBACK arrived.
-    pub(super) fn confirmed(&mut self, pkid: u16) {
+    pub(super) fn confirmed(&mut self, pkid: u16, now: Instant) {
         let Some(place) = self.0.iter().position(|sent| sent.pkid == pkid) else { return };
-        self.0.range_mut(..place).for_each(|sent| sent.passed_over = true);
+        for sent in self.0.range_mut(..place) {
+            sent.passed_over.get_or_insert(now);
+        }
         self.0.remove(place);
     }
 
-    /// Whether the broker has lost one.
-    pub(super) fn is_lost(&self, now: Instant) -> bool {
-        self.0.front().is_some_and(|sent| sent.passed_over && now.duration_since(sent.at) > PASSED_OVER)
+    /// When the oldest that was passed over counts as lost.
+    pub(super) fn lost_at(&self) -> Option<Instant> {
+        Some(self.0.front()?.passed_over? + PASSED_OVER)
     }
 }
 
@@ -53,16 +54,17 @@ mod tests {
     #[test]
     fn only_what_was_passed_over_for_long_is_lost() {
         let begin = Instant::now();
-        let late = begin + PASSED_OVER + Duration::from_millis(1);
+        let at = |seconds| begin + Duration::from_secs(seconds);
         let mut unconfirmed = Unconfirmed::default();
-        (1..=4).for_each(|pkid| unconfirmed.sent(pkid, begin));
-        assert!(!unconfirmed.is_lost(late), "it may be the line");
-        unconfirmed.confirmed(1);
-        unconfirmed.confirmed(3);
-        unconfirmed.confirmed(9);
-        assert!(!unconfirmed.is_lost(begin + PASSED_OVER), "it may come a little later");
-        assert!(unconfirmed.is_lost(late));
-        unconfirmed.confirmed(2);
-        assert!(!unconfirmed.is_lost(late), "4 was not passed over");
+        (1..=4).for_each(|pkid| unconfirmed.sent(pkid));
+        unconfirmed.confirmed(1, at(100));
+        assert_eq!(unconfirmed.lost_at(), None, "it may be the line");
+        unconfirmed.confirmed(3, at(200));
+        unconfirmed.confirmed(4, at(205));
+        unconfirmed.confirmed(9, at(206));
+        assert_eq!(unconfirmed.lost_at(), Some(at(200) + PASSED_OVER), "it may come a little later");
+        unconfirmed.sent(5);
+        unconfirmed.confirmed(2, at(207));
+        assert_eq!(unconfirmed.lost_at(), None, "5 was not passed over");
     }
 }
