@@ -22,8 +22,8 @@ const LARGEST_PACKET: usize = 1024 * 1024;
 const IN_FLIGHT: u16 = 10;
 /// Where a broker tells who connects and whose connection ends, if it does; in order with what they publish.
 const CONNECTIONS: &str = "$SYS/broker/log/N";
-/// Pause before the next try to connect.
-const RECONNECT_PAUSE: Duration = Duration::from_millis(50);
+/// Pause before the next try to connect: so short that the platform is there when its broker is.
+const RECONNECT_PAUSE: Duration = Duration::from_millis(5);
 
 /// Where the broker is and who we are to it.
 #[derive(Debug, Clone)]
