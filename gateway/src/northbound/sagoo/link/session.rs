@@ -74,6 +74,17 @@ impl Subscriptions {
         }
     }
 
+    fn note(&mut self, event: &Event) {
+        match event {
+            Event::Outgoing(rumqttc::Outgoing::Subscribe(pkid)) => {
+                let filters = self.handed.pop_front().unwrap_or_default();
+                self.unanswered.insert(*pkid, filters);
+            }
+            Event::Incoming(Packet::SubAck(ack)) => self.answered(ack.pkid, &ack.return_codes),
+            _ => {}
+        }
+    }
+
     fn answered(&mut self, pkid: u16, codes: &[SubscribeReasonCode]) {
         for (filter, code) in self.unanswered.remove(&pkid).unwrap_or_default().iter().zip(codes) {
             if *code == SubscribeReasonCode::Failure {
@@ -131,25 +142,12 @@ impl Link {
                     deadline = Some(Instant::now() + SUBSCRIBE_TIMEOUT);
                     None
                 }
-                Ok(Event::Outgoing(rumqttc::Outgoing::Subscribe(pkid))) => {
-                    let filters = subscriptions.handed.pop_front().unwrap_or_default();
-                    subscriptions.unanswered.insert(pkid, filters);
-                    None
-                }
-                Ok(Event::Incoming(Packet::SubAck(ack))) => {
-                    subscriptions.answered(ack.pkid, &ack.return_codes);
-                    None
-                }
                 Ok(Event::Incoming(Packet::Publish(publish))) => received(publish),
-                Ok(Event::Outgoing(rumqttc::Outgoing::Publish(pkid))) => {
-                    unconfirmed.sent(pkid);
+                Ok(event) => {
+                    subscriptions.note(&event);
+                    unconfirmed.note(&event);
                     None
                 }
-                Ok(Event::Incoming(Packet::PubAck(ack))) => {
-                    unconfirmed.confirmed(ack.pkid, Instant::now());
-                    None
-                }
-                Ok(_) => None,
             };
             if let Some(message) = message
                 && !self.pass_on(message, stop).await

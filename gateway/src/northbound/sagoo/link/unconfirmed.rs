@@ -10,6 +10,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use rumqttc::{Event, Outgoing, Packet};
 use tokio::time::Instant;
 
 /// How long a message that was passed over may still be confirmed: some brokers confirm a little out of order.
@@ -27,13 +28,22 @@ struct Sent {
 }
 
 impl Unconfirmed {
+    /// Takes what concerns it of all that happens.
+    pub(super) fn note(&mut self, event: &Event) {
+        match event {
+            Event::Outgoing(Outgoing::Publish(pkid)) => self.sent(*pkid),
+            Event::Incoming(Packet::PubAck(ack)) => self.confirmed(ack.pkid, Instant::now()),
+            _ => {}
+        }
+    }
+
     /// A PUBLISH with QoS 1 left.
-    pub(super) fn sent(&mut self, pkid: u16) {
+    fn sent(&mut self, pkid: u16) {
         self.0.push_back(Sent { pkid, passed_over: None });
     }
 
     /// Its PUBACK arrived.
-    pub(super) fn confirmed(&mut self, pkid: u16, now: Instant) {
+    fn confirmed(&mut self, pkid: u16, now: Instant) {
         let Some(place) = self.0.iter().position(|sent| sent.pkid == pkid) else { return };
         for sent in self.0.range_mut(..place) {
             sent.passed_over.get_or_insert(now);
