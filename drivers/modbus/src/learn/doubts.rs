@@ -1,7 +1,8 @@
 //! What was concluded and is not believed yet. Pure.
 //!
 //! Always true: one refusal teaches nothing; a conclusion is believed when [`POLLS`] polls came to it
-//! and no answer since the first of them showed that it is wrong.
+//! and no answer since the first of them showed that it is wrong. A poll in which something was not answered
+//! that had been before does not count, as then it may be the line; [`NOISY_POLLS`] of such polls do.
 
 use super::search::Found;
 use crate::plan::Block;
@@ -10,9 +11,20 @@ use crate::point::address::Table;
 /// Polls that have to come to the same conclusion.
 pub(crate) const POLLS: u32 = 3;
 
-/// Conclusions, and how many polls came to each.
+/// Polls that are enough whatever the line is like: a device may have lost what it had.
+pub(crate) const NOISY_POLLS: u32 = 12;
+
+/// Conclusions.
 #[derive(Debug, Default)]
-pub(crate) struct Doubts(Vec<(About, u32)>);
+pub(crate) struct Doubts(Vec<Doubt>);
+
+#[derive(Debug)]
+struct Doubt {
+    about: About,
+    /// Polls that came to it, all of them and those that count.
+    polls: u32,
+    clean: u32,
+}
 
 /// What a conclusion is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,18 +76,21 @@ impl About {
 impl Doubts {
     /// Drops what these answers show to be wrong.
     pub(crate) fn refute(&mut self, read: &[impl AsRef<Block>]) {
-        self.0.retain(|(about, _)| !read.iter().any(|read| about.is_refuted_by(read.as_ref())));
+        self.0.retain(|doubt| !read.iter().any(|read| doubt.about.is_refuted_by(read.as_ref())));
     }
 
-    /// Counts what one poll concluded; true when it is to be believed now.
-    pub(crate) fn confirm(&mut self, found: &Found) -> bool {
+    /// Counts what one poll concluded, from silences on a line that is `noisy` or else; true when it is to be
+    /// believed now.
+    pub(crate) fn confirm(&mut self, found: &Found, noisy: bool) -> bool {
         let Some(about) = About::of(found) else { return true };
-        let place = self.0.iter().position(|(known, _)| *known == about).unwrap_or_else(|| {
-            self.0.push((about, 0));
+        let place = self.0.iter().position(|known| known.about == about).unwrap_or_else(|| {
+            self.0.push(Doubt { about, polls: 0, clean: 0 });
             self.0.len() - 1
         });
-        self.0[place].1 += 1;
-        let is_sure = self.0[place].1 >= POLLS;
+        let doubt = &mut self.0[place];
+        doubt.polls += 1;
+        doubt.clean = if noisy { 0 } else { doubt.clean + 1 };
+        let is_sure = doubt.clean >= POLLS || doubt.polls >= NOISY_POLLS;
         if is_sure {
             self.0.swap_remove(place);
         }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::doubts::About;
+use super::student::SILENCE;
 use crate::plan::{Block, Hole, Limits, Span};
 use crate::point::address::Table;
 use crate::wire::Exception;
@@ -90,6 +91,15 @@ impl Lesson {
             return false;
         }
         self.refuse((span.table, span.address, span.last()), why, true, now + jittered(RETRY_FIRST, jitter))
+    }
+
+    /// The line loses answers: what was left out for not being answered is asked again now, unless it was
+    /// asked again before.
+    pub(crate) fn doubt_silences(&mut self, now: Instant) {
+        let young = |one: &&mut Refused| one.is_point && one.why == SILENCE && one.retry.pause == RETRY_FIRST;
+        for one in self.refused.iter_mut().filter(young) {
+            one.retry.at = one.retry.at.min(now);
+        }
     }
 
     /// Takes a point in again. True when it was left out: then the others are due as well, what ailed

@@ -3,6 +3,7 @@
 //! - `means`: what a refusal is about;
 //! - `search`: one poll, halving what is refused until the cells to blame are found. Pure;
 //! - `found`: what was said to its requests, and what comes of it. Pure;
+//! - `heard`: what was answered at some time. Pure;
 //! - `doubts`: what was concluded and is not believed yet. Pure;
 //! - `lesson`: what was found out, and the limits that plans get from it. Pure;
 //! - `student`: a device's lesson, its plans, and what was left out of them. Pure;
@@ -17,6 +18,7 @@
 
 pub(crate) mod doubts;
 pub(crate) mod found;
+pub(crate) mod heard;
 pub(crate) mod kept;
 pub(crate) mod lesson;
 pub(crate) mod means;

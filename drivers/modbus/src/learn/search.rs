@@ -45,6 +45,8 @@ pub(crate) struct Search {
     met: Met,
     /// What was answered.
     pub(crate) read: Vec<Arc<Block>>,
+    /// What was not.
+    pub(crate) unanswered: Vec<Arc<Block>>,
     /// The polls before had nothing but failures: one more is as good as silence.
     pub(crate) is_failing: bool,
     /// Refusals that say that the device cannot, whatever was asked.
@@ -92,6 +94,7 @@ impl Search {
             found: Vec::new(),
             met,
             read: Vec::new(),
+            unanswered: Vec::new(),
             is_failing: false,
             failures: 0,
             others: 0,
@@ -161,7 +164,7 @@ impl Search {
                     return Err(why.to_string());
                 }
             }
-            Verdict::Silent(_) => {}
+            Verdict::Silent(_) => self.unanswered.push(task.block.clone()),
             _ => self.others += 1,
         }
         match verdict {

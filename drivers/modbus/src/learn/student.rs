@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::doubts::{About, Doubts};
+use super::heard::Heard;
 use super::lesson::{Lesson, MOST_SEAMS, RETRY_MOST, jittered};
 use super::means::{Means, Met};
 use super::search::{Found, Longest, Search};
@@ -33,6 +34,9 @@ const RETRIES: usize = 16;
 /// Plans are made anew when the turnaround changed by more than this, and by a quarter.
 const TURNAROUND_STEP: Duration = Duration::from_micros(500);
 
+/// Why a point is left out that is not answered at all: no device says that.
+pub(super) const SILENCE: Exception = Exception(0);
+
 /// What is said of a point that the model has in a hole.
 const IN_HOLE: &str = "is in a hole of its model, which is never read";
 
@@ -51,6 +55,7 @@ pub(crate) struct Student {
     /// Trials that went well.
     trials: u32,
     doubts: Doubts,
+    heard: Heard,
     /// Polls without any answer since this program began.
     quiet: usize,
     /// Polls in a row with nothing but failures.
@@ -107,6 +112,7 @@ impl Student {
             trial: None,
             trials: 0,
             doubts: Doubts::default(),
+            heard: Heard::default(),
             quiet: 0,
             failed: 0,
             parts: Vec::new(),
@@ -253,6 +259,11 @@ impl Student {
         let answered = search.has_answers();
         let mut changed = self.lesson.refute(&search.read);
         self.doubts.refute(&search.read);
+        let noisy = search.unanswered.iter().any(|read| self.heard.has(read));
+        search.read.iter().for_each(|read| self.heard.note(read));
+        if noisy {
+            self.lesson.doubt_silences(now);
+        }
         match self.retrial.longer.take() {
             Some(table) if search.has_silences() => self.retrial.silent.push(table),
             _ => changed |= self.tries(&search),
@@ -269,7 +280,7 @@ impl Student {
                     let is_known = self.lesson.refusal(&span).is_some();
                     let roll = self.roll();
                     !only_fails
-                        && (is_known || self.doubts.confirm(&found))
+                        && (is_known || self.doubts.confirm(&found, false))
                         && self.lesson.leave_out(&span, why, now, roll)
                 }
                 Found::Part(table, at) => {
@@ -280,14 +291,14 @@ impl Student {
                 Found::Dumb(span) => {
                     let is_known = self.lesson.refusal(&span).is_some();
                     let roll = self.roll();
-                    let is_sure = is_known || self.doubts.confirm(&found);
-                    let is_left_out = is_sure && self.lesson.leave_out(&span, Exception(0), now, roll);
+                    let is_sure = is_known || self.doubts.confirm(&found, noisy);
+                    let is_left_out = is_sure && self.lesson.leave_out(&span, SILENCE, now, roll);
                     if is_left_out {
                         self.parts.clear();
                     }
                     is_left_out
                 }
-                _ if !self.doubts.confirm(&found) => false,
+                _ if !self.doubts.confirm(&found, false) => false,
                 Found::Gap(place, why) => self.lesson.skip(place, why, now),
                 Found::Seam(table, at) => self.lesson.part(table, at),
                 Found::Most(table, cells) => self.lesson.shorten(table, cells),
