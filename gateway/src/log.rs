@@ -6,13 +6,9 @@
 use std::io::{IsTerminal, stderr};
 
 use sagoo_edge_proto::levels::{Levels, VARIABLE};
-use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::{Layer, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
-
-/// When nothing else is wanted.
-const DEFAULT: LevelFilter = LevelFilter::INFO;
 
 /// Begins; before the first thing that is worth a line.
 pub fn begin() {
@@ -32,13 +28,14 @@ pub fn begin() {
 }
 
 fn targets(levels: &Levels<'_>) -> Targets {
-    let targets = Targets::new().with_default(levels.default.unwrap_or(DEFAULT));
+    let targets = Targets::new().with_default(levels.default);
     targets.with_targets(levels.modules.iter().copied())
 }
 
 #[cfg(test)]
 mod tests {
     use tracing::Level;
+    use tracing::level_filters::LevelFilter;
 
     use super::*;
 

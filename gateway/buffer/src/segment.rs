@@ -65,6 +65,13 @@ impl Segment {
         Previous { first_seq: self.first_seq, next_seq: self.next_seq, len: self.len }
     }
 
+    /// All of it is damage; how many records more than was known.
+    pub(crate) fn lose(&mut self) -> u64 {
+        self.given_up = true;
+        let all = self.next_seq - self.first_seq;
+        all.saturating_sub(std::mem::replace(&mut self.damaged, all))
+    }
+
     /// Remembers damage at `offset`; `false` if it was known.
     pub(crate) fn note_hole(&mut self, offset: u64, records: u64) -> bool {
         let full = self.holes.len() >= MAX_HOLES;
@@ -77,15 +84,6 @@ impl Segment {
         self.farthest = self.farthest.max(offset);
         self.damaged += records;
         true
-    }
-}
-
-impl Segment {
-    /// All of it is damage; how many records more than was known.
-    pub(crate) fn lose(&mut self) -> u64 {
-        self.given_up = true;
-        let all = self.next_seq - self.first_seq;
-        all.saturating_sub(std::mem::replace(&mut self.damaged, all))
     }
 }
 

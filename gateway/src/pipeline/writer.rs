@@ -5,14 +5,14 @@
 //! is said once. A batch is then acknowledged to its driver all the same, although a kill would lose it:
 //! the driver's own memory is no larger, and telemetry has to go on.
 
-use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use sagoo_edge_buffer::{Appended, Buffer, CursorFound, Durability, Error, Options, Origin, Outcome, Synced};
+use sagoo_edge_buffer::{
+    Appended, Buffer, CursorFound, Durability, Error, Options, Origin, Outcome, Record, Synced,
+};
 use sagoo_edge_proto::clock;
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
 
 use super::book::{Book, Found};
 use super::boots::Seen;
@@ -29,6 +29,8 @@ use crate::class::Class;
 use crate::config::types::{BufferConfig, Sync};
 use crate::row::Row;
 use crate::status::{ClassStatus, Ledger};
+
+use losses::Recounts;
 
 mod losses;
 mod settling;
@@ -60,10 +62,7 @@ pub struct Writer {
     off_balance: Vec<(Arc<str>, Ledger)>,
     /// What had to go.
     pub drops: Drops,
-    /// Damaged segments whose losses are in the book: first seq → records lost when they were counted.
-    recounted: HashMap<u64, u64>,
-    /// One could not be counted; no other try before.
-    recount_from: Option<Instant>,
+    recounts: Recounts,
 }
 
 enum Written {
@@ -126,8 +125,7 @@ impl Writer {
             syncing: None,
             off_balance: Vec::new(),
             drops: Drops::default(),
-            recounted: HashMap::new(),
-            recount_from: None,
+            recounts: Recounts::default(),
             buffer,
         };
         // of what nobody read for the account the damage was met all the same, by the opening or next to it
@@ -279,33 +277,35 @@ impl Writer {
 
     /// Records from `from` on, in order; `None`: they cannot be read now, which is said once.
     pub fn read(&mut self, from: u64, max_bytes: usize) -> Option<Vec<Stored>> {
-        let records = self.buffer.read(from, max_bytes);
-        self.count_damage();
-        match records {
-            Ok(records) => {
-                if self.unreadable.worked(from) {
-                    tracing::info!(from, "stored rows can be read again");
-                }
-                Some(records.into_iter().map(|one| Stored { seq: one.seq, payload: one.payload }).collect())
+        let mut records = self.buffer.read(from, max_bytes);
+        if let Err(error) = &records {
+            if self.unreadable.failed(from, error.to_string()) {
+                tracing::error!(from, %error, "stored rows cannot be read; they are kept and tried again");
             }
-            Err(error) => {
-                if self.unreadable.failed(from, error.to_string()) {
-                    tracing::error!(from, %error, "stored rows cannot be read; they are kept and tried again");
-                }
-                // a disk that takes no data either may have been pulled, and come back
-                if self.in_memory() || !self.unreadable.is_hopeless(from) {
-                    return None;
-                }
-                self.buffer.give_up_unreadable(true);
-                let records = self.buffer.read(from, max_bytes);
-                self.buffer.give_up_unreadable(false);
-                self.count_damage();
-                let records = records.ok()?;
-                self.unreadable.worked(from);
-                tracing::error!(from, %error, "stored rows could not be read for a minute and are given up; replace the disk");
-                Some(records.into_iter().map(|one| Stored { seq: one.seq, payload: one.payload }).collect())
+            // a disk that takes no data either may have been pulled, and come back
+            if !self.in_memory() && self.unreadable.is_hopeless(from) {
+                records = self.read_what_can_be(from, max_bytes);
             }
         }
+        self.count_damage();
+        let records = records.ok()?;
+        if self.unreadable.worked(from) {
+            tracing::info!(from, "stored rows can be read again");
+        }
+        Some(records.into_iter().map(|one| Stored { seq: one.seq, payload: one.payload }).collect())
+    }
+
+    fn read_what_can_be(&mut self, from: u64, max_bytes: usize) -> Result<Vec<Record>, Error> {
+        self.buffer.give_up_unreadable(true);
+        let records = self.buffer.read(from, max_bytes);
+        self.buffer.give_up_unreadable(false);
+        if records.is_ok() {
+            tracing::error!(
+                from,
+                "stored rows could not be read for a minute, those are given up; replace the disk"
+            );
+        }
+        records
     }
 
     /// Where the forwarder begins.

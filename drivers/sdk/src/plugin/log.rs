@@ -16,7 +16,6 @@ use sagoo_edge_proto::levels::Levels;
 use serde_json::{Map, Value as Json};
 use tokio_util::sync::CancellationToken;
 use tracing::field::{Field, Visit};
-use tracing::level_filters::LevelFilter;
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::filter::Targets;
@@ -30,8 +29,6 @@ use super::stderr::{FLUSH_LIMIT, Lines};
 pub(crate) const LINE_BYTES: usize = 60 * 1024;
 /// Longest single text in a line; a longer one is cut and says so.
 const TEXT_BYTES: usize = 8 * 1024;
-/// The level when nothing else is wanted.
-const DEFAULT_LEVEL: LevelFilter = LevelFilter::INFO;
 /// Libraries whose talk helps nobody who debugs a driver.
 const QUIET: [&str; 5] = ["h2", "hyper", "rustls", "tonic", "tower"];
 
@@ -54,7 +51,7 @@ fn dropped_lines(dropped: u64) -> String {
 fn targets(wanted: &str) -> Targets {
     // What cannot be understood the gateway complains of: it has the same words.
     let levels = Levels::parse(wanted);
-    let targets = Targets::new().with_default(levels.default.unwrap_or(DEFAULT_LEVEL));
+    let targets = Targets::new().with_default(levels.default);
     let targets = targets.with_targets(levels.modules);
     QUIET.iter().fold(targets, |targets, library| {
         if wanted.contains(library) { targets } else { targets.with_target(*library, Level::WARN) }

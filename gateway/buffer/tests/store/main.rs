@@ -22,6 +22,7 @@ mod kill;
 mod late;
 mod limits;
 mod model;
+mod sector;
 mod small;
 mod tap;
 mod trouble;

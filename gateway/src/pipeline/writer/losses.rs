@@ -2,7 +2,7 @@
 //!
 //! Always true: whatever is lost here is in the ledger and under one reason in [`super::super::drops`].
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +17,15 @@ use crate::status::Dropped;
 
 /// Before a damaged segment that could not be read is tried again: each try may take a bad disk seconds.
 const RECOUNT_PAUSE: Duration = Duration::from_secs(10);
+
+/// Damaged segments whose losses are in the book.
+#[derive(Debug, Default)]
+pub(super) struct Recounts {
+    /// First seq → records lost when they were counted.
+    done: HashMap<u64, u64>,
+    /// One could not be counted; no other try before.
+    not_before: Option<Instant>,
+}
 
 impl Writer {
     /// What fell out of memory, which lies between what is on disk and the newest.
@@ -85,12 +94,12 @@ impl Writer {
     /// met the damage first. One that cannot be read now is tried again later.
     pub(super) fn count_damage(&mut self) {
         say_damage(&self.dir, &self.buffer.take_damage());
-        if self.recount_from.is_some_and(|from| Instant::now() < from) {
+        if self.recounts.not_before.is_some_and(|moment| Instant::now() < moment) {
             return;
         }
-        self.recount_from = None;
+        self.recounts.not_before = None;
         let damaged = self.buffer.damaged();
-        self.recounted.retain(|first_seq, _| damaged.iter().any(|one| one.0 == *first_seq));
+        self.recounts.done.retain(|first_seq, _| damaged.iter().any(|one| one.0 == *first_seq));
         let mut tried = BTreeSet::new();
         // counting one may find more damage, also in one that was counted before
         while let Some((first_seq, next_seq)) = self.to_recount(&tried) {
@@ -102,7 +111,7 @@ impl Writer {
     fn to_recount(&self, tried: &BTreeSet<u64>) -> Option<(u64, u64)> {
         let damaged = self.buffer.damaged().into_iter();
         let mut anew = damaged.filter(|(first_seq, _, records)| {
-            self.recounted.get(first_seq) != Some(records) && !tried.contains(first_seq)
+            self.recounts.done.get(first_seq) != Some(records) && !tried.contains(first_seq)
         });
         anew.next().map(|(first_seq, next_seq, _)| (first_seq, next_seq))
     }
@@ -115,11 +124,11 @@ impl Writer {
         say_damage(&self.dir, &self.buffer.take_damage());
         if let Err(error) = read {
             tracing::error!(segment = first_seq, %error, "a damaged segment cannot be counted anew; it is tried again");
-            self.recount_from = Some(Instant::now() + RECOUNT_PAUSE);
+            self.recounts.not_before = Some(Instant::now() + RECOUNT_PAUSE);
             return;
         }
         let now = self.buffer.damaged().into_iter().find(|one| one.0 == first_seq);
-        self.recounted.insert(first_seq, now.map_or(0, |(_, _, records)| records));
+        self.recounts.done.insert(first_seq, now.map_or(0, |(_, _, records)| records));
         for (device, samples) in self.book.recount(first_seq, &left) {
             tracing::error!(%device, segment = first_seq, samples, "samples are lost: their records are damaged");
             self.check(&device);
