@@ -28,9 +28,9 @@ usage: deploy/check.sh [--long] [STAGE...]
 Runs the whole gate, or only the stages named. Works from any folder, without a terminal.
 
   install   what is missing: compiler, pinned Rust, Go, mosquitto, pymodbus, libmodbus, mbpoll,
-            faketime, cargo-deny, cargo-fuzz. Always runs first and takes no time once all is there. Packages
-            need root or a sudo that asks for nothing; without, it prints the one line to type. All
-            else stays inside target/.
+            faketime, cargo-deny, cargo-fuzz. Always runs first and takes no time once all is there; named
+            alone it installs what any stage needs. Packages need root or a sudo that asks for nothing;
+            without, it prints the one line to type. All else stays inside target/.
   format    cargo fmt --check, and bash -n on the scripts
   clippy    every target, warnings are errors
   build     every target, and the Go programs of tests/interop that the plugin tests talk to
@@ -176,10 +176,10 @@ stage_demo() {
 
 # --- running them -------------------------------------------------------------------------------
 
-wanted() { # is one of these stages to run?
+wanted() { # is one of these stages to run, or to be ready for?
   local stage
   for stage in "$@"; do
-    case " ${run[*]} " in *" $stage "*) return 0 ;; esac
+    case " ${ready[*]} " in *" $stage "*) return 0 ;; esac
   done
   return 1
 }
@@ -270,6 +270,8 @@ main() {
   named=${named//--long/}
   [ -n "${named// /}" ] || run=("${STAGES[@]:1}")
   [ "$long" = no ] || run+=(long)
+  ready=("${run[@]}")
+  [ "${#run[@]}" -gt 0 ] || ready=("${STAGES[@]}" long) # install alone is for all that may follow
   run=(install "${run[@]}")
 
   cd "$root"
