@@ -96,14 +96,13 @@ fn what_a_broker_accepts_and_drops_is_sent_again() {
     plan.way = Some(seed.number());
     let site = Site::start(&plan);
     meters.iter().for_each(|meter| site.await_count(meter, 2, SOON));
-    let way = site.way.as_ref().expect("the plan has one");
-    way.set(Manners { swallowed: 0.1, confirmed: 0.1, broken: 0.03 });
+    site.set_manners(Manners { swallowed: 0.1, confirmed: 0.1, broken: 0.03 });
     let long = PER_TAKEN * taken as u32;
     eventually("enough messages are dropped", long, || {
-        let taken_by_now = way.taken();
+        let taken_by_now = site.taken();
         (taken_by_now >= taken).then_some(()).ok_or(taken_by_now)
     });
-    way.set(Manners::default());
+    site.set_manners(Manners::default());
     for meter in meters {
         site.assert_kept(meter, Interrupted::by_outages(taken as usize), DRAINED + long);
         site.assert_all_acknowledged(&plan, meter, DRAINED + long);
@@ -122,12 +121,11 @@ fn a_message_the_broker_never_confirms_is_followed_by_a_new_connection() {
     plan.way = Some(Seed::drawn().number());
     let site = Site::start(&plan);
     site.await_count("meter-a", 2, SOON);
-    let way = site.way.as_ref().expect("the plan has one");
-    way.set(Manners { swallowed: 1.0, ..Manners::default() });
-    eventually("a message is lost", SOON, || way.taken() > 0);
-    way.set(Manners::default());
+    site.set_manners(Manners { swallowed: 1.0, ..Manners::default() });
+    eventually("a message is lost", SOON, || site.taken() > 0);
+    site.set_manners(Manners::default());
     eventually("the connection is begun anew", SOON, || site.gateway.log().contains(LOST));
-    site.assert_kept("meter-a", Interrupted::by_outages(way.taken() as usize), DRAINED);
+    site.assert_kept("meter-a", Interrupted::by_outages(site.taken() as usize), DRAINED);
     site.assert_all_acknowledged(&plan, "meter-a", DRAINED);
     site.assert_unharmed();
 }

@@ -221,6 +221,11 @@ impl Core {
         self.pulse.iter_mut().for_each(Pulse::connection_changed);
     }
 
+    /// Messages to us are taken on their way from now on, or no longer: only then is silence the sender's.
+    pub fn set_deaf(&mut self, deaf: bool) {
+        self.pulse.iter_mut().for_each(|pulse| pulse.set_deaf(deaf));
+    }
+
     /// Whether a line of the broker's log is about a connection of the gateway.
     pub fn is_of_gateway(&self, line: &str) -> bool {
         let is_name = |word: &str| self.timing.gateway.is_some_and(|gateway| word == gateway.device_key);

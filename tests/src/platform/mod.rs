@@ -148,6 +148,11 @@ impl Platform {
         self.change(|core| core.set_down(device, false, Instant::now()));
     }
 
+    /// Messages to it are taken on their way from now on, or no longer: see [`Core::set_deaf`].
+    pub fn set_deaf(&self, deaf: bool) {
+        self.change(|core| core.set_deaf(deaf));
+    }
+
     /// Devices of which nothing was heard for longer than a healthy one may be silent.
     pub fn silences(&self) -> Vec<Silence> {
         self.look(|core| core.silences(Instant::now()))

@@ -64,12 +64,15 @@ pub(super) struct Pulse {
     owed_since: HashMap<String, Instant>,
     silences: Vec<Silence>,
     down: HashMap<String, Down>,
+    /// What is sent may not arrive, so that nothing follows from silence.
+    deaf: bool,
 }
 
 impl Pulse {
     pub(super) fn new(gateway: &str, heartbeat: Duration) -> Self {
         let gateway = gateway.to_owned();
-        Self { gateway, heartbeat, owed_since: HashMap::new(), silences: Vec::new(), down: HashMap::new() }
+        let (owed_since, down) = (HashMap::new(), HashMap::new());
+        Self { gateway, heartbeat, owed_since, silences: Vec::new(), down, deaf: false }
     }
 
     /// A post; returns what is certainly wrong.
@@ -91,7 +94,7 @@ impl Pulse {
             }
         }
         let gateway_is_asking = told.own == self.gateway && told.answer == Answer::None;
-        if told.answer == Answer::Taken || gateway_is_asking {
+        if told.answer == Answer::Taken || gateway_is_asking || self.deaf {
             self.owed_since.clear();
         }
         wrong
@@ -148,6 +151,12 @@ impl Pulse {
     pub(super) fn connection_changed(&mut self) {
         self.owed_since.clear();
         self.down.values_mut().for_each(|down| down.empty = None);
+    }
+
+    /// The way to us takes messages from now on, or no longer.
+    pub(super) fn set_deaf(&mut self, deaf: bool) {
+        self.deaf = deaf;
+        self.connection_changed();
     }
 
     /// The gateway knows that this device is down.

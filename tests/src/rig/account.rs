@@ -117,6 +117,12 @@ impl Count {
         count
     }
 
+    /// Reads them where the newest may come before what is older: by their count, those of one as they came.
+    pub(super) fn in_any_order(mut rows: Vec<Row>) -> Self {
+        rows.sort_by_key(|row| row.cells.get("count").and_then(|cell| cell.value.as_u64()));
+        Self::of(&rows)
+    }
+
     /// What is lost, out of order or doubled beyond what the interruption allows.
     pub(super) fn complaints(&self, interrupted: &Interrupted) -> Vec<String> {
         let Interrupted { by, ref lost, doubles } = *interrupted;
@@ -190,6 +196,17 @@ mod tests {
     fn count(values: &[u64]) -> Count {
         let row = |(place, value): (usize, &u64)| row(&place.to_string(), *value, TIME + place as i64);
         Count::of(&values.iter().enumerate().map(row).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn in_any_order_a_hole_is_what_never_came() {
+        let count = |values: &[u64]| {
+            let row = |(place, value): (usize, &u64)| row(&place.to_string(), *value, TIME);
+            Count::in_any_order(values.iter().enumerate().map(row).collect())
+        };
+        assert_eq!(count(&[5, 1, 3, 2, 4]), Count::default());
+        assert_eq!(count(&[5, 1, 2]).holes, [(3, 4)]);
+        assert_eq!(count(&[2, 1, 2]).doubles, [(2, "0".to_owned(), "2".to_owned())]);
     }
 
     #[test]

@@ -14,8 +14,8 @@ use super::account::{Count, Interrupted};
 use super::journal::Journal;
 use super::plan::{POINTS, Places, Plan};
 use super::watch::Watch;
-use super::{Broker, Gateway, ModbusDevice, Way, eventually};
-use crate::platform::{Endpoint, Platform, Sender, Timing};
+use super::{Broker, Gateway, Manners, ModbusDevice, Way, eventually};
+use crate::platform::{Endpoint, Platform, Timing};
 
 /// Most lines of the broker's log in a failing case.
 const BROKER_TAIL: usize = 25;
@@ -29,7 +29,7 @@ pub struct Site {
     /// The broker.
     pub broker: Broker,
     /// The gateway's way to it, when the plan has one.
-    pub way: Option<Way>,
+    way: Option<Way>,
     devices: BTreeMap<String, ModbusDevice>,
     journal: Journal,
     watch: Watch,
@@ -55,10 +55,7 @@ impl Site {
     #[track_caller]
     pub fn prepare_in(dir: TempDir, plan: &Plan) -> Self {
         let broker = Broker::start_guarded(dir.path(), plan.guard.as_ref());
-        // A bad way takes signs of life, and the answers that are wanted for the next ones.
-        let heartbeat = plan.sender.heartbeat.filter(|_| plan.way.is_none());
-        let gateway = Some(Sender { heartbeat, ..plan.sender });
-        let timing = Timing { gateway, ..plan.timing };
+        let timing = Timing { gateway: Some(plan.sender), ..plan.timing };
         let platform = Platform::start(Endpoint::local(broker.port), timing, plan.known_devices());
         let devices = start_devices(dir.path(), plan);
         let mut gateway = Gateway::new(dir.path());
@@ -70,6 +67,23 @@ impl Site {
         let site = Self { gateway, platform, broker, way, devices, journal, watch, dir };
         site.configure(plan);
         site
+    }
+
+    /// How the plan's way to the broker treats what is published from now on. A bad one takes signs of life,
+    /// and the answers that are wanted for the next ones.
+    #[track_caller]
+    pub fn set_manners(&self, manners: Manners) {
+        let way = self.way.as_ref().expect("the plan has a way");
+        // Deaf while it changes: what was taken just before is still missed after.
+        self.platform.set_deaf(true);
+        way.set(manners);
+        self.platform.set_deaf(manners != Manners::default());
+    }
+
+    /// Messages that did not arrive by the plan's way.
+    #[track_caller]
+    pub fn taken(&self) -> u64 {
+        self.way.as_ref().expect("the plan has a way").taken()
     }
 
     /// The Modbus device of this name.
@@ -152,6 +166,19 @@ impl Site {
         assert!(complaints.is_empty(), "{meter}: {}", complaints.join("\n"));
     }
 
+    /// Like [`Site::assert_kept`] where the newest goes before what is older: waits until nothing of the meter
+    /// waits any more, and takes the rows in any order.
+    #[track_caller]
+    pub fn assert_kept_in_any_order(&self, meter: &str, interrupted: Interrupted, within: Duration) {
+        eventually(&format!("nothing of {meter} waits"), within, || {
+            let ledger = self.gateway.device(meter)["ledger"].clone();
+            (ledger["waiting"] == 0).then_some(()).ok_or(ledger)
+        });
+        let count = Count::in_any_order(self.platform.rows(meter));
+        let complaints = count.complaints(&interrupted);
+        assert!(complaints.is_empty(), "{meter}: {}", complaints.join("\n"));
+    }
+
     /// Waits for a moment between two reads at which the gateway's account of a meter is what its device
     /// served: every sample of every read in the buffer exactly once, or counted as saying nothing new.
     #[track_caller]
@@ -175,7 +202,7 @@ impl Site {
             let before = u64::from(self.device(meter).register(0));
             let ledger = self.gateway.device(meter)["ledger"].clone();
             let after = u64::from(self.device(meter).register(0));
-            let missing = Count::of(&self.platform.rows(meter)).missing();
+            let missing = Count::in_any_order(self.platform.rows(meter)).missing();
             let settled = ledger["acknowledged"] == ledger["stored"] && ledger["waiting"] == 0;
             let stored = ledger["stored"].as_u64().unwrap_or_default();
             let mut whole = (before..=after).map(|read| plan.per_read() * read.saturating_sub(missing));

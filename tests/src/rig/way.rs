@@ -27,7 +27,7 @@ const PUBACK: [u8; 2] = [0x40, 2];
 const LENGTH_BYTES: usize = 4;
 
 /// Shares of the published messages, from 0 to 1; the rest passes.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Manners {
     /// Neither confirmed nor delivered.
     pub swallowed: f64,

@@ -157,6 +157,21 @@ fn nothing_is_owed_without_a_connection_or_an_answer() {
 }
 
 #[test]
+fn nothing_is_owed_while_messages_are_taken_on_their_way_and_everything_is_afterwards() {
+    let (mut core, start) = watched();
+    core.receive(pack("1", vec![]), start, NOW);
+    core.set_deaf(true);
+    core.receive(pack("2", vec![]), start + S * 20, NOW);
+    core.receive(pack("3", vec![]), start + S * 40, NOW);
+    core.set_deaf(false);
+    core.settle(start + S * 60);
+    assert_eq!(core.violations, []);
+    core.receive(pack("4", vec![]), start + S * 60, NOW);
+    core.settle(start + S * 69);
+    assert!(core.violations.len() == 1 && core.violations[0].why.contains("for 9s"), "{:?}", core.violations);
+}
+
+#[test]
 fn a_device_that_is_silent_is_told_to_whoever_knows_whether_it_was_healthy() {
     let (mut core, start) = watched();
     for (second, about) in
