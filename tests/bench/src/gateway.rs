@@ -226,9 +226,21 @@ impl Gateway {
         Ok(entries.map(|entry| totals[entry].as_u64().unwrap_or_default()))
     }
 
+    /// Gives it another field while it runs.
+    pub async fn configure(&self, field: &str) -> Result<()> {
+        fs::write(self.path("config/conf.d/field.toml"), field).context("writing field.toml")?;
+        let answer = self.ask("reload").await?;
+        ensure!(answer.contains(r#""reply":"reload""#), "the gateway does not take another field: {answer}");
+        Ok(())
+    }
+
     async fn status(&self) -> Result<String> {
+        self.ask("status").await
+    }
+
+    async fn ask(&self, request: &str) -> Result<String> {
         let mut stream = UnixStream::connect(self.path("control.sock")).await?;
-        stream.write_all(b"{\"request\":\"status\"}\n").await?;
+        stream.write_all(format!("{{\"request\":\"{request}\"}}\n").as_bytes()).await?;
         let mut line = String::new();
         timeout(PATIENCE, BufReader::new(stream).read_line(&mut line)).await??;
         Ok(line)

@@ -133,7 +133,7 @@ fn the_whole_gateway_is_measured_idle_starting_busy_and_after_an_outage() {
     let away =
         ["again", "drained", "before_p50", "before_p99", "beside_p50", "beside_p99", "lost", "doubled"];
     // Too short an outage may leave nothing beside the backlog.
-    let no_live = ["ordered", "live_first"].map(|row| [(row, "beside_p50"), (row, "beside_p99")]);
+    let no_live = ["ordered", "live_first", "hour"].map(|row| [(row, "beside_p50"), (row, "beside_p99")]);
     // strace may not be there.
     let no_strace = [("slow", "syncs"), ("fast", "syncs")];
     check(
@@ -142,7 +142,7 @@ fn the_whole_gateway_is_measured_idle_starting_busy_and_after_an_outage() {
             ("idle", &["cpu", "wake_ups", "rss", "start"], &["gateway", "driver"], &[("driver", "start")]),
             ("carries", &carries, &["p80"], &[]),
             ("flash", &flash, &["slow", "fast"], &no_strace),
-            ("away", &away, &["ordered", "live_first"], no_live.as_flattened()),
+            ("away", &away, &["ordered", "live_first", "hour"], no_live.as_flattened()),
             ("backlog", &["lying", "answers", "out", "filling", "rss"], &["killed"], &[]),
         ],
     );
