@@ -17,16 +17,16 @@ use tokio_util::sync::CancellationToken;
 use super::own::{Driver, Own};
 use super::stage::Stage;
 use crate::commands::{self, Dispatch, Routes};
+use crate::config::Sources;
 use crate::config::alike::Alike;
 use crate::config::types::Config;
-use crate::config::{DriverProblem, Sources};
 use crate::metrics;
 use crate::northbound::deadletter::{self, ASKS};
 use crate::northbound::{self, DeviceOnPlatform, Said};
 use crate::pipeline;
 use crate::southbound::fleet::Fleet;
 use crate::southbound::reach::{Drivers, Reach};
-use crate::southbound::{Parting, check, configuration, installed, supervisor};
+use crate::southbound::{Parting, configuration, installed, supervisor};
 use crate::state;
 use crate::status::board::Board;
 use crate::status::{DriverStatus, LastReload, NorthboundStatus};
@@ -276,12 +276,6 @@ struct Field<'a> {
 impl Field<'_> {
     /// One supervisor per driver the configuration names.
     fn start_drivers(&self, stage: &mut Stage, outlives: &mut Outlives) -> Started {
-        let sources = self.sources.clone();
-        let place: Arc<dyn Fn(&sagoo_edge_proto::driver::Problem) -> String + Send + Sync> =
-            Arc::new(move |problem| {
-                let found: DriverProblem = check::found(problem.clone());
-                sources.problem(found).to_string()
-            });
         let installed = installed::watch(&self.config.drivers);
         let ids = configuration::drivers(self.config);
         outlives.drivers.retain(|id, _| ids.contains(id));
@@ -304,7 +298,7 @@ impl Field<'_> {
                 reached,
                 status,
                 online: self.online.clone(),
-                place: place.clone(),
+                sources: self.sources.clone(),
                 fleet: outlives.fleet.clone(),
                 reboot,
                 installed: installed.clone(),

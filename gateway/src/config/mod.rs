@@ -47,8 +47,7 @@ pub struct Loaded {
 impl Loaded {
     /// Adds what drivers found in their parts, each at its place.
     pub fn add(&mut self, found: Vec<DriverProblem>) {
-        for problem in found {
-            let problem = self.sources.problem(problem);
+        for problem in self.sources.problems(found) {
             // Two drivers, or two devices of a model, may say the same.
             if !self.problems.contains(&problem) {
                 self.problems.push(problem);
@@ -66,10 +65,8 @@ impl Loaded {
 /// Reads and checks the configuration in `dir`.
 pub fn load(dir: &Path) -> Loaded {
     let mut report = problem::Report::default();
-    let files = raw::file::read_all(dir, &mut report);
-    let tree = raw::tree::parse_all(&files, &mut report);
-    let sources = Sources::new(dir, files, tree);
-    let draft = check::config(sources.tree(), dir, &mut report);
+    let sources = Sources::new(dir, raw::file::read_all(dir, &mut report));
+    let draft = check::config(&sources.tree(&mut report), dir, &mut report);
     let config = report.is_clean().then(|| draft.clone());
     let draft = (!report.is_incomplete()).then_some(draft);
     let problems = report.into_problems(&sources);
@@ -91,9 +88,8 @@ pub fn drivers(dir: Option<&Path>) -> Result<types::DriversConfig, Vec<Problem>>
     let mut report = problem::Report::default();
     let files = dir.map(|dir| raw::file::read_all(dir, &mut report)).unwrap_or_default();
     let dir = dir.unwrap_or(Path::new(""));
-    let tree = raw::tree::parse_all(&files, &mut report);
-    let sources = Sources::new(dir, files, tree);
-    let drivers = check::drivers(sources.tree(), dir, &mut report);
+    let sources = Sources::new(dir, files);
+    let drivers = check::drivers(&sources.tree(&mut report), dir, &mut report);
     match report.is_clean() {
         true => Ok(drivers),
         false => Err(report.into_problems(&sources)),

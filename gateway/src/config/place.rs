@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::problem::{DriverProblem, Problem};
-use super::raw::tree::{Entry, Kind, Node, Table};
+use super::problem::{DriverProblem, Problem, Report};
+use super::raw::tree::{Entry, Kind, Node, Table, parse_all};
 
 /// Bytes `start..end` of one file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -51,17 +51,17 @@ pub struct SourceFile {
     pub text: String,
 }
 
-/// Everything that was read, to show where a mistake is.
+/// Everything that was read, to show where a mistake is. It is kept as long as the configuration runs, so only
+/// the text is: the tree of a hundred devices is larger than all that is made of it.
 #[derive(Debug)]
 pub struct Sources {
     dir: PathBuf,
     files: Vec<SourceFile>,
-    tree: Table,
 }
 
 impl Sources {
-    pub(super) fn new(dir: &Path, files: Vec<SourceFile>, tree: Table) -> Self {
-        Self { dir: dir.to_owned(), files, tree }
+    pub(super) fn new(dir: &Path, files: Vec<SourceFile>) -> Self {
+        Self { dir: dir.to_owned(), files }
     }
 
     /// The configuration directory.
@@ -70,25 +70,28 @@ impl Sources {
     }
 
     /// The merged tables of all files.
-    pub(super) fn tree(&self) -> &Table {
-        &self.tree
+    pub(super) fn tree(&self, report: &mut Report) -> Table {
+        parse_all(&self.files, report)
     }
 
-    /// Where a TOML path like `["model", "em24", "points", "voltage", "at"]` stands. What does not
-    /// exist is shown at its nearest ancestor that does.
-    pub fn place(&self, path: &[String]) -> Place {
-        self.locate(find(&self.tree, path).unwrap_or(Span { file: 0, start: 0, end: 0 }))
-    }
-
-    /// A driver's problem with its place.
-    pub fn problem(&self, found: DriverProblem) -> Problem {
-        Problem {
-            place: self.place(&found.path),
+    /// A driver's problems with their places: where a TOML path like
+    /// `["model", "em24", "points", "voltage", "at"]` stands. What does not exist is shown at its nearest
+    /// ancestor that does.
+    pub fn problems(&self, found: Vec<DriverProblem>) -> Vec<Problem> {
+        if found.is_empty() {
+            return Vec::new();
+        }
+        // What is wrong with the text has been said.
+        let tree = self.tree(&mut Report::default());
+        let place = |path: &[String]| find(&tree, path).unwrap_or(Span { file: 0, start: 0, end: 0 });
+        let problem = |found: DriverProblem| Problem {
+            place: self.locate(place(&found.path)),
             other: None,
             message: found.message,
             hint: found.hint,
             warning: found.warning,
-        }
+        };
+        found.into_iter().map(problem).collect()
     }
 
     /// Puts problems in the order of the files and of the places in them.

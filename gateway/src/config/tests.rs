@@ -123,8 +123,9 @@ fn a_driver_problem_is_shown_at_its_place_or_the_nearest_there_is() {
     let sources = load(dir.path()).sources;
     let place = |path: &str| {
         let path: Vec<String> = path.split('/').map(str::to_owned).collect();
-        let place = sources.place(&path);
-        (place.to_string(), place.width)
+        let found = DriverProblem { path, message: "m".into(), hint: String::new(), warning: false };
+        let [problem] = &sources.problems(vec![found])[..] else { panic!("one problem is one") };
+        (problem.place.to_string(), problem.place.width)
     };
     assert_eq!(place("model/em24/points/电压/at"), ("conf.d/hall.toml:4:8".into(), 8));
     assert_eq!(place("model/em24/points/电压/scale"), ("conf.d/hall.toml:4:1".into(), 2));

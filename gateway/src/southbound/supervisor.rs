@@ -5,7 +5,6 @@
 
 use std::sync::Arc;
 
-use sagoo_edge_proto::driver as wire;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
@@ -16,6 +15,7 @@ use super::reach::Reach;
 use super::session::Online;
 use super::shell::Shell;
 use crate::commands::Dispatch;
+use crate::config::Sources;
 use crate::config::types::Config;
 use crate::pipeline;
 use crate::state;
@@ -40,7 +40,7 @@ pub struct Supervisor {
     /// Devices that answer.
     pub online: Online,
     /// Shows where in the configuration a driver's problem is.
-    pub place: Arc<dyn Fn(&wire::Problem) -> String + Send + Sync>,
+    pub sources: Arc<Sources>,
     /// Processes that outlive a round.
     pub fleet: Arc<Fleet>,
     /// Somebody wants a fresh process.

@@ -11,12 +11,12 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use sagoo_edge_package::{Installed, Store};
-use sagoo_edge_proto::driver as wire;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::commands::{Dispatch, Outcome, Verdict};
+use crate::config::Sources;
 use crate::config::types::DriversConfig;
 use crate::southbound::answers::Answers;
 use crate::southbound::instance::{Begin, Context, Facts, Instance, Order, Report, instance};
@@ -43,7 +43,7 @@ pub struct Shell {
     store: Arc<Store>,
     state: state::Handle,
     status: watch::Sender<DriverStatus>,
-    place: Arc<dyn Fn(&wire::Problem) -> String + Send + Sync>,
+    sources: Arc<Sources>,
     life: Life,
     instances: BTreeMap<Number, Member>,
     /// Their files are verified before they are started.
@@ -108,7 +108,7 @@ impl Shell {
             store: Arc::new(program::store(&of.config.drivers)),
             state: of.state.clone(),
             status: of.status.clone(),
-            place: of.place.clone(),
+            sources: of.sources.clone(),
             life: Life::new(Instant::now(), given),
             instances: BTreeMap::new(),
             starting: BTreeMap::new(),

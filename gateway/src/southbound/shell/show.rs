@@ -4,6 +4,7 @@ use sagoo_edge_plugin_host::Lack;
 use sagoo_edge_proto::driver as wire;
 
 use super::{Member, Shell};
+use crate::southbound::check;
 use crate::status::{DriverStatus, StandbyStatus};
 
 /// Problems of a configuration that are remembered as said.
@@ -16,17 +17,19 @@ impl Shell {
     /// Each problem is said once in a round, whichever process has it.
     pub(super) fn say(&mut self, problems: Vec<wire::Problem>) {
         let driver = &self.context.driver;
+        let mut fresh = Vec::new();
         for problem in problems {
-            if self.problems.len() >= SAID
-                || !self.problems.insert((problem.path.clone(), problem.message.clone()))
+            if self.problems.len() < SAID
+                && self.problems.insert((problem.path.clone(), problem.message.clone()))
             {
-                continue;
+                fresh.push(check::found(problem));
             }
-            let shown = (self.place)(&problem);
+        }
+        for problem in self.sources.problems(fresh) {
             if problem.warning {
-                tracing::warn!(%driver, problem = shown, "driver warns about its configuration");
+                tracing::warn!(%driver, %problem, "driver warns about its configuration");
             } else {
-                tracing::error!(%driver, problem = shown, "driver refuses part of its configuration; the rest runs");
+                tracing::error!(%driver, %problem, "driver refuses part of its configuration; the rest runs");
             }
         }
     }
