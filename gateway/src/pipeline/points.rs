@@ -5,6 +5,7 @@
 //! start, and after a change of quality, is news whatever its deadband.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use sagoo_edge_proto::sample::{Quality, Sample, Value};
@@ -38,17 +39,23 @@ pub struct Device {
 struct Point {
     /// Last reported value and its time. All there are, are the set.
     cell: Option<(Compact, i64)>,
-    /// Last good value, where it was not reported.
-    unreported: Option<Box<Value>>,
+    /// When the last good value was read, on the boot clock; none since the start: the cell is remembered.
+    read_at: Option<NonZeroU64>,
+    aside: Option<Box<Aside>>,
     quality: QualityWord,
-    /// Why it is not good; one text for all it is said of at once.
-    reason: Option<Arc<str>>,
-    /// When the last good value was read.
-    read_at: ReadAt,
-    /// Boot time of the last report; only with a deadband, and not of another quality.
-    reported: Option<u64>,
     /// Its cell is news for the row that is being made.
     is_fresh: bool,
+}
+
+/// What few points have.
+#[derive(Debug, Default)]
+struct Aside {
+    /// Last good value, where it was not reported.
+    unreported: Option<Value>,
+    /// Why it is not good; one text for all it is said of at once.
+    reason: Option<Arc<str>>,
+    /// Boot time of the last report; only with a deadband, and not of another quality.
+    reported: Option<u64>,
 }
 
 /// Points whose quality changed, by what it changed to.
@@ -100,7 +107,6 @@ impl Device {
             let Cell { value, time_ms, .. } = &row.cells[place];
             if point.cell.as_ref().is_none_or(|(_, known_ms)| boots::is_before(*known_ms, *time_ms)) {
                 point.cell = Some((value.clone().into(), *time_ms));
-                point.read_at = ReadAt::BeforeTheStart(*time_ms);
             }
         }
     }
@@ -151,10 +157,10 @@ impl Device {
                 made.suppressed += 1;
                 continue;
             };
-            point.read_at = ReadAt::Boot(sample.boot_ns);
+            point.read_at = NonZeroU64::new(sample.boot_ns);
             if !point.reports(rule, &value, sample.boot_ns) {
                 made.suppressed += 1;
-                point.unreported = Some(Box::new(value));
+                point.aside().unreported = Some(value);
                 continue;
             }
             if point.is_fresh {
@@ -162,7 +168,10 @@ impl Device {
             }
             let point = &mut self.points[place];
             point.cell = Some((value.into(), time_ms));
-            (point.unreported, point.is_fresh) = (None, true);
+            point.is_fresh = true;
+            if let Some(aside) = &mut point.aside {
+                aside.unreported = None;
+            }
             fresh.samples += 1;
             fresh.time_ms = fresh.time_ms.max(Some(time_ms));
         }
@@ -232,18 +241,20 @@ impl Point {
             Quality::Uncertain(reason) => (QualityWord::Uncertain, reason.as_str()),
             Quality::Bad(reason) => (QualityWord::Bad, reason.as_str()),
         };
-        let before = (self.quality, self.reason.as_deref().unwrap_or_default());
+        let before = (self.quality, self.reason());
         if before == (quality, reason) {
             return;
         }
-        if before.0 != quality {
-            // what was reported under another quality is nothing to compare with
-            self.reported = None;
-        }
+        let turns = before.0 != quality;
         // nearly always it is the reason of the point before
         let said = turned.keys().find(|(_, said)| **said == *reason).map(|(_, said)| said.clone());
         let reason = said.unwrap_or_else(|| reason.into());
-        self.reason = (!reason.is_empty()).then(|| reason.clone());
+        if self.aside.is_some() || !reason.is_empty() {
+            let aside = self.aside();
+            aside.reason = (!reason.is_empty()).then(|| reason.clone());
+            // what was reported under another quality is nothing to compare with
+            aside.reported.take_if(|_| turns);
+        }
         // the first good value is no news, where nothing else was told
         if self.quality != QualityWord::Unread || quality != QualityWord::Good || doubted {
             turned.entry((quality, reason)).or_default().push(rule.name.clone());
@@ -254,7 +265,8 @@ impl Point {
     /// Whether the value is news; remembers when, if so.
     fn reports(&mut self, rule: &Rule, value: &Value, boot_ns: u64) -> bool {
         let Some(deadband) = rule.deadband else { return true };
-        if let (Some(at), Some((last, _))) = (self.reported, &self.cell) {
+        let reported = self.aside.as_ref().and_then(|aside| aside.reported);
+        if let (Some(at), Some((last, _))) = (reported, &self.cell) {
             let due = rule
                 .heartbeat
                 .is_some_and(|heartbeat| u128::from(boot_ns.saturating_sub(at)) >= heartbeat.as_nanos());
@@ -262,17 +274,34 @@ impl Point {
                 return false;
             }
         }
-        self.reported = Some(boot_ns);
+        self.aside().reported = Some(boot_ns);
         true
+    }
+
+    fn aside(&mut self) -> &mut Aside {
+        self.aside.get_or_insert_default()
+    }
+
+    fn reason(&self) -> &str {
+        self.aside.as_ref().and_then(|aside| aside.reason.as_deref()).unwrap_or_default()
+    }
+
+    fn read_at(&self) -> ReadAt {
+        match (self.read_at, &self.cell) {
+            (Some(boot_ns), _) => ReadAt::Boot(boot_ns.get()),
+            (None, Some((_, time_ms))) => ReadAt::BeforeTheStart(*time_ms),
+            (None, None) => ReadAt::Never,
+        }
     }
 
     fn snapshot(&self) -> PointSnapshot {
         let reported = || self.cell.as_ref().map(|(value, _)| value.value());
+        let unreported = self.aside.as_ref().and_then(|aside| aside.unreported.clone());
         PointSnapshot {
-            value: self.unreported.as_deref().cloned().or_else(reported),
+            value: unreported.or_else(reported),
             quality: self.quality,
-            reason: self.reason.as_deref().unwrap_or_default().to_owned(),
-            read_at: self.read_at,
+            reason: self.reason().to_owned(),
+            read_at: self.read_at(),
         }
     }
 }
