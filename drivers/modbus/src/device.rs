@@ -6,9 +6,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sagoo_driver_sdk::DeviceTable;
+use sagoo_driver_sdk::{DeviceTable, Poll};
 use serde_json::Value as Json;
 
+use crate::line;
 use crate::model::{Model, ReadModel};
 use crate::plan::{Block, Cost, Limits, Span, plan};
 use crate::point::Point;
@@ -35,6 +36,13 @@ pub(crate) struct Device {
     pub(crate) polls: Arc<[PlannedPoll]>,
 }
 
+/// A device's points and polls as the SDK sees them.
+#[derive(Debug, Clone)]
+pub(crate) struct Told {
+    pub(crate) points: Arc<[sagoo_driver_sdk::Point]>,
+    pub(crate) polls: Arc<[Poll]>,
+}
+
 /// The reads of one rate.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct PlannedPoll {
@@ -46,14 +54,25 @@ pub(crate) struct PlannedPoll {
     pub(crate) blocks: Vec<Arc<Block>>,
 }
 
+impl PlannedPoll {
+    fn told(&self, cost: &Cost) -> Poll {
+        Poll {
+            name: self.rate.clone(),
+            period: self.period,
+            points: self.blocks.iter().flat_map(|block| block.spans.iter().map(|span| span.point)).collect(),
+            requests: self.blocks.iter().map(|block| line::planned(block, cost)).collect(),
+        }
+    }
+}
+
 impl Device {
     fn new(name: &str, unit: u8, model: &Model, alike: &Alike<'_>) -> Self {
-        let Alike { cost, points, polls, .. } = alike;
+        let Alike { cost, points, polls, read, .. } = alike;
         Self {
             name: name.to_owned(),
             unit,
             notation: model.notation,
-            fingerprint: fingerprint(unit, polls, &model.limits),
+            fingerprint: fingerprint(unit, read),
             points: points.clone(),
             limits: model.limits.clone(),
             cost: *cost,
@@ -80,6 +99,9 @@ pub(crate) struct Alike<'a> {
     cost: Cost,
     points: Arc<[Point]>,
     polls: Arc<[PlannedPoll]>,
+    told: Told,
+    /// Everything but the unit that decides how they are read.
+    read: String,
 }
 
 impl<'a> Alike<'a> {
@@ -93,9 +115,18 @@ impl<'a> Alike<'a> {
             // A poll that asks for nothing would call a device well that nobody asked.
             (!blocks.is_empty()).then(|| PlannedPoll { rate: name.clone(), period: *period, spans, blocks })
         };
-        let polls = model.rates.iter().enumerate().filter_map(of_rate).collect();
-        Self { overrides, cost, points, polls }
+        let polls: Arc<[PlannedPoll]> = model.rates.iter().enumerate().filter_map(of_rate).collect();
+        let told = Told {
+            points: points.iter().map(told).collect(),
+            polls: polls.iter().map(|planned| planned.told(&cost)).collect(),
+        };
+        let read = how_read(&polls, limits);
+        Self { overrides, cost, points, polls, told, read }
     }
+}
+
+fn told(point: &Point) -> sagoo_driver_sdk::Point {
+    sagoo_driver_sdk::Point { name: point.name.clone(), writable: point.write.is_some() }
 }
 
 fn spans(points: &[Point], wanted: impl Fn(usize, &Point) -> bool) -> Vec<Span> {
@@ -108,8 +139,8 @@ fn spans(points: &[Point], wanted: impl Fn(usize, &Point) -> bool) -> Vec<Span> 
     points.iter().enumerate().filter(|(number, point)| wanted(*number, point)).map(span).collect()
 }
 
-/// FNV-1a, the same in every build: it is kept for longer than this program.
-fn fingerprint(unit: u8, polls: &[PlannedPoll], limits: &Limits) -> u64 {
+/// What decides how devices are read, in words.
+fn how_read(polls: &[PlannedPoll], limits: &Limits) -> String {
     let spans = polls.iter().flat_map(|poll| &poll.spans);
     let span = |span: &Span| format!("{} {} {};", span.table, span.address, span.cells);
     let mut spans: Vec<String> = spans.map(span).collect();
@@ -119,18 +150,25 @@ fn fingerprint(unit: u8, polls: &[PlannedPoll], limits: &Limits) -> u64 {
         format!("{:?} {} {};", hole.table.map(|table| table.to_string()), hole.first, hole.last)
     };
     let holes: String = limits.holes.iter().map(hole).collect();
-    let told = format!("{unit};{};{:?};{holes}{}", limits.max_read, limits.max_gap, spans.concat());
-    told.bytes()
+    format!("{};{:?};{holes}{}", limits.max_read, limits.max_gap, spans.concat())
+}
+
+/// FNV-1a, the same in every build: it is kept for longer than this program.
+fn fingerprint(unit: u8, read: &str) -> u64 {
+    let unit = format!("{unit};");
+    unit.bytes()
+        .chain(read.bytes())
         .fold(0xCBF2_9CE4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01B3))
 }
 
-/// Reads a device; `None` when a mistake was reported, of its own or of its model.
+/// Reads a device, and what the SDK is told of it; `None` when a mistake was reported, of its own or of its
+/// model.
 pub(crate) fn read_device<'a>(
     table: &'a DeviceTable,
     models: &mut [ReadModel<'a>],
     cost: Cost,
     report: &mut Report,
-) -> Option<Device> {
+) -> Option<(Device, Told)> {
     let before = report.errors();
     let place = path(["device", &table.name]);
     let settings = Settings::open(&table.settings, place.clone(), DEVICE_KEYS, &[], report)?;
@@ -169,7 +207,8 @@ pub(crate) fn read_device<'a>(
         read.alike.push(Alike::new(overrides, points, &read.model, cost));
         read.alike.len() - 1
     });
-    Some(Device::new(&table.name, unit, &read.model, &read.alike[place]))
+    let alike = &read.alike[place];
+    Some((Device::new(&table.name, unit, &read.model, alike), alike.told.clone()))
 }
 
 fn override_point(

@@ -7,14 +7,14 @@ use std::sync::Arc;
 
 use sagoo_driver_sdk::{
     Checked, CheckedConnection, CheckedDevice, Configuration, Description, DeviceTable, Driver, Host,
-    Learned, Offline, PlannedRequest, Point, Poll, Rights, Tap,
+    Learned, Offline, PlannedRequest, Rights, Tap,
 };
 use serde_json::Value as Json;
 
 use crate::connection::{self, Connection, Transport};
-use crate::device::{self, Device, PlannedPoll};
+use crate::device::{self, Device};
 use crate::learn::memory::Memory;
-use crate::line::{self, ModbusLine, Sweep};
+use crate::line::{ModbusLine, Sweep};
 use crate::model::{self, ReadModel};
 use crate::plan::Cost;
 use crate::settings::{Report, path, step, suggest};
@@ -117,9 +117,12 @@ fn check_devices<'a>(
 ) -> Vec<CheckedDevice<Modbus>> {
     let mut devices: Vec<CheckedDevice<Modbus>> = Vec::new();
     for table in tables {
-        let Some(mut settings) = device::read_device(table, models, cost, report) else { continue };
+        let Some((mut settings, mut told)) = device::read_device(table, models, cost, report) else {
+            continue;
+        };
         if broadcasts && settings.unit == 0 {
-            tell_broadcast(table, &mut settings, report);
+            (settings.polls, told.polls) = (Arc::default(), Arc::default());
+            tell_broadcast(table, report);
         }
         if let Some(other) = devices.iter().find(|other| other.settings.unit == settings.unit) {
             let place = path(["device", &table.name]);
@@ -132,26 +135,10 @@ fn check_devices<'a>(
                 "unit = the device's own number; leave it so if both read the same device",
             );
         }
-        let point =
-            |point: &crate::point::Point| Point { name: point.name.clone(), writable: point.write.is_some() };
-        devices.push(CheckedDevice {
-            name: table.name.clone(),
-            points: settings.points.iter().map(point).collect(),
-            polls: settings.polls.iter().map(|planned| poll(planned, &cost)).collect(),
-            offline,
-            settings,
-        });
+        let device::Told { points, polls } = told;
+        devices.push(CheckedDevice { name: table.name.clone(), points, polls, offline, settings });
     }
     devices
-}
-
-fn poll(planned: &PlannedPoll, cost: &Cost) -> Poll {
-    Poll {
-        name: planned.rate.clone(),
-        period: planned.period,
-        points: planned.blocks.iter().flat_map(|block| block.spans.iter().map(|span| span.point)).collect(),
-        requests: planned.blocks.iter().map(|block| line::planned(block, cost)).collect(),
-    }
 }
 
 /// A port is one wire, and two lines on it would talk into each other.
@@ -176,8 +163,7 @@ fn shares_port(
 }
 
 /// Unit 0 is everybody, and nobody answers: it is written, never read.
-fn tell_broadcast(table: &DeviceTable, settings: &mut Device, report: &mut Report) {
-    settings.polls = Arc::default();
+fn tell_broadcast(table: &DeviceTable, report: &mut Report) {
     let message = "unit 0 is a broadcast on this line: its points are never read, and no write to them is \
                    confirmed";
     let place = path(["device", &table.name, "unit"]);

@@ -80,13 +80,14 @@ fn check(device: &DeviceTable) -> Result<CheckedDevice<Sine>, Problem> {
     let point = |name: &str, writable| Point { name: name.to_owned(), writable };
     Ok(CheckedDevice {
         name: device.name.clone(),
-        points: vec![point("wave", false), point("amplitude", true)],
-        polls: vec![Poll {
+        points: [point("wave", false), point("amplitude", true)].into(),
+        polls: [Poll {
             name: "all".to_owned(),
             period: Duration::from_millis(period_ms),
             points: vec![WAVE, AMPLITUDE],
             requests: Vec::new(),
-        }],
+        }]
+        .into(),
         offline: Offline::default(),
         settings: (),
     })

@@ -32,8 +32,14 @@ pub(crate) struct Numbered {
     pub(crate) device: u32,
     /// The wire's number of each point, by the driver's.
     pub(crate) points: Arc<[u32]>,
-    /// What the gateway is told.
-    pub(crate) listing: DeviceNumbers,
+}
+
+impl Known {
+    /// Whether a new device with these points gets the same numbers.
+    fn is_first_of(&self, points: &[Point]) -> bool {
+        let names = points.iter().map(|point| &point.name);
+        self.points.iter().eq(names) && self.numbers.iter().copied().eq(0..points.len() as u32)
+    }
 }
 
 impl Numbers {
@@ -41,6 +47,14 @@ impl Numbers {
     pub(crate) fn assign(&mut self, device: &str, points: &[Point]) -> Numbered {
         let known = self.devices.get(device);
         let number = known.map_or(self.devices.len() as u32, |known| known.number);
+        if known.is_none()
+            && let Some(like) = self.devices.values().find(|like| like.is_first_of(points))
+        {
+            let known = Known { number, points: like.points.clone(), numbers: like.numbers.clone() };
+            let numbered = Numbered { device: number, points: like.numbers.clone() };
+            self.devices.insert(device.to_owned(), known);
+            return numbered;
+        }
         let mut names = known.map_or_else(Vec::new, |known| known.points.to_vec());
         let mut places: HashMap<String, u32> =
             names.iter().enumerate().map(|(place, name)| (name.clone(), place as u32)).collect();
@@ -52,19 +66,24 @@ impl Numbers {
             });
             numbers.push(*place);
         }
-        let mut writable = vec![false; names.len()];
-        for (point, number) in points.iter().zip(&numbers) {
-            writable[*number as usize] = point.writable;
-        }
         let like = self.devices.values().find(|known| *known.points == *names && *known.numbers == *numbers);
         let (shared, numbers) = match like {
             Some(like) => (like.points.clone(), like.numbers.clone()),
-            None => (names.clone().into(), numbers.into()),
+            None => (names.into(), numbers.into()),
         };
         let known = Known { number, points: shared, numbers: numbers.clone() };
         self.devices.insert(device.to_owned(), known);
-        let listing = DeviceNumbers { number, device: device.to_owned(), points: names, writable };
-        Numbered { device: number, points: numbers, listing }
+        Numbered { device: number, points: numbers }
+    }
+
+    /// What the gateway is told of a device that has its numbers.
+    pub(crate) fn listing(&self, device: &str, points: &[Point]) -> Option<DeviceNumbers> {
+        let Known { number, points: names, numbers } = self.devices.get(device)?;
+        let mut writable = vec![false; names.len()];
+        for (point, number) in points.iter().zip(&**numbers) {
+            writable[*number as usize] = point.writable;
+        }
+        Some(DeviceNumbers { number: *number, device: device.to_owned(), points: names.to_vec(), writable })
     }
 }
 
@@ -85,8 +104,9 @@ mod tests {
         let again = numbers.assign("meter", &points(&["power", "limit"]));
         assert_eq!(again.device, 0);
         assert_eq!(&*again.points, &[2, 1]);
-        assert_eq!(again.listing.points, ["voltage", "limit", "power"]);
-        assert_eq!(again.listing.writable, [false, true, false]);
+        let listing = numbers.listing("meter", &points(&["power", "limit"])).unwrap();
+        assert_eq!(listing.points, ["voltage", "limit", "power"]);
+        assert_eq!(listing.writable, [false, true, false]);
     }
 
     #[test]
@@ -99,8 +119,9 @@ mod tests {
         let changed = numbers.assign("other", &points(&["limit", "power"]));
         assert_eq!((&*one.points, &*changed.points), (&[0, 1][..], &[1, 2][..]));
         let again = numbers.assign("one", &points(&["voltage", "limit"]));
+        let listing = numbers.listing("one", &points(&["voltage", "limit"])).unwrap();
         assert_eq!(
-            (&*again.points, again.listing.points),
+            (&*again.points, listing.points),
             (&[0, 1][..], vec!["voltage".to_owned(), "limit".to_owned()])
         );
     }

@@ -62,6 +62,7 @@ pub(crate) async fn run<D: Driver>(setup: Setup<D>) {
         owed,
         told,
         after,
+        before,
         gone,
     } = setup;
     if let Some(after) = after {
@@ -83,7 +84,7 @@ pub(crate) async fn run<D: Driver>(setup: Setup<D>) {
         reports,
         devices: Arc::default(),
         states: Vec::new(),
-        schedule: Schedule::new(fastrand::Rng::new()),
+        schedule: Schedule::new(fastrand::Rng::new(), before),
         paused: None,
         line_reason: String::new(),
         skipped_logged: 0,

@@ -2,6 +2,7 @@
 //!
 //! Always true: a point's place is its number everywhere, and a poll's place is what the line is given.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Driver, Problem};
@@ -31,10 +32,10 @@ pub struct CheckedConnection<D: Driver> {
 pub struct CheckedDevice<D: Driver> {
     /// Its name.
     pub name: String,
-    /// Its points; a point's place is its number everywhere.
-    pub points: Vec<Point>,
-    /// Its polls; a poll's place is what [`Line::poll`] is given.
-    pub polls: Vec<Poll>,
+    /// Its points; a point's place is its number everywhere. Devices that are alike may share them.
+    pub points: Arc<[Point]>,
+    /// Its polls; a poll's place is what [`Line::poll`] is given. Devices that are alike may share them.
+    pub polls: Arc<[Poll]>,
     /// When to give up on it for a while.
     pub offline: Offline,
     /// Checked settings; when they change, its schedule starts anew.

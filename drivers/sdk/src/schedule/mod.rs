@@ -4,7 +4,8 @@
 //!  - among the polls that are ready the one whose deadline (due + period) is earliest goes first;
 //!  - a poll runs on a fixed grid and does not drift; slots that passed entirely are skipped and
 //!    counted, so no poll ever waits twice;
-//!  - the first polls are spread over at most [`FIRST_WITHIN`];
+//!  - the first polls are spread over at most [`FIRST_WITHIN`], those of one line among each other and lines by
+//!    [`LINES_APART`], so that what a hundred answers take is not taken at once;
 //!  - an offline device costs one probe per pause, whatever it is configured to be read at;
 //!  - while the line is pausing, due polls fail without touching it.
 
@@ -19,6 +20,8 @@ use crate::driver::Offline;
 
 /// Every first poll comes within this, or within its period when that is shorter.
 pub(crate) const FIRST_WITHIN: Duration = Duration::from_secs(1);
+/// How long after the line that was started before it a line's polls are due.
+pub(crate) const LINES_APART: Duration = Duration::from_millis(1);
 /// Shortest period; a shorter one is read at this.
 pub(crate) const SHORTEST_PERIOD: Duration = Duration::from_millis(10);
 /// A poll that goes on failing says so again after this.
@@ -34,6 +37,8 @@ pub(crate) struct Schedule {
     line: Reconnect,
     rng: fastrand::Rng,
     skipped: u64,
+    /// How long after other lines.
+    phase: Duration,
 }
 
 /// What a device brings into a schedule.
@@ -79,19 +84,25 @@ struct Clock {
 }
 
 impl Schedule {
-    pub(crate) fn new(rng: fastrand::Rng) -> Self {
-        Self { units: Vec::new(), line: Reconnect::default(), rng, skipped: 0 }
+    /// The schedule of a line that so many were started before.
+    pub(crate) fn new(rng: fastrand::Rng, before: u32) -> Self {
+        let phase = LINES_APART * before;
+        Self { units: Vec::new(), line: Reconnect::default(), rng, skipped: 0, phase }
     }
 
     /// Takes a new set of devices; kept ones notice nothing.
     pub(crate) fn rebuild(&mut self, now: Instant, units: Vec<NewUnit>) {
         let count = units.len().max(1) as u32;
+        let phase = self.phase;
         let mut old: Vec<Option<Clocks>> = self.units.drain(..).map(Some).collect();
         for (place, unit) in units.into_iter().enumerate() {
             let clocks = match unit {
                 NewUnit::Kept(before) => old[before].take().expect("a device is kept once"),
                 NewUnit::Fresh { periods, offline } => Clocks {
-                    polls: periods.into_iter().map(|p| Clock::new(now, p, place as u32, count)).collect(),
+                    polls: periods
+                        .into_iter()
+                        .map(|period| Clock::new(now, period, (place as u32, count), phase))
+                        .collect(),
                     breaker: Breaker::new(offline),
                 },
             };
@@ -248,9 +259,11 @@ impl Clocks {
 }
 
 impl Clock {
-    fn new(now: Instant, period: Duration, place: u32, count: u32) -> Self {
+    fn new(now: Instant, period: Duration, (place, count): (u32, u32), phase: Duration) -> Self {
         let period = period.max(SHORTEST_PERIOD);
-        let grid = now + period.min(FIRST_WITHIN) * place / count;
+        let within = period.min(FIRST_WITHIN);
+        let after = (within * place / count + phase).as_nanos() % within.as_nanos();
+        let grid = now + Duration::from_nanos(after as u64);
         Self { period, grid, extra: None, fresh: true, line_failed: false, bad_since: None }
     }
 

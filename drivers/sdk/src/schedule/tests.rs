@@ -15,7 +15,7 @@ fn fresh(periods_ms: &[u64]) -> NewUnit {
 
 fn schedule(units: Vec<NewUnit>) -> (Schedule, Instant) {
     let now = Instant::now();
-    let mut schedule = Schedule::new(fastrand::Rng::with_seed(7));
+    let mut schedule = Schedule::new(fastrand::Rng::with_seed(7), 0);
     schedule.rebuild(now, units);
     (schedule, now)
 }
@@ -55,6 +55,23 @@ fn run(
         }
     }
     starts
+}
+
+#[test]
+fn lines_begin_one_after_the_other_and_all_of_them_within_their_period() {
+    let first = |before: u32, period: u64| {
+        let now = Instant::now();
+        let mut schedule = Schedule::new(fastrand::Rng::with_seed(7), before);
+        schedule.rebuild(now, vec![fresh(&[period])]);
+        match schedule.next(now) {
+            Next::Poll(..) => Duration::ZERO,
+            Next::Wait(at) => at - now,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!([0, 1, 99].map(|before| first(before, 5_000)), [MS * 0, MS, MS * 99]);
+    assert_eq!([50, 99, 1_000].map(|before| first(before, 100)), [MS * 50, MS * 99, MS * 0]);
+    assert_eq!(first(1_001, 60_000), MS, "the first comes soon however long the period is");
 }
 
 proptest! {

@@ -24,11 +24,11 @@ impl Alike {
     }
 }
 
-fn shared<T: PartialEq>(known: &mut Vec<Arc<[T]>>, list: Vec<T>) -> Arc<[T]> {
-    if let Some(same) = known.iter().find(|known| ***known == *list) {
+fn shared<T: PartialEq>(known: &mut Vec<Arc<[T]>>, list: Arc<[T]>) -> Arc<[T]> {
+    let same = known.iter().find(|known| Arc::ptr_eq(known, &list) || ***known == *list);
+    if let Some(same) = same {
         return same.clone();
     }
-    let list: Arc<[T]> = list.into();
     known.push(list.clone());
     list
 }
@@ -40,7 +40,7 @@ mod tests {
     #[test]
     fn equal_lists_are_one_and_others_are_not() {
         let mut known = Vec::new();
-        let lists = [vec![1, 2], vec![1], vec![1, 2]].map(|list| shared(&mut known, list));
+        let lists = [vec![1, 2], vec![1], vec![1, 2]].map(|list| shared(&mut known, list.into()));
         assert_eq!(lists.each_ref().map(|list| list.to_vec()), [vec![1, 2], vec![1], vec![1, 2]]);
         assert!(Arc::ptr_eq(&lists[0], &lists[2]));
     }

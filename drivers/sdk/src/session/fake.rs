@@ -193,12 +193,13 @@ fn check(name: &str, settings: &Json) -> Option<CheckedDevice<Fake>> {
     Some(CheckedDevice {
         name: name.to_owned(),
         points: points.map(|name| Point { writable: name == "w", name }).collect(),
-        polls: vec![Poll {
+        polls: [Poll {
             name: "all".into(),
             period: Duration::from_millis(period),
             points: (0..read).collect(),
             requests: vec![request(0.0)],
-        }],
+        }]
+        .into(),
         offline: Offline::default(),
         settings: FakeDevice { name: name.to_owned(), points: read, settings: settings.clone() },
     })

@@ -85,11 +85,11 @@ impl<D: Driver> Lines<D> {
             self.stop(&name);
         }
         self.places.clear();
-        let (mut listings, mut alike) = (Vec::new(), Alike::default());
+        let (mut given, mut alike) = (Vec::new(), Alike::default());
         for connection in connections {
             let CheckedConnection { name, settings, devices } = connection;
-            let devices = self.assign(&name, devices, &mut alike, &mut listings);
-            let devices = Arc::new(devices);
+            let devices = Arc::new(self.assign(&name, devices, &mut alike));
+            given.push(devices.clone());
             let mode = if hold.contains(&name) { Mode::Held } else { Mode::Run };
             let wanted = Wanted { devices, mode };
             match self.running.get_mut(&name) {
@@ -100,7 +100,11 @@ impl<D: Driver> Lines<D> {
                 _ => self.start(driver, name, settings, wanted),
             }
         }
-        listings
+        // Last, because it is large and goes soon: what is made behind it would keep its place from being given back.
+        let devices = given.iter().flat_map(|devices| devices.iter());
+        devices
+            .filter_map(|assigned| self.numbers.listing(&assigned.device.name, &assigned.device.points))
+            .collect()
     }
 
     /// Numbers for the devices of a connection; one that did not change stays the very same.
@@ -109,7 +113,6 @@ impl<D: Driver> Lines<D> {
         connection: &str,
         devices: Vec<CheckedDevice<D>>,
         alike: &mut Alike,
-        listings: &mut Vec<DeviceNumbers>,
     ) -> Vec<Assigned<D>> {
         let before = self.running.get(connection).map(|running| running.wanted.borrow().devices.clone());
         let before = before.as_deref().map_or(&[][..], Vec::as_slice);
@@ -117,7 +120,6 @@ impl<D: Driver> Lines<D> {
         for device in devices {
             self.places.insert(device.name.clone(), connection.to_owned());
             let numbered = self.numbers.assign(&device.name, &device.points);
-            listings.push(numbered.listing);
             let same = before.iter().find(|old| same(&old.device, &device)).map(|old| old.device.clone());
             assigned.push(Assigned {
                 number: numbered.device,
@@ -156,6 +158,7 @@ impl<D: Driver> Lines<D> {
             owed: owes,
             told: self.told.entry(name.clone()).or_default().clone(),
             after: self.leaving.get(&name).map(|leaving| leaving.gone.clone()),
+            before: self.running.len() as u32,
             gone: gone.clone().drop_guard(),
         };
         info!(connection = name, "connection starts");

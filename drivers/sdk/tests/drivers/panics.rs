@@ -23,7 +23,7 @@ impl Driver for Panics {
     }
 
     fn check(&self, _configuration: &Configuration) -> Checked<Self> {
-        let polls = vec![Poll {
+        let polls = [Poll {
             name: "all".to_owned(),
             period: Duration::from_secs(1),
             points: Vec::new(),
@@ -31,8 +31,8 @@ impl Driver for Panics {
         }];
         let device = CheckedDevice {
             name: "victim".to_owned(),
-            points: Vec::new(),
-            polls,
+            points: [].into(),
+            polls: polls.into(),
             offline: Offline::default(),
             settings: (),
         };

@@ -74,7 +74,7 @@ fn check(device: &DeviceTable) -> Result<CheckedDevice<Synthetic>, Problem> {
     Ok(CheckedDevice {
         name: device.name.clone(),
         points: points.map(|point| Point { name: format!("p{point}"), writable: true }).collect(),
-        polls: vec![poll],
+        polls: [poll].into(),
         offline: Offline::default(),
         settings,
     })

@@ -85,13 +85,14 @@ fn check(device: &DeviceTable) -> Result<CheckedDevice<__Type__>, Problem> {
     let point = |name: &str, writable| Point { name: name.to_owned(), writable };
     Ok(CheckedDevice {
         name: device.name.clone(),
-        points: vec![point("wave", false), point("height", true)],
-        polls: vec![Poll {
+        points: [point("wave", false), point("height", true)].into(),
+        polls: [Poll {
             name: "all".to_owned(),
             period: Duration::from_millis(period_ms),
             points: vec![WAVE, HEIGHT],
             requests: Vec::new(),
-        }],
+        }]
+        .into(),
         offline: Offline::default(),
         settings: (),
     })
