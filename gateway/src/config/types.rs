@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sagoo_edge_buffer::WhenFull;
-use serde_json::Value as Json;
 
 use super::defaults;
 use crate::class::{Class, PerClass};
@@ -239,8 +238,8 @@ pub struct ConnectionConfig {
     pub driver: String,
     /// A second process of that driver stands by, configured and without open lines.
     pub standby: bool,
-    /// The driver's part, without `driver` and `standby`.
-    pub settings: Json,
+    /// The driver's part as JSON, without `driver` and `standby`.
+    pub settings: Box<str>,
     /// Files it names for its driver as `{ file = "…" }`: the place inside its table, and where it is.
     pub files: Vec<(Vec<String>, PathBuf)>,
 }
@@ -250,8 +249,8 @@ pub struct ConnectionConfig {
 pub struct ModelConfig {
     /// `version`, 1 unless given.
     pub version: u32,
-    /// The driver's part: reporting rules and `version` left out.
-    pub settings: Json,
+    /// The driver's part as JSON: reporting rules and `version` left out.
+    pub settings: Box<str>,
 }
 
 /// A unit on a connection.
@@ -266,8 +265,8 @@ pub struct DeviceConfig {
     /// Reporting rules of its points, model and overrides merged; shared by the devices that have the
     /// model's.
     pub points: Points,
-    /// The driver's part: reporting rules and the platform's keys left out.
-    pub settings: Json,
+    /// The driver's part as JSON: reporting rules and the platform's keys left out.
+    pub settings: Box<str>,
 }
 
 /// The points of a device, by name.

@@ -28,7 +28,7 @@ fn config(rule: fn(&mut PointConfig)) -> DeviceConfig {
         model: "m".into(),
         identity: Identity { product_key: "p".into(), device_key: "d".into() },
         points: points.into(),
-        settings: serde_json::Value::Null,
+        settings: "null".into(),
     }
 }
 
