@@ -4,8 +4,8 @@
 //!  - among the polls that are ready the one whose deadline (due + period) is earliest goes first;
 //!  - a poll runs on a fixed grid and does not drift; slots that passed entirely are skipped and
 //!    counted, so no poll ever waits twice;
-//!  - the first polls are spread over at most [`FIRST_WITHIN`], those of one line among each other and lines by
-//!    [`LINES_APART`], so that what a hundred answers take is not taken at once;
+//!  - the first polls are spread over at most [`FIRST_WITHIN`], those of one line among each other, and
+//!    [`LINES_TOGETHER`] by [`GROUPS_APART`], so that what a hundred answers take is not taken at once;
 //!  - an offline device costs one probe per pause, whatever it is configured to be read at;
 //!  - while the line is pausing, due polls fail without touching it.
 
@@ -16,12 +16,15 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use self::breaker::{Breaker, Reconnect};
+use crate::batcher::BATCH_WAIT;
 use crate::driver::Offline;
 
 /// Every first poll comes within this, or within its period when that is shorter.
 pub(crate) const FIRST_WITHIN: Duration = Duration::from_secs(1);
-/// How long after the line that was started before it a line's polls are due.
-pub(crate) const LINES_APART: Duration = Duration::from_millis(1);
+/// So many lines are polled at the same time: few wake up seldom, many do not heap up.
+pub(crate) const LINES_TOGETHER: u32 = 20;
+/// How long after them the next ones are: until what they said has gone.
+pub(crate) const GROUPS_APART: Duration = BATCH_WAIT;
 /// Shortest period; a shorter one is read at this.
 pub(crate) const SHORTEST_PERIOD: Duration = Duration::from_millis(10);
 /// A poll that goes on failing says so again after this.
@@ -86,7 +89,7 @@ struct Clock {
 impl Schedule {
     /// The schedule of a line that so many were started before.
     pub(crate) fn new(rng: fastrand::Rng, before: u32) -> Self {
-        let phase = LINES_APART * before;
+        let phase = GROUPS_APART * (before / LINES_TOGETHER);
         Self { units: Vec::new(), line: Reconnect::default(), rng, skipped: 0, phase }
     }
 

@@ -58,7 +58,7 @@ fn run(
 }
 
 #[test]
-fn lines_begin_one_after_the_other_and_all_of_them_within_their_period() {
+fn lines_begin_in_groups_and_all_of_them_within_their_period() {
     let first = |before: u32, period: u64| {
         let now = Instant::now();
         let mut schedule = Schedule::new(fastrand::Rng::with_seed(7), before);
@@ -69,9 +69,9 @@ fn lines_begin_one_after_the_other_and_all_of_them_within_their_period() {
             other => panic!("{other:?}"),
         }
     };
-    assert_eq!([0, 1, 99].map(|before| first(before, 5_000)), [MS * 0, MS, MS * 99]);
-    assert_eq!([50, 99, 1_000].map(|before| first(before, 100)), [MS * 50, MS * 99, MS * 0]);
-    assert_eq!(first(1_001, 60_000), MS, "the first comes soon however long the period is");
+    assert_eq!([0, 19, 20, 99].map(|before| first(before, 5_000)), [0, 0, 20, 80].map(|ms| MS * ms));
+    assert_eq!([79, 80, 100].map(|before| first(before, 100)), [60, 80, 0].map(|ms| MS * ms));
+    assert_eq!(first(1_020, 60_000), MS * 20, "the first comes soon however long the period is");
 }
 
 proptest! {

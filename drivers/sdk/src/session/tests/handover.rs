@@ -49,8 +49,6 @@ async fn a_line_put_on_hold_closes_and_its_neighbours_notice_nothing() {
     held.sort();
     assert_eq!(held, [(false, "on hold".to_owned()), (true, String::new())]);
     assert_eq!((world.count("open"), world.count("close")), (2, 1));
-    // Twenty periods from one poll to another.
-    host.sample_of("fan", "a").await;
     let (meter, fan) = (world.count("poll meter"), world.count("poll fan"));
     let start = Instant::now();
     while world.count("poll fan") < fan + 20 {
