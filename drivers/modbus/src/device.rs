@@ -230,3 +230,20 @@ fn override_point(
         *old = point;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::tests::device;
+
+    #[test]
+    fn the_fingerprint_is_that_of_the_words_and_the_order_of_points_does_not_matter() {
+        // FNV-1a of "7;125;None;holding 0 1;input 10 2;", worked out elsewhere
+        const KEPT: u64 = 0x7B0F_3245_E5FE_96F6;
+        let turned =
+            ["a = { at = \"input:10\", type = \"u32\" }", "b = { at = \"holding:0\", type = \"u16\" }"];
+        for points in [turned.join("\n"), [turned[1], turned[0]].join("\n")] {
+            let found = device("addresses = \"zero-based\"\n", &points).fingerprint;
+            assert_eq!(format!("{found:016x}"), format!("{KEPT:016x}"));
+        }
+    }
+}

@@ -44,7 +44,7 @@ impl Driver for Busy {
         let poll = |settings: &Json| Poll {
             name: "all".to_owned(),
             period: PERIOD,
-            points: [].into(),
+            points: Vec::new(),
             requests: vec![PlannedRequest {
                 request: "all there is".to_owned(),
                 wanted: 1,
@@ -56,8 +56,8 @@ impl Driver for Busy {
             let here = configuration.devices.iter().filter(|device| device.connection == line);
             let device = here.map(|device| CheckedDevice {
                 name: device.name.clone(),
-                points: [].into(),
-                polls: [poll(&device.settings)].into(),
+                points: Vec::new(),
+                polls: vec![poll(&device.settings)],
                 offline: Offline::default(),
                 settings: (),
             });

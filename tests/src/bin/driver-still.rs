@@ -32,15 +32,15 @@ impl Driver for Still {
         let poll = || Poll {
             name: "all".to_owned(),
             period: Duration::from_millis(200),
-            points: [].into(),
+            points: Vec::new(),
             requests: Vec::new(),
         };
         let devices = |line: &str| {
             let here = configuration.devices.iter().filter(|device| device.connection == line);
             let device = here.map(|device| CheckedDevice {
                 name: device.name.clone(),
-                points: [].into(),
-                polls: [poll()].into(),
+                points: Vec::new(),
+                polls: vec![poll()],
                 offline: Offline::default(),
                 settings: (),
             });
