@@ -132,7 +132,7 @@ pub(crate) struct Setup<D: Driver> {
     pub(crate) told: Told,
     /// The task that used this line before; nothing is opened until it is gone.
     pub(crate) after: Option<CancellationToken>,
-    /// Lines that were started before it: its polls are due a little after theirs.
+    /// Lines before it in the configuration, for when its polls are due.
     pub(crate) before: u32,
     /// Tells the next one that this task is gone, however it ended.
     pub(crate) gone: DropGuard,

@@ -5,7 +5,8 @@
 //!  - a poll runs on a fixed grid and does not drift; slots that passed entirely are skipped and
 //!    counted, so no poll ever waits twice;
 //!  - the first polls are spread over at most [`FIRST_WITHIN`], those of one line among each other, and
-//!    [`LINES_TOGETHER`] by [`GROUPS_APART`], so that what a hundred answers take is not taken at once;
+//!    [`LINES_TOGETHER`] by [`GROUPS_APART`], round and round the period, so that what a hundred answers take
+//!    is not taken at once;
 //!  - an offline device costs one probe per pause, whatever it is configured to be read at;
 //!  - while the line is pausing, due polls fail without touching it.
 
@@ -23,7 +24,7 @@ use crate::driver::Offline;
 pub(crate) const FIRST_WITHIN: Duration = Duration::from_secs(1);
 /// So many lines are polled at the same time: few wake up seldom, many do not heap up.
 pub(crate) const LINES_TOGETHER: u32 = 20;
-/// How long after them the next ones are: until what they said has gone.
+/// How long after them the next ones are, where the period leaves room: until what they said has gone.
 pub(crate) const GROUPS_APART: Duration = BATCH_WAIT;
 /// Shortest period; a shorter one is read at this.
 pub(crate) const SHORTEST_PERIOD: Duration = Duration::from_millis(10);
@@ -40,7 +41,7 @@ pub(crate) struct Schedule {
     line: Reconnect,
     rng: fastrand::Rng,
     skipped: u64,
-    /// How long after other lines.
+    /// How long after the first lines, before it is wrapped into a period.
     phase: Duration,
 }
 
@@ -87,7 +88,7 @@ struct Clock {
 }
 
 impl Schedule {
-    /// The schedule of a line that so many were started before.
+    /// The schedule of a line with so many before it.
     pub(crate) fn new(rng: fastrand::Rng, before: u32) -> Self {
         let phase = GROUPS_APART * (before / LINES_TOGETHER);
         Self { units: Vec::new(), line: Reconnect::default(), rng, skipped: 0, phase }

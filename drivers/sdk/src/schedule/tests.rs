@@ -14,8 +14,12 @@ fn fresh(periods_ms: &[u64]) -> NewUnit {
 }
 
 fn schedule(units: Vec<NewUnit>) -> (Schedule, Instant) {
+    schedule_after(0, units)
+}
+
+fn schedule_after(before: u32, units: Vec<NewUnit>) -> (Schedule, Instant) {
     let now = Instant::now();
-    let mut schedule = Schedule::new(fastrand::Rng::with_seed(7), 0);
+    let mut schedule = Schedule::new(fastrand::Rng::with_seed(7), before);
     schedule.rebuild(now, units);
     (schedule, now)
 }
@@ -60,9 +64,7 @@ fn run(
 #[test]
 fn lines_begin_in_groups_and_all_of_them_within_their_period() {
     let first = |before: u32, period: u64| {
-        let now = Instant::now();
-        let mut schedule = Schedule::new(fastrand::Rng::with_seed(7), before);
-        schedule.rebuild(now, vec![fresh(&[period])]);
+        let (schedule, now) = schedule_after(before, vec![fresh(&[period])]);
         match schedule.next(now) {
             Next::Poll(..) => Duration::ZERO,
             Next::Wait(at) => at - now,
@@ -77,17 +79,22 @@ fn lines_begin_in_groups_and_all_of_them_within_their_period() {
 proptest! {
     /// An idle enough line: every poll starts once per slot, close to it, forever without drift.
     #[test]
-    fn a_poll_keeps_its_grid(periods in proptest::collection::vec(100..5_000u64, 1..8)) {
+    fn a_poll_keeps_its_grid(
+        periods in proptest::collection::vec(100..5_000u64, 1..8),
+        before in 0..2_000u32,
+    ) {
         let units = periods.iter().map(|ms| fresh(&[*ms])).collect();
-        let (mut schedule, now) = schedule(units);
+        let (mut schedule, now) = schedule_after(before, units);
+        let phase = GROUPS_APART * (before / LINES_TOGETHER);
         let starts = run(&mut schedule, now, Duration::from_secs(60), |_| Ok(MS));
         for (unit, ms) in periods.iter().enumerate() {
             let period = Duration::from_millis(*ms);
             let first = starts[&(unit, 0)][0];
             prop_assert!(first - now <= period.min(FIRST_WITHIN) + 10 * MS);
             for (slot, start) in starts[&(unit, 0)].iter().enumerate() {
-                let wanted = now + period.min(FIRST_WITHIN) * unit as u32 / periods.len() as u32
-                    + period * slot as u32;
+                let within = period.min(FIRST_WITHIN);
+                let after = (within * unit as u32 / periods.len() as u32 + phase).as_nanos() % within.as_nanos();
+                let wanted = now + Duration::from_nanos(after as u64) + period * slot as u32;
                 prop_assert!(*start >= wanted && *start - wanted < 10 * MS, "late by {:?}", *start - wanted);
             }
         }

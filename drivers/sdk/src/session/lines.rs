@@ -86,7 +86,7 @@ impl<D: Driver> Lines<D> {
         }
         self.places.clear();
         let (mut given, mut alike) = (Vec::new(), Alike::default());
-        for connection in connections {
+        for (before, connection) in (0..).zip(connections) {
             let CheckedConnection { name, settings, devices } = connection;
             let devices = Arc::new(self.assign(&name, devices, &mut alike));
             given.push(devices.clone());
@@ -97,10 +97,11 @@ impl<D: Driver> Lines<D> {
                     running.passing = false;
                     running.wanted.send_replace(wanted);
                 }
-                _ => self.start(driver, name, settings, wanted),
+                _ => self.start(driver, name, settings, wanted, before),
             }
         }
-        // Last, because it is large and goes soon: what is made behind it would keep its place from being given back.
+        // Last, because it is large and goes soon: what is made behind it would keep its place from being
+        // given back.
         let devices = given.iter().flat_map(|devices| devices.iter());
         devices
             .filter_map(|assigned| self.numbers.listing(&assigned.device.name, &assigned.device.points))
@@ -136,6 +137,7 @@ impl<D: Driver> Lines<D> {
         name: String,
         settings: D::Connection,
         wanted: Wanted<D>,
+        before: u32,
     ) {
         self.stop(&name);
         self.leaving.retain(|_, leaving| !leaving.gone.is_cancelled());
@@ -158,7 +160,7 @@ impl<D: Driver> Lines<D> {
             owed: owes,
             told: self.told.entry(name.clone()).or_default().clone(),
             after: self.leaving.get(&name).map(|leaving| leaving.gone.clone()),
-            before: self.running.len() as u32,
+            before,
             gone: gone.clone().drop_guard(),
         };
         info!(connection = name, "connection starts");

@@ -95,7 +95,8 @@ impl<D: Driver> Lines<D> {
 
     /// A line of its own for a scan.
     fn start_passing(&mut self, driver: &Arc<D>, name: String, settings: D::Connection) {
-        self.start(driver, name.clone(), settings, Wanted { devices: Arc::default(), mode: Mode::Run });
+        let wanted = Wanted { devices: Arc::default(), mode: Mode::Run };
+        self.start(driver, name.clone(), settings, wanted, 0);
         if let Some(running) = self.running.get_mut(&name) {
             running.passing = true;
         }
