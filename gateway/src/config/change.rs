@@ -84,6 +84,13 @@ mod tests {
     }
 
     #[test]
+    fn keys_in_another_order_are_no_change() {
+        let with = |tcp| config(&BEFORE.replace("{ port = 1 }", tcp));
+        let changes = changes(&with(r#"{ port = 1, host = "h" }"#), &with(r#"{ host = "h", port = 1 }"#));
+        assert_eq!(changes, [""; 0]);
+    }
+
+    #[test]
     fn what_came_went_and_changed_is_named_once() {
         let after = BEFORE
             .replace("port = 1", "port = 2")

@@ -47,7 +47,7 @@ struct Point {
     is_fresh: bool,
 }
 
-/// What few points have.
+/// What a point has while it is not good, and with a deadband.
 #[derive(Debug, Default)]
 struct Aside {
     /// Last good value, where it was not reported.
@@ -55,7 +55,7 @@ struct Aside {
     /// Why it is not good; one text for all it is said of at once.
     reason: Option<Arc<str>>,
     /// Boot time of the last report; only with a deadband, and not of another quality.
-    reported: Option<u64>,
+    reported: Option<NonZeroU64>,
 }
 
 /// Points whose quality changed, by what it changed to.
@@ -157,7 +157,7 @@ impl Device {
                 made.suppressed += 1;
                 continue;
             };
-            point.read_at = NonZeroU64::new(sample.boot_ns);
+            point.read_at = moment(sample.boot_ns);
             if !point.reports(rule, &value, sample.boot_ns) {
                 made.suppressed += 1;
                 point.aside().unreported = Some(value);
@@ -254,6 +254,7 @@ impl Point {
             aside.reason = (!reason.is_empty()).then(|| reason.clone());
             // what was reported under another quality is nothing to compare with
             aside.reported.take_if(|_| turns);
+            self.aside.take_if(|aside| aside.is_empty());
         }
         // the first good value is no news, where nothing else was told
         if self.quality != QualityWord::Unread || quality != QualityWord::Good || doubted {
@@ -267,14 +268,14 @@ impl Point {
         let Some(deadband) = rule.deadband else { return true };
         let reported = self.aside.as_ref().and_then(|aside| aside.reported);
         if let (Some(at), Some((last, _))) = (reported, &self.cell) {
-            let due = rule
-                .heartbeat
-                .is_some_and(|heartbeat| u128::from(boot_ns.saturating_sub(at)) >= heartbeat.as_nanos());
+            let due = rule.heartbeat.is_some_and(|heartbeat| {
+                u128::from(boot_ns.saturating_sub(at.get())) >= heartbeat.as_nanos()
+            });
             if !due && within(deadband, &last.value(), value) {
                 return false;
             }
         }
-        self.aside().reported = Some(boot_ns);
+        self.aside().reported = moment(boot_ns);
         true
     }
 
@@ -304,6 +305,17 @@ impl Point {
             read_at: self.read_at(),
         }
     }
+}
+
+impl Aside {
+    fn is_empty(&self) -> bool {
+        self.unreported.is_none() && self.reason.is_none() && self.reported.is_none()
+    }
+}
+
+/// A boot time without the moment of the boot, which nothing is read at.
+fn moment(boot_ns: u64) -> Option<NonZeroU64> {
+    NonZeroU64::new(boot_ns.max(1))
 }
 
 /// Whether the change is too small to report; what is not a number has to be the same.

@@ -26,10 +26,12 @@ impl Shell {
             }
         }
         for problem in self.sources.problems(fresh) {
+            // as a text it is escaped: the words are the driver's
+            let shown = problem.to_string();
             if problem.warning {
-                tracing::warn!(%driver, %problem, "driver warns about its configuration");
+                tracing::warn!(%driver, problem = shown, "driver warns about its configuration");
             } else {
-                tracing::error!(%driver, %problem, "driver refuses part of its configuration; the rest runs");
+                tracing::error!(%driver, problem = shown, "driver refuses part of its configuration; the rest runs");
             }
         }
     }
