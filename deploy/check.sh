@@ -40,10 +40,10 @@ Runs the whole gate, or only the stages named. Works from any folder, without a 
   deny      licences, bans, sources; advisories where the network allows
   demo      deploy/demo.sh --seconds $DEMO_SECONDS: passes only if no sample was lost
 
-  --long    adds the stage long: all properties again with $LONG_CASES cases each, $LONG_KILLS kills of the
-            gateway, power cuts at every call of 150 histories of the store and a flip of each of its newest
-            64 Ki bytes, an outage of $LONG_OUTAGE_SECONDS s, all that the bench measures
-            (target/bench/results.json), and every decoder fuzzed for $LONG_FUZZ_SECONDS s
+  --long    adds the stage long: all properties again with $LONG_CASES cases each, $LONG_KILLS kills of a
+            gateway that sends the oldest first and as many of one that sends the newest first, power cuts
+            at every call of 150 histories of the store and a flip of each of its newest 64 Ki bytes, an
+            outage of $LONG_OUTAGE_SECONDS s, all that the bench measures (target/bench/results.json), and every decoder fuzzed for $LONG_FUZZ_SECONDS s
   --help    this
 
 The log of each stage is kept in target/check/STAGE.log.

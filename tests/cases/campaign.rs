@@ -1,6 +1,6 @@
 //! What campaigns share: how long they are, and chance that can be had again.
 //!
-//! Always true: a campaign is short in the gate and long in `deploy/check.sh --long`, by its own variable;
+//! Always true: a campaign is short in the gate and long in `deploy/check.sh --long`, by a variable;
 //! with the same seed the same is drawn.
 
 use std::str::FromStr;

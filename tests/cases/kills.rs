@@ -18,6 +18,8 @@ const METERS: [&str; 4] = ["m0", "m1", "m2", "m3"];
 const KILLS: usize = 20;
 /// The same where the newest goes first.
 const KILLS_LIVE_FIRST: usize = 10;
+/// Without a broker, at four rows a second two seconds' worth of backlog.
+const OUTAGE: Duration = Duration::from_secs(8);
 /// A backlog goes out faster than it grows, but not by much.
 const DRAINED: Duration = Duration::from_secs(300);
 
@@ -67,7 +69,7 @@ impl Moment {
 fn kill_nine_at_any_moment_loses_and_invents_nothing() {
     let kills = how_many("SAGOO_KILLS", KILLS);
     let plan = plan();
-    let (site, died) = killed(kills, &plan);
+    let (site, died) = killed(&plan, kills, None);
     for (meter, died) in METERS.into_iter().zip(died) {
         // What was read last is not the end of a hole that nothing follows.
         let read = u64::from(site.device(meter).register(0));
@@ -85,9 +87,20 @@ fn kill_nine_at_any_moment_loses_and_invents_nothing_when_the_newest_goes_first(
     let kills = how_many("SAGOO_KILLS", KILLS_LIVE_FIRST);
     let mut plan = plan().must_log("the enterprise platform is treated like the community one for now");
     plan.sagoo = "profile = \"enterprise\"\nrow_spacing = \"250ms\"\ndrain = \"live-first\"\n".to_owned();
-    let (site, died) = killed(kills, &plan);
+    // Long enough that rows are read while the backlog goes out.
+    let outage = Moment {
+        worked: OUTAGE,
+        trouble: Trouble::NoBroker,
+        drivers: false,
+        dead: Duration::ZERO,
+        again: None,
+    };
+    let (site, died) = killed(&plan, kills, Some(outage));
     for (meter, died) in METERS.into_iter().zip(died) {
-        site.assert_kept_in_any_order(meter, Interrupted::by_kills(2 * kills, died), DRAINED);
+        let read = u64::from(site.device(meter).register(0));
+        site.await_count(meter, read + 1, DRAINED);
+        assert!(site.came_out_of_order(meter), "{meter}: the newest never went first");
+        site.assert_kept_in_any_order(meter, Interrupted::by_kills(2 * kills + 1, died), DRAINED);
         site.assert_all_acknowledged(&plan, meter, SOON);
     }
     site.assert_unharmed();
@@ -105,15 +118,15 @@ fn plan() -> Plan {
     Plan { poll: Duration::from_secs(1), ..plan }
 }
 
-/// A site that went through so many kills, and per meter what may be missing.
-fn killed(kills: usize, plan: &Plan) -> (Site, Died) {
+/// A site that went through so many kills, one at this moment before them, and per meter what may be missing.
+fn killed(plan: &Plan, kills: usize, first: Option<Moment>) -> (Site, Died) {
     let mut seed = Seed::drawn();
     let mut site = Site::start(plan);
     METERS.iter().for_each(|meter| site.await_count(meter, 1, SOON));
     let mut died = METERS.map(|_| Vec::new());
-    for number in 1..=kills {
-        let moment = Moment::drawn(&mut seed);
-        eprintln!("kill {number} of {kills}: {moment:?}");
+    let drawn = (0..kills).map(|_| Moment::drawn(&mut seed));
+    for (number, moment) in (1..).zip(first.into_iter().chain(drawn)) {
+        eprintln!("kill {number}: {moment:?}");
         kill(&mut site, &moment, &mut died);
     }
     (site, died)

@@ -230,7 +230,10 @@ impl Gateway {
     pub async fn configure(&self, field: &str) -> Result<()> {
         fs::write(self.path("config/conf.d/field.toml"), field).context("writing field.toml")?;
         let answer = self.ask("reload").await?;
-        ensure!(answer.contains(r#""reply":"reload""#), "the gateway does not take another field: {answer}");
+        ensure!(
+            answer.contains(r#""result":"applied""#),
+            "the gateway does not take another field: {answer}"
+        );
         Ok(())
     }
 

@@ -56,8 +56,8 @@ impl Driver for Busy {
             let here = configuration.devices.iter().filter(|device| device.connection == line);
             let device = here.map(|device| CheckedDevice {
                 name: device.name.clone(),
-                points: Vec::new(),
-                polls: vec![poll(&device.settings)],
+                points: [].into(),
+                polls: [poll(&device.settings)].into(),
                 offline: Offline::default(),
                 settings: (),
             });

@@ -39,8 +39,8 @@ impl Driver for Still {
             let here = configuration.devices.iter().filter(|device| device.connection == line);
             let device = here.map(|device| CheckedDevice {
                 name: device.name.clone(),
-                points: Vec::new(),
-                polls: vec![poll()],
+                points: [].into(),
+                polls: [poll()].into(),
                 offline: Offline::default(),
                 settings: (),
             });

@@ -3,6 +3,8 @@
 //! Always true: no socket and no clock of its own, the caller brings both; everything kept is
 //! bounded by [`KEEP`], the oldest goes first.
 
+mod answers;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
@@ -198,16 +200,6 @@ impl Core {
         out
     }
 
-    /// What the sender will know of its message.
-    fn watch_answer(&mut self, id: &str, mishap: Option<Mishap>, now: Instant) -> Answer {
-        match mishap {
-            None | Some(Mishap::Twice) => self.again.answered(id, now),
-            Some(Mishap::Late(by)) => self.again.answered(id, now + by),
-            Some(Mishap::Lost | Mishap::Misplaced) => {}
-        }
-        if matches!(mishap, None | Some(Mishap::Twice)) { Answer::Given } else { Answer::Taken }
-    }
-
     fn watch_pulse(&mut self, told: &Told, message: &Message, now: Instant) {
         let Some(pulse) = self.pulse.as_mut().filter(|_| message.topic.ends_with("/post")) else { return };
         for why in pulse.told(told, now) {
@@ -249,30 +241,6 @@ impl Core {
     /// Devices of which nothing was heard for longer than a healthy one may be silent.
     pub fn silences(&self, now: Instant) -> Vec<Silence> {
         self.pulse.iter().flat_map(|pulse| pulse.silences(now)).collect()
-    }
-
-    fn acknowledge(
-        &mut self,
-        topic: String,
-        body: &Json,
-        mishap: Option<Mishap>,
-    ) -> Vec<(Duration, Publish)> {
-        let ack = Publish { topic, body: body.to_string() };
-        let before = self.last_ack.replace(ack.clone());
-        let at_once = |publish: Publish| (Duration::ZERO, publish);
-        match mishap {
-            None => vec![at_once(ack)],
-            Some(Mishap::Lost) => Vec::new(),
-            Some(Mishap::Late(by)) => vec![(by, ack)],
-            Some(Mishap::Twice) => vec![at_once(ack.clone()), at_once(ack)],
-            Some(Mishap::Misplaced) => {
-                let mut unused = body.clone();
-                unused["id"] = json!(format!("{}0", body["id"].as_str().unwrap_or_default()));
-                let unused = Publish { topic: ack.topic.clone(), body: unused.to_string() };
-                let elsewhere = Publish { topic: topic::reply_of_the_other_form(&ack.topic), body: ack.body };
-                [Some(unused), before, Some(elsewhere)].into_iter().flatten().map(at_once).collect()
-            }
-        }
     }
 
     /// Closes the storage window when its time is over, and notes what has not come in its time. Call before

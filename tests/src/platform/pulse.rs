@@ -105,7 +105,7 @@ impl Pulse {
         for (key, down) in &mut self.down {
             match told.about.get(key) {
                 Some(true) => down.empty = None,
-                Some(false) if now > down.since + UNDER_WAY => {
+                Some(false) if now > down.since + UNDER_WAY && !self.deaf => {
                     down.empty.get_or_insert(now);
                 }
                 _ => {}

@@ -71,6 +71,34 @@ pub(crate) fn rows(topic: &str, payload: &[u8]) -> Vec<Row> {
     params.as_object().and_then(|properties| row(device, properties)).into_iter().collect()
 }
 
+/// Who was read, and for which time, in the rows of a message: what [`rows`] says of register 0, at a
+/// fraction of the cost, for whoever listens on the cores that are measured.
+pub(crate) fn counts(topic: &str, payload: &[u8]) -> Vec<(usize, u64)> {
+    const DEVICE: &str = r#""deviceKey":"d"#;
+    let Ok(text) = std::str::from_utf8(payload) else { return Vec::new() };
+    if topic.ends_with("/event/property/pack/post") {
+        let devices = text.split(DEVICE).skip(1);
+        return devices.filter_map(|one| Some((number(one)? as usize, count(one)?))).collect();
+    }
+    if !topic.ends_with("/event/property/post") {
+        return Vec::new();
+    }
+    let device = topic.split('/').nth(3).and_then(|device| device.strip_prefix('d'));
+    device.and_then(|device| Some((number(device)? as usize, count(text)?))).into_iter().collect()
+}
+
+/// Of register 0.
+fn count(text: &str) -> Option<u64> {
+    const COUNT: &str = r#""r0":{"value":"#;
+    number(&text[text.find(COUNT)? + COUNT.len()..])
+}
+
+/// What a text begins with.
+fn number(text: &str) -> Option<u64> {
+    let end = text.find(|one: char| !one.is_ascii_digit()).unwrap_or(text.len());
+    text[..end].parse().ok()
+}
+
 fn row(device: &str, properties: &Map<String, Json>) -> Option<Row> {
     let device = device.strip_prefix('d')?.parse().ok()?;
     let value = |(name, cell): (&String, &Json)| {
@@ -93,5 +121,20 @@ mod tests {
         let alone = r#"{"params":{"r0":{"value":7,"time":1},"r9":{"value":3,"time":1}}}"#;
         assert_eq!(rows("/sys/meter/d4/thing/event/property/post", alone.as_bytes()), expected);
         assert_eq!(rows("/sys/meter/d4/thing/event/property/post_reply", alone.as_bytes()), []);
+    }
+
+    #[test]
+    fn counts_are_what_the_rows_say_of_register_0() {
+        let pack = r#"{"params":{"subDevices":[{"identity":{"productKey":"meter","deviceKey":"d4"},
+            "properties":{"r0":{"value":7,"time":1},"r9":{"value":3,"time":1}}},{"identity":
+            {"productKey":"meter","deviceKey":"d12"},"properties":{"r0":{"value":30000,"time":1}}},{"identity":
+            {"productKey":"meter","deviceKey":"d5"},"properties":{}}]}}"#;
+        assert_eq!(
+            counts("/sys/edge/bench/thing/event/property/pack/post", pack.as_bytes()),
+            [(4, 7), (12, 30_000)]
+        );
+        let alone = r#"{"params":{"r0":{"value":7,"time":1},"r9":{"value":3,"time":1}}}"#;
+        assert_eq!(counts("/sys/meter/d4/thing/event/property/post", alone.as_bytes()), [(4, 7)]);
+        assert_eq!(counts("/sys/meter/d4/thing/event/property/post_reply", alone.as_bytes()), []);
     }
 }

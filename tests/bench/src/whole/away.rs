@@ -3,8 +3,8 @@
 //!
 //! Always true: every read is followed from its device to the messages that reach the platform.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
@@ -69,7 +69,7 @@ pub(super) fn note() -> String {
          judge each; live first is profile = \"enterprise\" to a plain broker, with a subscriber that does no more \
          than acknowledge. An hour: without a broker every device is read each {HURRY:?}, until {} reads of each \
          wait, and then each {PERIOD:?} again; it is drained as fast as that many seconds go out. Latency beside the \
-         backlog is that of reads made while it went out.",
+         backlog is that of reads made while it went out, from its first row to its last.",
         FULL.devices, FULL.registers, FULL.away, FULL.hour
     )
 }
@@ -99,9 +99,13 @@ pub(super) async fn measure(bench: &Bench) -> Result<Table> {
 struct Outage {
     /// Device and count → when it arrived first.
     arrived: HashMap<(usize, u64), Instant>,
+    /// Read before the broker was back, and not arrived.
+    owed: HashSet<(usize, u64)>,
     doubled: usize,
     plant: Plant,
     begun: Instant,
+    /// All of them were heard of.
+    calm: Instant,
     gone: Instant,
     back: Instant,
     /// How long the reads of the outage would have taken.
@@ -144,18 +148,16 @@ async fn outage(bench: &Bench, size: Size, case: &Case) -> Result<Outage> {
     };
     let toml = ours::field_toml(&plant, size.registers, PERIOD);
     let (program, driver) = (bench.places.program("sagoo-edge")?, bench.places.program("driver-modbus")?);
-    let own = Own {
-        sagoo: format!("profile = \"{}\"", case.profile),
-        buffer: "max_size = \"1GiB\"".to_owned(),
-        ..Own::local(broker.port)
-    };
+    let own = Own { sagoo: format!("profile = \"{}\"", case.profile), ..Own::local(broker.port) };
     let mut gateway = Gateway::prepare(&program, &driver, &own, &toml)?;
     gateway.start()?;
     let mut seen = Outage {
         arrived: HashMap::new(),
+        owed: HashSet::new(),
         doubled: 0,
         plant,
         begun: Instant::now(),
+        calm: Instant::now(),
         gone: Instant::now(),
         back: Instant::now(),
         worth: size.away,
@@ -166,6 +168,7 @@ async fn outage(bench: &Bench, size: Size, case: &Case) -> Result<Outage> {
         sleep(LOOK).await;
         seen.look(&mut peer);
     }
+    seen.calm = Instant::now();
     sleep(size.calm).await;
     broker.kill();
     (seen.begun, seen.gone) = (began, Instant::now());
@@ -177,10 +180,11 @@ async fn outage(bench: &Bench, size: Size, case: &Case) -> Result<Outage> {
     seen.look(&mut peer);
     broker.restart();
     seen.back = Instant::now();
+    seen.owe();
     if let Peer::Subscriber(listener) = &mut peer {
         *listener = Listener::start(port, &[FILTER], acknowledge);
     }
-    while seen.missing() > 0 && seen.back.elapsed() < PATIENCE + 10 * size.away.max(seen.worth / 20) {
+    while !seen.owed.is_empty() && seen.back.elapsed() < PATIENCE + 10 * size.away.max(seen.worth / 20) {
         sleep(LOOK).await;
         seen.look(&mut peer);
     }
@@ -210,11 +214,9 @@ impl Outage {
     /// What has arrived since the last look.
     fn look(&mut self, peer: &mut Peer) {
         for (at, topic, payload) in peer.fresh() {
-            for row in ours::rows(&topic, &payload) {
-                let Some((_, count)) = row.values.iter().find(|(register, _)| *register == 0) else {
-                    continue;
-                };
-                match self.arrived.entry((row.device, *count)) {
+            for read in ours::counts(&topic, &payload) {
+                self.owed.remove(&read);
+                match self.arrived.entry(read) {
                     Entry::Occupied(_) => self.doubled += 1,
                     Entry::Vacant(first) => drop(first.insert(at)),
                 }
@@ -231,8 +233,14 @@ impl Outage {
         within.map(|(device, count, read)| (read, self.arrived.get(&(device, count)).copied())).collect()
     }
 
-    fn missing(&self) -> usize {
-        self.reads(self.begun, self.back).iter().filter(|(_, arrived)| arrived.is_none()).count()
+    fn owe(&mut self) {
+        let within = |(_, read): &(u64, Instant)| (self.begun..self.back).contains(read);
+        let of_device = |device| {
+            let counted = (1..).zip(self.plant.reads(device)).filter(within);
+            counted.map(move |(count, _)| (device, count))
+        };
+        let all = (0..self.plant.len()).flat_map(of_device);
+        self.owed = all.filter(|read| !self.arrived.contains_key(read)).collect();
     }
 
     fn latencies(&self, from: Instant, to: Instant) -> Vec<f64> {
@@ -246,7 +254,9 @@ impl Outage {
         let again = self.arrived.values().filter(|at| **at > self.back).min();
         let last = self.reads(self.gone, self.back).into_iter().filter_map(|(_, arrived)| arrived).max();
         let last = last.unwrap_or(self.back).max(self.back);
-        let (before, beside) = (self.latencies(self.begun, self.gone), self.latencies(self.back, last));
+        // What is read before the platform answers again belongs to the backlog.
+        let here = again.copied().unwrap_or(last);
+        let (before, beside) = (self.latencies(self.calm, self.gone), self.latencies(here, last));
         let one = |unit, value: f64| Figure::of(unit, vec![value]);
         let at = |sorted: &[f64], percent| (!sorted.is_empty()).then(|| percentile(sorted, percent));
         let ms = |value: Option<f64>| value.and_then(|value| one("ms", value));
@@ -257,7 +267,7 @@ impl Outage {
             ("before_p99", ms(at(&before, 99.0))),
             ("beside_p50", ms(at(&beside, 50.0))),
             ("beside_p99", ms(at(&beside, 99.0))),
-            ("lost", one("reads", self.missing() as f64)),
+            ("lost", one("reads", self.owed.len() as f64)),
             ("doubled", one("rows", self.doubled as f64)),
         ]
     }
