@@ -283,8 +283,14 @@ func (it dispensed) callUs(ctx context.Context, i int64) (int64, error) {
 	id := it.broker.NextId()
 	made := make(chan *grpc.Server, 1)
 	go it.broker.AcceptAndServe(id, kv.ServeAddition(made))
+	var server *grpc.Server
+	select {
+	case server = <-made:
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	}
 	number, err := it.client.AddFor(ctx, &kv.Sum{Pair: &kv.Pair{A: i, B: 1000}, Adder: id})
-	(<-made).Stop()
+	server.Stop()
 	if err != nil {
 		return 0, err
 	}

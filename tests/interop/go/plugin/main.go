@@ -50,10 +50,17 @@ func (s *store) AddFor(ctx context.Context, sum *kv.Sum) (*kv.Number, error) {
 	return kv.Client{Conn: conn}.Add(ctx, sum.Pair)
 }
 
-func (s *store) Serve(context.Context, *kv.Empty) (*kv.ID, error) {
+// A number is told once somebody listens for it: a go-plugin that is knocked at before ends altogether.
+func (s *store) Serve(ctx context.Context, _ *kv.Empty) (*kv.ID, error) {
 	id := s.broker.NextId()
-	go s.broker.AcceptAndServe(id, kv.ServeAddition(make(chan *grpc.Server, 1)))
-	return &kv.ID{ID: id}, nil
+	made := make(chan *grpc.Server, 1)
+	go s.broker.AcceptAndServe(id, kv.ServeAddition(made))
+	select {
+	case <-made:
+		return &kv.ID{ID: id}, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }
 
 func (s *store) Say(_ context.Context, talk *kv.Talk) (*kv.Empty, error) {
