@@ -105,7 +105,8 @@ pub(crate) fn kill_members(group: Pid, tmp_dir: &Path) {
     for _ in 0..MEMBER_ROUNDS {
         let mut found = false;
         for pid in numbers() {
-            let is_member = |pid| Stat::read(pid).is_ok_and(|stat| stat.group == group && !stat.is_dead());
+            let is_member =
+                |pid| Stat::read(pid).is_ok_and(|stat| stat.group == Some(group) && !stat.is_dead());
             if !is_member(pid) || !has_tmp_dir(pid, tmp_dir) {
                 continue;
             }
@@ -133,8 +134,8 @@ pub(crate) fn tmp_dirs() -> Vec<(Pid, PathBuf)> {
     let mut found = Vec::new();
     for pid in numbers() {
         let Ok(stat) = Stat::read(pid) else { continue };
-        if !stat.is_dead() {
-            found.extend(tmp_dirs_in(&environment(pid)).map(|dir| (stat.group, dir.to_owned())));
+        if let Some(group) = stat.group.filter(|_| !stat.is_dead()) {
+            found.extend(tmp_dirs_in(&environment(pid)).map(|dir| (group, dir.to_owned())));
         }
     }
     found
@@ -173,7 +174,8 @@ fn is_gone(error: &io::Error) -> bool {
 /// What `/proc/<pid>/stat` tells.
 struct Stat {
     state: u8,
-    group: Pid,
+    /// None: the kernel says -1 of a process that is half gone, and 0 of its own threads.
+    group: Option<Pid>,
     started_ticks: u64,
 }
 
@@ -190,9 +192,10 @@ impl Stat {
         let name_end = text.iter().rposition(|&byte| byte == b')')?;
         let rest = std::str::from_utf8(text.get(name_end + 1..)?).ok()?;
         let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
+        let group: i32 = fields.get(2)?.parse().ok()?;
         Some(Self {
             state: *fields.first()?.as_bytes().first()?,
-            group: Pid::from_raw(fields.get(2)?.parse().ok()?)?,
+            group: Some(group).filter(|group| *group > 0).and_then(Pid::from_raw),
             started_ticks: fields.get(START_TIME)?.parse().ok()?,
         })
     }
@@ -253,7 +256,16 @@ mod tests {
     fn a_name_with_brackets_does_not_shift_the_fields() {
         let zeros = "0 ".repeat(START_TIME - 3);
         let stat = Stat::parse(format!("7 (a) R (b) S 1 7 {zeros}4711 0\n").as_bytes()).unwrap();
-        assert_eq!((stat.state, stat.group.as_raw_pid(), stat.started_ticks), (b'S', 7, 4711));
+        assert_eq!((stat.state, stat.group, stat.started_ticks), (b'S', Pid::from_raw(7), 4711));
+    }
+
+    #[test]
+    fn a_process_that_is_half_gone_has_no_group() {
+        let zeros = "0 ".repeat(START_TIME - 3);
+        for group in ["-1", "0"] {
+            let stat = Stat::parse(format!("7 (a) X 0 {group} {zeros}4711 0\n").as_bytes()).unwrap();
+            assert_eq!((stat.group, stat.started_ticks, stat.is_dead()), (None, 4711, true));
+        }
     }
 
     proptest! {
