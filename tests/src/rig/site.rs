@@ -15,7 +15,7 @@ use super::journal::Journal;
 use super::plan::{POINTS, Places, Plan};
 use super::watch::Watch;
 use super::{Broker, Gateway, Manners, ModbusDevice, Way, eventually};
-use crate::platform::{Endpoint, Platform, Timing};
+use crate::platform::{Endpoint, Platform, Row, Timing};
 
 /// Most lines of the broker's log in a failing case.
 const BROKER_TAIL: usize = 25;
@@ -203,11 +203,28 @@ impl Site {
     /// is not `missing` at the platform: nothing was given up, dropped or counted twice.
     #[track_caller]
     pub fn assert_all_acknowledged(&self, plan: &Plan, meter: &str, within: Duration) {
+        self.await_acknowledged(plan, meter, within, |rows| Count::of(&rows));
+    }
+
+    /// The same where the newest goes before what is older.
+    #[track_caller]
+    pub fn assert_all_acknowledged_in_any_order(&self, plan: &Plan, meter: &str, within: Duration) {
+        self.await_acknowledged(plan, meter, within, Count::in_any_order);
+    }
+
+    #[track_caller]
+    fn await_acknowledged(
+        &self,
+        plan: &Plan,
+        meter: &str,
+        within: Duration,
+        count: impl Fn(Vec<Row>) -> Count,
+    ) {
         eventually(&format!("all that is stored of {meter} is acknowledged"), within, || {
             let before = u64::from(self.device(meter).register(0));
             let ledger = self.gateway.device(meter)["ledger"].clone();
             let after = u64::from(self.device(meter).register(0));
-            let missing = Count::in_any_order(self.platform.rows(meter)).missing();
+            let missing = count(self.platform.rows(meter)).missing();
             let settled = ledger["acknowledged"] == ledger["stored"] && ledger["waiting"] == 0;
             let stored = ledger["stored"].as_u64().unwrap_or_default();
             let mut whole = (before..=after).map(|read| plan.per_read() * read.saturating_sub(missing));
