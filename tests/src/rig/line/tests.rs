@@ -23,20 +23,19 @@ fn pass(from: &mut File, to: &mut File, bytes: &[u8]) -> Duration {
     took
 }
 
-/// The least of some tries: a busy machine adds to some of them, and nothing makes a line faster.
-fn least(tries: usize, mut once: impl FnMut() -> Duration) -> Duration {
-    (0..tries).map(|_| once()).min().unwrap()
-}
-
+/// The line is never faster than its bits, and no slower by more than a hundredth. A busy machine adds
+/// to as many tries as it likes, so it is tried until one shows the line's own rate.
 fn assert_rate(mode: &str, length: usize) {
     let line = SerialLine::start(mode, 1);
     let (mut master, mut slave) = (open(&line.master()), open(&line.slave(0)));
     let bytes: Vec<u8> = (0..length).map(|byte| byte as u8).collect();
     let expected = line.mode().character() * u32::try_from(length).unwrap();
     for _ in 0..2 {
-        let took = least(5, || pass(&mut master, &mut slave, &bytes));
-        assert!(took >= expected, "{mode}: {took:?} for {length} bytes, the line needs {expected:?}");
-        assert!(took < expected + expected / 100, "{mode}: {took:?} for {length} bytes, not {expected:?}");
+        eventually(&format!("{length} bytes take {expected:?} at {mode}"), SOON, || {
+            let took = pass(&mut master, &mut slave, &bytes);
+            assert!(took >= expected, "{mode}: {took:?} for {length} bytes, the line needs {expected:?}");
+            if took < expected + expected / 100 { Ok(()) } else { Err(format!("it took {took:?}")) }
+        });
         std::mem::swap(&mut master, &mut slave);
     }
 }
