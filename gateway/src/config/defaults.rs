@@ -33,8 +33,9 @@ pub const ACK_TIMEOUT: Duration = Duration::from_secs(5);
 pub const ACK_TIMEOUT_RANGE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(60);
 /// `[sagoo] row_spacing`
 pub const ROW_SPACING: Duration = Duration::from_millis(250);
-/// `[sagoo] row_spacing` where the platform keeps rows apart itself: 100 rows per second and device.
-pub const ROW_SPACING_ENTERPRISE: Duration = Duration::from_millis(10);
+/// `[sagoo] row_spacing` where the platform keeps rows apart itself: a new row waits no longer for
+/// one that was sent just before.
+pub const ROW_SPACING_ENTERPRISE: Duration = Duration::from_millis(2);
 /// Range of `[sagoo] row_spacing` there.
 pub const ROW_SPACING_ENTERPRISE_RANGE: RangeInclusive<Duration> =
     Duration::from_millis(1)..=Duration::from_secs(60);

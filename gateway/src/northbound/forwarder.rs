@@ -175,9 +175,8 @@ impl Forwarder {
         }
         let mut busy = false;
         for class in Class::ALL {
-            let feeds = self.readers[class].feed(&mut self.flight, now.into_std());
-            busy |= feeds;
-            if self.reading.is_some() || feeds {
+            busy |= self.readers[class].feed(&mut self.flight, now.into_std());
+            if self.reading.is_some() {
                 continue;
             }
             let head = *self.heads[class].borrow_and_update();

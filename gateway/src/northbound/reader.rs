@@ -26,8 +26,9 @@ pub const CHUNK_BYTES: usize = 256 * 1024;
 pub const PAUSE_FIRST: Duration = Duration::from_secs(1);
 /// Longest pause; it is tried again for as long as it takes, or until the records are evicted.
 pub const PAUSE_MOST: Duration = Duration::from_secs(30);
-/// Records fed before the other duties get their turn.
-const RECORDS_PER_TURN: usize = 64;
+/// Rows fed before the other duties get their turn, and those of one record more; a record without rows
+/// counts as one.
+const ROWS_PER_TURN: usize = 64;
 
 /// Who reads where.
 #[derive(Debug)]
@@ -116,38 +117,44 @@ impl Reader {
 
     /// Feeds the flight from what was read; `true`: there is more to feed at once.
     pub fn feed(&mut self, flight: &mut Flight, now: Instant) -> bool {
-        for _ in 0..RECORDS_PER_TURN {
-            let Some(record) = self.live.chunk.pop_front() else { break };
+        let mut fed = 0;
+        while fed < ROWS_PER_TURN
+            && let Some(record) = self.live.chunk.pop_front()
+        {
             let (seq, rows) = self.live.decode(record, true, &self.boots.borrow());
+            fed += rows.len().max(1);
             flight.offer((self.class, Who::Live, seq), rows, now);
         }
-        for _ in 0..RECORDS_PER_TURN {
-            if !self.feed_lap(flight, now) {
-                break;
-            }
+        fed = 0;
+        while fed < ROWS_PER_TURN
+            && let Some(rows) = self.feed_lap(flight, now)
+        {
+            fed += rows.max(1);
         }
         let lap_goes_on =
             self.lap.as_ref().is_some_and(|lap| lap.lane.is_some() && !lap.walk.chunk.is_empty());
         !self.live.chunk.is_empty() || lap_goes_on
     }
 
-    fn feed_lap(&mut self, flight: &mut Flight, now: Instant) -> bool {
-        let Some(lap) = self.lap.as_mut() else { return false };
-        let Some(lane) = lap.lane else { return false };
+    /// Rows of the next record of the lap; `None`: it has none for now.
+    fn feed_lap(&mut self, flight: &mut Flight, now: Instant) -> Option<usize> {
+        let lap = self.lap.as_mut()?;
+        let lane = lap.lane?;
         if !flight.lanes(self.class).lap_goes_on(lane) {
             lap.lane = None;
-            return false;
+            return None;
         }
         let next = lap.walk.chunk.front().map_or(lap.walk.next, |record| record.seq);
         if next >= self.live.next {
             flight.lanes(self.class).end_lap(lap.start);
             self.lap = None;
-            return false;
+            return None;
         }
-        let Some(record) = lap.walk.chunk.pop_front() else { return false };
+        let record = lap.walk.chunk.pop_front()?;
         let (seq, rows) = lap.walk.decode(record, false, &self.boots.borrow());
+        let fed = rows.len();
         flight.offer((self.class, Who::Lap { start: lap.start }, seq), rows, now);
-        true
+        Some(fed)
     }
 
     /// Gives a paused lap its next lane, or begins a new one.

@@ -11,22 +11,30 @@
 //! pipeline keeps the ranges with its account, so that they are known after a restart, too; after a kill
 //! what was said since they were last written is said once more, with the same id and bytes.
 //!
+//! What waits since before the platform answered rests for [`REST`] after each answer: a row of the device
+//! that comes meanwhile finds nothing on its way that it would have to wait for.
+//!
 //! What a reader of the platform's table sees: rows stand in the order in which they arrived, and an old
 //! row after a newer one carries its old times in every cell. Whoever wants the history in order sorts by
 //! the times of the cells; whoever wants the newest value takes the newest time, not the newest row.
 //!
 //! Always true: only rows that were stored after the platform began to answer are said before their turn,
-//! one at a time, and in turn with those that wait; a range covers no row that was not acknowledged; there
+//! one at a time, and in turn with those that wait and do not rest; a range covers no row that was not acknowledged; there
 //! are at most [`MAX_RANGES`] per device.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::lanes::{LaneId, Lanes};
 use super::queued::{Place, Queued};
 use super::{Flight, MAX_ROW_BYTES, Plan, Unit};
 use crate::class::Class;
+use crate::config::types::Drain;
 use crate::pipeline::book::ahead::{MAX_RANGES, Range};
+
+/// Between the answer to a row that waits since an outage and the next one of its device, half of it more or
+/// less so that devices do not speak all at once: some 30 rows a second of each device at most.
+pub const REST: Duration = Duration::from_millis(30);
 
 /// What one lane says before its turn.
 #[derive(Debug, Default)]
@@ -114,6 +122,24 @@ impl Lanes {
         if before_its_turn {
             ahead.flying = ahead.newest.take();
         }
+    }
+
+    /// The front row waits since before the platform answered, and what is new goes before it.
+    fn gives_way(&self, lane: LaneId) -> bool {
+        let waits = |front: &Queued| self.fresh_from.is_none_or(|fresh| front.seq < fresh);
+        self.drain == Drain::LiveFirst && self.front(lane).is_some_and(waits)
+    }
+
+    /// The front row was answered in its turn: the next one rests until this moment, if it gives way at all.
+    pub fn rest(&mut self, lane: LaneId, until: Instant) {
+        if self.gives_way(lane) {
+            self.lanes[lane].rests_until = Some(until);
+        }
+    }
+
+    /// How long the front row rests.
+    pub fn rests_until(&self, lane: LaneId) -> Option<Instant> {
+        self.lanes[lane].rests_until.filter(|_| self.gives_way(lane))
     }
 
     /// It was answered. Returns the newest range, as it is now.

@@ -34,6 +34,8 @@ pub(super) struct Lane {
     /// Rows of the front record that are done, waiting for the others of the same record.
     pub(super) partial: Option<Settled>,
     pub(super) ahead: Ahead,
+    /// No row that waits since an outage goes in its turn before.
+    pub(super) rests_until: Option<Instant>,
     pub(super) pace: Pace,
 }
 
@@ -52,6 +54,7 @@ impl Lane {
             front_since: None,
             partial: None,
             ahead: Ahead::default(),
+            rests_until: None,
             pace: Pace::new(drain),
         }
     }

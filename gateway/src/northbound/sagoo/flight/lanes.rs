@@ -55,12 +55,12 @@ pub enum Reader {
 pub struct Lanes {
     class: Class,
     budget: usize,
-    drain: Drain,
+    pub(super) drain: Drain,
     /// What is stored from this record on is new: the platform answered before.
     pub(super) fresh_from: Option<u64>,
     /// Where the live reader is.
     pub(super) walked: u64,
-    lanes: Vec<Lane>,
+    pub(super) lanes: Vec<Lane>,
     by_device: HashMap<Arc<str>, LaneId>,
     sets: Sets,
     /// Records all of whose rows are in the lanes and may go as one pack.

@@ -157,8 +157,13 @@ impl Flight {
         for lane in 0..self.lanes[class].len() {
             let hurry = self.may_hurry(class, lane, now, wanted, plan);
             let lanes = &self.lanes[class];
-            if hurry && (!lanes.ahead_had_its_turn(lane) || lanes.front(lane).is_none()) {
+            let rests = lanes.rests_until(lane).filter(|until| *until > now);
+            if hurry && (!lanes.ahead_had_its_turn(lane) || lanes.front(lane).is_none() || rests.is_some()) {
                 ahead.push(lane);
+                continue;
+            }
+            if let Some(until) = rests {
+                plan.wake_at(until);
                 continue;
             }
             let Some(front) = lanes.front(lane).filter(|_| lanes.may_speak(lane)) else { continue };
@@ -252,7 +257,8 @@ impl Flight {
                 waiting = true;
             }
             waiting |= peer.busy;
-            ready_at = ready_at.max(self.peers.ready_at(queued.peer, queued.set).unwrap_or(now));
+            let rests = self.lanes[class].rests_until(*lane);
+            ready_at = ready_at.max(self.peers.ready_at(queued.peer, queued.set).max(rests).unwrap_or(now));
         }
         match (waiting, ready_at > now) {
             (false, false) => Judgement::Go,

@@ -14,7 +14,7 @@ fn world(
     budget: usize,
 ) -> World {
     let mut world = World::new(devices, records, weather, budget);
-    let spacing = if drain == Drain::LiveFirst { Duration::from_millis(10) } else { SPACING };
+    let spacing = if drain == Drain::LiveFirst { Duration::from_millis(2) } else { SPACING };
     (world.jumps, world.spacing) = (drain != Drain::Ordered, spacing);
     world.again.ahead = u32::from(drain == Drain::LiveFirst);
     world.flight =
@@ -68,11 +68,14 @@ fn merged(world: &World) -> usize {
     world.settled.iter().filter(|one| one.fate == Fate::Merged).count()
 }
 
-/// How long rows stored from `from` on took to arrive, worst and mean.
-fn latency(world: &World, device: &str, waiting: i64, from: i64, to: i64) -> (Duration, Duration) {
+/// How long rows of these devices that were stored from `from` on took to arrive, rising.
+fn latencies(world: &World, devices: &[&str], waiting: i64, from: i64, to: i64) -> Vec<Duration> {
     let stored = |n: i64| world.start + Duration::from_secs((n - waiting) as u64);
-    let took = (from..to).map(|n| world.arrived[&(device.to_owned(), n)] - stored(n));
-    (took.clone().max().unwrap(), took.sum::<Duration>() / (to - from) as u32)
+    let of = |device: &str, n: i64| world.arrived[&(device.to_owned(), n)] - stored(n);
+    let all = devices.iter().flat_map(|device| (from..to).map(move |n| of(device, n)));
+    let mut all: Vec<Duration> = all.collect();
+    all.sort_unstable();
+    all
 }
 
 proptest! {
@@ -174,15 +177,38 @@ fn live_first_says_the_newest_at_once_while_an_hour_is_drained_twenty_times_fast
     let drained = (1..=3_600).map(|n| busy.arrived[&("a".to_owned(), n)]).max().unwrap() - busy.start;
     assert!(drained <= Duration::from_secs(3_600 / 20), "{drained:?}");
     let last = 3_600 + drained.as_secs() as i64;
-    let (worst, mean) = latency(&busy, "d", 3_600, 3_602, last);
-    let (_, usual) = latency(&calm, "d", 1, 3, last - 3_600);
-    // What the device's own row on its way and its distance cost; nothing for what waits.
-    assert!(worst <= Duration::from_millis(60), "{worst:?}");
-    assert!(mean <= usual + Duration::from_millis(20), "{mean:?}, usually {usual:?}");
+    let beside = latencies(&busy, &devices, 3_600, 3_602, last);
+    let usual = latencies(&calm, &devices, 1, 3, last - 3_600);
+    // A new row may have to wait for the device's own row on its way, the distance after that and room in
+    // the link; few do.
+    let most = *usual.last().unwrap();
+    let later = beside.iter().filter(|took| **took > most).count();
+    assert!(later * 4 <= beside.len(), "{later} of {} took longer than {most:?}", beside.len());
+    let worst = *beside.last().unwrap();
+    assert!(worst <= most + Duration::from_millis(5 + 5 + 2 + 2), "{worst:?}, usually {most:?}");
     assert_eq!(busy.settled.len(), busy.arrived.len(), "each row is settled, and said once");
     assert_eq!(merged(&busy), 0);
     let counts = busy.flight.counts();
     assert_eq!((counts.sent_samples, counts.resent_messages), (2 * busy.arrived.len() as u64, 0));
+}
+
+#[test]
+fn what_waits_since_an_outage_rests_for_what_is_new_and_has_its_turn_all_the_same() {
+    let fast = Weather { fast: true, ..fair() };
+    // 50 rows a second are more than what rests would leave a place for
+    let new = |n: i64| Duration::from_secs(1) + Duration::from_millis(20) * n as u32;
+    let waiting = (1..=600).map(|n| (Duration::ZERO, vec![row("a", n, 2)]));
+    let records = waiting.chain((0..1_500).map(|n| (new(n), vec![row("a", 601 + n, 2)]))).collect();
+    let mut world = world(Drain::LiveFirst, &names(&["a"]), records, fast, READ_AHEAD_BYTES);
+    world.run(Duration::from_secs(31), u64::MAX);
+    let arrived = |n: i64| world.arrived[&("a".to_owned(), n)] - world.start;
+    // Among rows that came one at a time 20 ms apart nearly all went at once.
+    let late = |n: &i64| arrived(601 + n) > new(*n) + Duration::from_millis(20);
+    let late = (0..1_400).filter(late).count();
+    assert!(late < 140, "{late} of 1400 were late");
+    let drained = (1..=600).map(arrived).max().unwrap();
+    let rate = 600.0 / drained.as_secs_f64();
+    assert!((20.0..40.0).contains(&rate), "{rate} rows a second of those that wait");
 }
 
 #[test]
