@@ -37,6 +37,13 @@ impl Backoff {
         within(step, rng)
     }
 
+    /// The same in the second half of the step: pauses grow evenly, for those that were spread before.
+    pub fn wait_half_at_least(&mut self, rng: &mut fastrand::Rng) -> Duration {
+        let step = self.step.min(self.cap);
+        self.step = step * 2;
+        step / 2 + within(step / 2, rng)
+    }
+
     /// Something worked.
     pub fn reset(&mut self) {
         self.step = self.first;
@@ -57,6 +64,11 @@ mod tests {
         }
         backoff.reset();
         assert!(backoff.wait(&mut rng) <= Duration::from_secs(2));
+        backoff.reset();
+        for limit in [2, 4, 8, 10, 10, 10].map(Duration::from_secs) {
+            let wait = backoff.wait_half_at_least(&mut rng);
+            assert!((limit / 2..=limit).contains(&wait), "{wait:?} for a step of {limit:?}");
+        }
     }
 
     #[test]

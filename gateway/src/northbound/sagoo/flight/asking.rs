@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::time::Instant;
 
 use super::peers::SELF;
-use super::{Flight, Outgoing, PROBE_WINDOW, Plan, Probe};
+use super::{Flight, Outgoing, PROBE_WINDOW, Plan, Platform, Probe};
 use crate::northbound::sagoo::payload::build;
 use crate::northbound::sagoo::topic;
 
@@ -30,15 +30,18 @@ enum Standing {
 }
 
 impl Flight {
-    /// While nothing is answered only the gateway's own key is asked.
+    /// While nothing is answered only the gateway's own key is asked, with growing pauses. The next time does
+    /// not wait until an answer to the last one is too late: a platform that is back a second after its
+    /// broker never heard that one, and is found within two more.
     pub(super) fn ask_for_self(&mut self, ask_at: Instant, now: Instant, plan: &mut Plan) {
-        if self.peers.get(SELF).probe.is_some() {
-            return;
-        }
         if ask_at > now {
-            plan.wake_at(ask_at);
-        } else if plan.has_room() {
+            return plan.wake_at(ask_at);
+        }
+        if plan.has_room() {
             self.send_probe(SELF, now, plan);
+            let ask_at = now + self.silent_backoff.wait_half_at_least(&mut self.rng);
+            self.platform = Platform::Silent { ask_at };
+            plan.wake_at(ask_at);
         }
     }
 

@@ -92,7 +92,7 @@ pub const MAX_ROW_BYTES: usize = 1_000_000;
 pub const PACK_TRIES: u32 = 2;
 /// Counted tries of a row before it is parked.
 pub const ROW_TRIES: u32 = 3;
-/// First wait between two probes of the gateway's own key while nothing is answered.
+/// First wait between two probes of the gateway's own key while nothing is answered, at most.
 pub const SILENT_FIRST: Duration = Duration::from_secs(1);
 /// Longest wait between them.
 pub const SILENT_MOST: Duration = Duration::from_secs(60);

@@ -86,8 +86,7 @@ impl Flight {
         own.probe_at = now;
         own.misses += 1;
         let misses = own.misses;
-        if let Platform::Silent { ask_at } = &mut self.platform {
-            *ask_at = now + self.silent_backoff.wait(&mut self.rng);
+        if !self.is_alive() {
             self.tell_silence();
             return false;
         }
@@ -120,6 +119,8 @@ impl Flight {
         if !self.is_alive() {
             self.lanes.iter_mut().for_each(|(_, lanes)| lanes.stop_hurrying());
             self.platform = Platform::Alive { since: now };
+            // of what was asked meanwhile no answer is missed
+            self.probes.clear();
             self.peers.platform_answered(now);
             self.told = false;
             self.notes.push(Note::Answering);

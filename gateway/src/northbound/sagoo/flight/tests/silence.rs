@@ -71,6 +71,24 @@ fn after_a_broken_connection_rows_go_on_within_a_second() {
 }
 
 #[test]
+fn a_platform_that_is_back_a_second_after_its_broker_is_found_two_seconds_later() {
+    for seed in 0..50 {
+        let mut weather = Weather { seed, broken: vec![(10, 20)], away: vec![(30, 1)], ..fair() };
+        weather.fast = true;
+        let mut world = World::new(&names(&["a"]), every_second(&["a"], 60), weather, READ_AHEAD_BYTES);
+        world.flight =
+            Flight::new(Options { run: seed, ..options(&names(&["a"]), READ_AHEAD_BYTES) }, world.start);
+        world.run(Duration::from_secs(10), u64::MAX);
+        let before = world.settled.len();
+        world.run(Duration::from_millis(33_100), u64::MAX);
+        assert!(world.settled.len() > before, "seed {seed}: nothing settled 2 s after the platform was back");
+        world.run(Duration::from_secs(120), 120);
+        assert_eq!(world.settled.len(), 60);
+        assert!(world.settled.iter().all(|one| one.fate == Fate::Acknowledged));
+    }
+}
+
+#[test]
 fn a_row_that_is_given_up_is_handed_on_whole() {
     let mut weather = fair();
     weather.mute.insert("gateway-k-e1-0".to_owned());
