@@ -23,6 +23,11 @@ impl Head {
         self.sender.subscribe()
     }
 
+    /// Records below it may be read.
+    pub fn end(&self) -> u64 {
+        *self.sender.borrow()
+    }
+
     /// From this record on, or from the next one, they are held back.
     pub fn hold(&mut self, from: Option<u64>) {
         self.held = true;

@@ -275,7 +275,7 @@ impl Writer {
         self.off_balance.extend(self.book.all_off_balance());
     }
 
-    /// Records from `from` on, in order; `None`: they cannot be read now, which is said once.
+    /// Records from `from` to the head, in order; `None`: they cannot be read now, which is said once.
     pub fn read(&mut self, from: u64, max_bytes: usize) -> Option<Vec<Stored>> {
         let mut records = self.buffer.read(from, max_bytes);
         if let Err(error) = &records {
@@ -292,7 +292,9 @@ impl Writer {
         if self.unreadable.worked(from) {
             tracing::info!(from, "stored rows can be read again");
         }
-        Some(records.into_iter().map(|one| Stored { seq: one.seq, payload: one.payload }).collect())
+        let end = self.head.end();
+        let readable = records.into_iter().take_while(|one| one.seq < end);
+        Some(readable.map(|one| Stored { seq: one.seq, payload: one.payload }).collect())
     }
 
     fn read_what_can_be(&mut self, from: u64, max_bytes: usize) -> Result<Vec<Record>, Error> {
@@ -310,10 +312,15 @@ impl Writer {
 
     /// Where the forwarder begins.
     pub fn resume(&mut self) -> Resume {
-        let from = self.book.floor(self.buffer.next_seq());
-        let from = self.buffer.segment_start(from).unwrap_or(from);
+        let floor = self.book.floor(self.buffer.next_seq());
+        let from = self.begins(floor);
         let ahead = self.book.ahead().map(|(device, ranges)| (device.clone(), ranges)).collect();
         Resume { from, positions: self.book.positions(), ahead }
+    }
+
+    /// The first record of the segment with this one.
+    pub fn begins(&self, seq: u64) -> u64 {
+        self.buffer.segment_start(seq).unwrap_or(seq)
     }
 
     /// Syncs what was written, on another thread.
@@ -388,3 +395,6 @@ fn options(config: &BufferConfig, class: Class) -> Options {
     let reserve_bytes = config.reserve;
     Options { durability, when_full, reserve_bytes, ..Options::new(dir, max_bytes) }
 }
+
+#[cfg(test)]
+mod tests;
