@@ -6,8 +6,6 @@
 //! flight is asked for no more than the link has room for, so handing over never fails.
 
 use std::collections::HashSet;
-use std::future::Future;
-use std::pin::Pin;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -17,7 +15,8 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::deadletter;
-use super::reader::{CHUNK_BYTES, For, Reader};
+use super::reader::Reader;
+use super::reading::{self, Reading};
 use super::replies::Replies;
 use super::report::Report;
 use super::sagoo::downlink::Downlink;
@@ -28,7 +27,6 @@ use super::sagoo::topic::{self, Inbound};
 use super::{Announcement, Setup};
 use crate::class::{Class, PerClass};
 use crate::pipeline;
-use crate::pipeline::handle::{Gone, Stored};
 use crate::row::GATEWAY;
 
 /// Time for acknowledgements still on their way when stopping.
@@ -37,10 +35,6 @@ pub const LAST_ACKS: Duration = Duration::from_millis(600);
 const LINK_STOP: Duration = Duration::from_millis(400);
 /// Messages looked at before the flight gets its turn.
 const MESSAGES_PER_TURN: usize = 64;
-
-/// Of which class and for whom, from where, the head at that time, and what was read.
-type Read = ((Class, For), u64, u64, Result<Option<Vec<Stored>>, Gone>);
-type Reading = Pin<Box<dyn Future<Output = Read> + Send>>;
 
 struct Forwarder {
     flight: Flight,
@@ -142,9 +136,9 @@ impl Forwarder {
             tokio::select! {
                 () = stop.cancelled() => {}
                 message = self.ends.incoming.recv() => self.incoming(message)?,
-                ((class, who), from, head, records) = reading(&mut self.reading), if reads => {
+                ((class, who), head, read) = reading::end(&mut self.reading), if reads => {
                     self.reading = None;
-                    let records = records.context("reading from the buffer")?;
+                    let (from, records) = read.context("reading from the buffer")?;
                     self.readers[class].arrived(who, from, head, records, Instant::now().into_std());
                 }
                 changed = self.heads.events.changed(), if hears => changed.context("the pipeline has ended")?,
@@ -181,10 +175,7 @@ impl Forwarder {
             }
             let head = *self.heads[class].borrow_and_update();
             if let Some((who, from)) = self.readers[class].wants(head, &mut self.flight, now.into_std()) {
-                let pipeline = self.pipeline.clone();
-                self.reading = Some(Box::pin(async move {
-                    ((class, who), from, head, pipeline.read(class, from, CHUNK_BYTES).await)
-                }));
+                self.reading = Some(reading::begin(self.pipeline.clone(), (class, who), from, head));
             }
         }
         busy
@@ -372,13 +363,6 @@ impl Forwarder {
         if let Err(error) = self.tell().await {
             tracing::debug!(%error, "the pipeline ended first; what it did not hear will be sent again");
         }
-    }
-}
-
-async fn reading(reading: &mut Option<Reading>) -> Read {
-    match reading {
-        Some(reading) => reading.await,
-        None => std::future::pending().await,
     }
 }
 

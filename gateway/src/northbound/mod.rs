@@ -3,6 +3,7 @@
 //! - [`forwarder`]: the one task; brings the others together.
 //! - [`sagoo`]: what is said on the wire, and when.
 //! - [`reader`]: from records in the buffer to rows, in order and again where needed.
+//! - [`reading`]: the read of the buffer that is under way.
 //! - [`replies`]: answers to commands, which leave in time or not at all.
 //! - [`deadletter`]: rows that were given up, until somebody sends them again or drops them.
 //! - [`report`]: what status says of it.
@@ -17,6 +18,7 @@ pub mod forwarder;
 #[cfg(test)]
 mod mosquitto;
 pub mod reader;
+pub mod reading;
 pub mod replies;
 pub mod report;
 pub mod sagoo;

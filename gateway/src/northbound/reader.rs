@@ -1,5 +1,5 @@
-//! Walks through the records of one class for the flight: once to the head, and again for devices that
-//! fell behind.
+//! Walks through the records of one class for the flight: once to the head, again for devices that fell
+//! behind, and ahead of the first walk where what is new shall not wait for it.
 //! See [`super::sagoo::flight::Lanes`] for the rules; this is where records become rows.
 //!
 //! Always true: a record is decoded after all records its rows refer to, or after rows that stand for
@@ -36,8 +36,11 @@ pub struct Reader {
     class: Class,
     live: Walk,
     lap: Option<Lap>,
-    /// Which of the two is served first; they take turns.
-    lap_first: bool,
+    scout: Scout,
+    /// What was new from there on when it was last considered to send a scout.
+    considered: Option<u64>,
+    /// Who is served first; they take turns.
+    turn: usize,
     /// What times in rows mean.
     boots: watch::Receiver<Boots>,
     rng: fastrand::Rng,
@@ -61,6 +64,16 @@ struct Lap {
     lane: Option<LaneId>,
 }
 
+/// The walk that shows what is new before `live` is there.
+#[derive(Debug)]
+enum Scout {
+    /// There is no need.
+    Home,
+    /// It shall begin where the newest segment does.
+    Wanted,
+    Walks(Walk),
+}
+
 /// Which walk asked for a chunk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum For {
@@ -68,39 +81,72 @@ pub enum For {
     Live,
     /// The one that reads again.
     Lap,
+    /// The one that goes ahead.
+    Scout,
 }
 
 impl Reader {
     /// Begins at the start of a segment.
     pub fn new(class: Class, from: u64, boots: watch::Receiver<Boots>) -> Self {
         let live = Walk::new(from, Decoder::default());
-        Self { class, live, lap: None, lap_first: false, boots, rng: fastrand::Rng::new() }
+        let (scout, rng) = (Scout::Home, fastrand::Rng::new());
+        Self { class, live, lap: None, scout, considered: None, turn: 0, boots, rng }
     }
 
-    /// What has to be read next, if anything: for whom and from where.
-    pub fn wants(&mut self, head: u64, flight: &mut Flight, now: Instant) -> Option<(For, u64)> {
+    /// What has to be read next, if anything: for whom and from where; `None`: from where the segment with
+    /// the head begins.
+    pub fn wants(&mut self, head: u64, flight: &mut Flight, now: Instant) -> Option<(For, Option<u64>)> {
         flight.lanes(self.class).walks(self.live.next, head);
         self.continue_lap(flight);
+        self.consider_scout(head, flight);
         let live = (self.live.is_hungry(now) && self.live.next < head).then_some((For::Live, self.live.next));
         let lap = self.lap.as_ref().filter(|lap| lap.lane.is_some() && lap.walk.is_hungry(now));
         let lap = lap.filter(|lap| lap.walk.next < self.live.next).map(|lap| (For::Lap, lap.walk.next));
-        self.lap_first = !self.lap_first;
-        if self.lap_first { lap.or(live) } else { live.or(lap) }
+        let scout = match &self.scout {
+            Scout::Home => None,
+            Scout::Wanted => Some((For::Scout, None)),
+            Scout::Walks(walk) => {
+                (walk.is_hungry(now) && walk.next < head).then_some((For::Scout, Some(walk.next)))
+            }
+        };
+        let known = |(who, from)| (who, Some(from));
+        let all = [live.map(known), lap.map(known), scout];
+        self.turn = (self.turn + 1) % all.len();
+        (0..all.len()).find_map(|i| all[(self.turn + i) % all.len()])
+    }
+
+    /// Once each time the platform begins to answer; one that walks already goes on.
+    fn consider_scout(&mut self, head: u64, flight: &mut Flight) {
+        let fresh = flight.lanes(self.class).hurries_from();
+        if fresh == self.considered {
+            return;
+        }
+        self.considered = fresh;
+        if fresh.is_some() && self.live.next < head && matches!(self.scout, Scout::Home) {
+            self.scout = Scout::Wanted;
+        }
     }
 
     /// When a walk that could not be read is to be tried again.
     pub fn retry_at(&self, now: Instant) -> Option<Instant> {
         let lap = self.lap.as_ref().filter(|lap| lap.lane.is_some()).and_then(|lap| lap.walk.retry_at);
-        [self.live.retry_at, lap].into_iter().flatten().filter(|at| *at > now).min()
+        let scout = if let Scout::Walks(walk) = &self.scout { walk.retry_at } else { None };
+        [self.live.retry_at, lap, scout].into_iter().flatten().filter(|at| *at > now).min()
     }
 
     /// Takes what was read from `from` on when the head was `head`; `None`: it cannot be read now. A chunk
     /// for a lap that has ended since is thrown away.
     pub fn arrived(&mut self, wanted: For, from: u64, head: u64, records: Option<Vec<Stored>>, now: Instant) {
-        let walk = match (wanted, &mut self.lap) {
-            (For::Live, _) => &mut self.live,
-            (For::Lap, Some(lap)) if lap.walk.next == from => &mut lap.walk,
-            (For::Lap, _) => return,
+        if wanted == For::Scout && matches!(self.scout, Scout::Wanted) {
+            // where it cannot be read the others try again
+            let goes = records.is_some() && from > self.live.next;
+            self.scout = if goes { Scout::Walks(Walk::new(from, Decoder::default())) } else { Scout::Home };
+        }
+        let walk = match (wanted, &mut self.lap, &mut self.scout) {
+            (For::Live, ..) => &mut self.live,
+            (For::Lap, Some(lap), _) if lap.walk.next == from => &mut lap.walk,
+            (For::Scout, _, Scout::Walks(walk)) if walk.next == from => walk,
+            (For::Lap | For::Scout, ..) => return,
         };
         let Some(records) = records else {
             walk.retry_at = Some(now + walk.pause.wait(&mut self.rng));
@@ -125,6 +171,7 @@ impl Reader {
             fed += rows.len().max(1);
             flight.offer((self.class, Who::Live, seq), rows, now);
         }
+        self.feed_scout(flight, now);
         fed = 0;
         while fed < ROWS_PER_TURN
             && let Some(rows) = self.feed_lap(flight, now)
@@ -133,7 +180,24 @@ impl Reader {
         }
         let lap_goes_on =
             self.lap.as_ref().is_some_and(|lap| lap.lane.is_some() && !lap.walk.chunk.is_empty());
-        !self.live.chunk.is_empty() || lap_goes_on
+        let scouts = matches!(&self.scout, Scout::Walks(walk) if !walk.chunk.is_empty());
+        !self.live.chunk.is_empty() || scouts || lap_goes_on
+    }
+
+    fn feed_scout(&mut self, flight: &mut Flight, now: Instant) {
+        let mut fed = 0;
+        while fed < ROWS_PER_TURN
+            && let Scout::Walks(walk) = &mut self.scout
+        {
+            if walk.next <= self.live.next {
+                self.scout = Scout::Home;
+                return;
+            }
+            let Some(record) = walk.chunk.pop_front() else { return };
+            let (seq, rows) = walk.decode(record, false, &self.boots.borrow());
+            fed += rows.len().max(1);
+            flight.offer((self.class, Who::Scout, seq), rows, now);
+        }
     }
 
     /// Rows of the next record of the lap; `None`: it has none for now.

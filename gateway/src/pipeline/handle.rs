@@ -123,6 +123,7 @@ pub(super) enum Ask {
     Event { device: Arc<str>, name: String, value: String, boot_ns: u64 },
     Own(Vec<(Arc<str>, Value)>),
     Read { class: Class, from: u64, max_bytes: usize, reply: oneshot::Sender<Option<Vec<Stored>>> },
+    Begins { class: Class, seq: u64, reply: oneshot::Sender<u64> },
     Remember(Loaded),
     Resume(oneshot::Sender<PerClass<Resume>>),
     Settle(Vec<Settled>),
@@ -154,6 +155,14 @@ impl Handle {
     pub async fn read(&self, class: Class, from: u64, max_bytes: usize) -> Result<Option<Vec<Stored>>, Gone> {
         let (reply, answer) = oneshot::channel();
         self.queue.send(Ask::Read { class, from, max_bytes, reply }).await.map_err(|_| Gone)?;
+        answer.await.map_err(|_| Gone)
+    }
+
+    /// Where reading has to begin so that this record, or the next one to come, can be understood: the first
+    /// one of its segment.
+    pub async fn begins(&self, class: Class, seq: u64) -> Result<u64, Gone> {
+        let (reply, answer) = oneshot::channel();
+        self.queue.send(Ask::Begins { class, seq, reply }).await.map_err(|_| Gone)?;
         answer.await.map_err(|_| Gone)
     }
 

@@ -182,6 +182,9 @@ impl Pipeline {
             Ask::Read { class, from, max_bytes, reply } => {
                 let _ = reply.send(self.writers[class].read(from, max_bytes));
             }
+            Ask::Begins { class, seq, reply } => {
+                let _ = reply.send(self.writers[class].begins(seq));
+            }
             Ask::Remember(loaded) => {
                 let mut rows = loaded.rows;
                 for row in &mut rows {

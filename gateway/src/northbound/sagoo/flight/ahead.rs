@@ -166,11 +166,16 @@ impl Lanes {
     pub fn walks(&mut self, next: u64, head: u64) {
         self.walked = next;
         if self.fresh_from.is_none() {
-            self.fresh_from = Some(head);
+            (self.fresh_from, self.shown) = (Some(head), 0);
             for lane in 0..self.len() {
                 self.ahead_mut(lane).leave_to(head.saturating_sub(1));
             }
         }
+    }
+
+    /// What is new from where on, if it goes before its turn.
+    pub fn hurries_from(&self) -> Option<u64> {
+        self.fresh_from.filter(|_| self.drain == Drain::LiveFirst)
     }
 
     /// Nothing goes before its turn any more until the platform answers again; what is stored from then on

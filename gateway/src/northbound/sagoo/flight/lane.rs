@@ -96,6 +96,7 @@ impl Lane {
     pub(super) fn served_by(&self, reader: Reader) -> bool {
         match reader {
             Reader::Live => !self.behind,
+            Reader::Scout => false,
             Reader::Lap { start } => self.behind && !self.left_lap && self.taken >= start,
         }
     }

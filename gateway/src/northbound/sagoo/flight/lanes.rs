@@ -1,12 +1,14 @@
 //! Rows of one class read from the buffer and not yet settled, one lane per device, bounded.
 //!
 //! A lane that is full *falls behind*: its further rows are not kept but read again later, so that a
-//! slow or unknown device costs the others nothing. Two readers fill the lanes:
+//! slow or unknown device costs the others nothing. Two readers fill the lanes, and a third one goes ahead:
 //!
 //! ```text
 //! live   walks once to the head of the buffer; feeds every lane that is not behind, never waits
 //! lap    walks from where one lane fell behind; feeds the lanes behind that it can serve in order,
 //!        pauses when that lane is full, ends when it reaches `live`: then its lanes are not behind any more
+//! scout  (`drain = "live-first"`) walks from the newest segment on and shows [`super::ahead`] what is new
+//!        while `live` has a long way to go to it; fills nothing, ends when `live` reaches it
 //! ```
 //!
 //! Always true: `taken` is the first record whose rows a lane has not handled, so no row is taken
@@ -43,6 +45,8 @@ pub type LaneId = usize;
 pub enum Reader {
     /// The one that walks to the head.
     Live,
+    /// The one that shows what is new before that one is there.
+    Scout,
     /// The one that reads again, since this record.
     Lap {
         /// Where it began.
@@ -58,6 +62,8 @@ pub struct Lanes {
     pub(super) drain: Drain,
     /// What is stored from this record on is new: the platform answered before.
     pub(super) fresh_from: Option<u64>,
+    /// What is new was shown below this record.
+    pub(super) shown: u64,
     /// Where the live reader is.
     pub(super) walked: u64,
     pub(super) lanes: Vec<Lane>,
@@ -82,6 +88,7 @@ impl Lanes {
             budget,
             drain,
             fresh_from: None,
+            shown: 0,
             walked: 0,
             lanes: Vec::new(),
             by_device: HashMap::new(),
@@ -121,12 +128,12 @@ impl Lanes {
         let accepted = |lane| accepts.binary_search(&(lane, true)).is_ok();
         let mut members = Vec::new();
         let mut complete = whole && distinct;
+        let is_new = self.is_new(reader, seq);
         for ((place, offered), lane) in rows.into_iter().zip(&lanes) {
             let (row, damaged) = match offered {
                 Offered::Row(row) => (Arc::new(row), false),
                 Offered::Damaged(row) => (Arc::new(blank(row)), true),
             };
-            let is_new = reader == Reader::Live && self.fresh_from.is_some_and(|from| seq >= from);
             if !accepted(*lane) {
                 self.note_context(*lane, reader, seq, row.clone());
                 complete = false;
@@ -140,7 +147,7 @@ impl Lanes {
             let queued = Queued { seq, place, row, peer, set, damaged, bytes };
             if is_new {
                 let alone = lanes.iter().filter(|other| *other == lane).count() == 1;
-                self.came(*lane, queued.clone(), alone && whole);
+                self.came(*lane, queued.clone(), alone && whole, reader == Reader::Scout);
             }
             if !accepted(*lane) {
                 continue;
@@ -150,9 +157,28 @@ impl Lanes {
             }
             self.lanes[*lane].push(queued, now);
         }
+        if is_new {
+            self.shows(seq, whole);
+        }
         if complete && members.len() > 1 {
             self.whole.insert(seq, members);
         }
+    }
+
+    /// Stored after the platform began to answer, and not shown yet.
+    fn is_new(&self, reader: Reader, seq: u64) -> bool {
+        let looks = matches!(reader, Reader::Live | Reader::Scout);
+        looks && seq >= self.shown && self.fresh_from.is_some_and(|from| seq >= from)
+    }
+
+    /// What is left out before this record, or of it, is said in its turn, whosever it may be.
+    fn shows(&mut self, seq: u64, whole: bool) {
+        let next = self.fresh_from.map_or(seq, |fresh| fresh.max(self.shown));
+        if !whole || seq > next {
+            let left = if whole { seq - 1 } else { seq };
+            self.lanes.iter_mut().for_each(|lane| lane.ahead.leave_to(left));
+        }
+        self.shown = seq + 1;
     }
 
     fn accepts(&mut self, lane: LaneId, reader: Reader, seq: u64) -> bool {
@@ -169,13 +195,14 @@ impl Lanes {
         !full
     }
 
-    /// A row was stored just now.
-    fn came(&mut self, lane: LaneId, row: Queued, alone: bool) {
+    /// A row was stored just now. `scouted`: what was stored before it may not have been read.
+    fn came(&mut self, lane: LaneId, row: Queued, alone: bool, scouted: bool) {
         let (live_first, lane) = (self.drain == Drain::LiveFirst, &mut self.lanes[lane]);
         lane.pace.came(row.row.time_ms);
         if live_first {
             let can_hurry = alone && !row.damaged && !row.row.cells.is_empty();
-            lane.ahead.offer(row, can_hurry && (lane.behind || !lane.rows.is_empty()));
+            let waits = scouted || lane.behind || !lane.rows.is_empty();
+            lane.ahead.offer(row, can_hurry && waits);
         }
     }
 

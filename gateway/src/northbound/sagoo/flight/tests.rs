@@ -6,6 +6,7 @@ mod disk;
 mod drain;
 mod events;
 mod letters;
+mod newest;
 mod packs;
 mod restarts;
 mod silence;

@@ -1,4 +1,5 @@
-//! What waited through an outage, in each order; merging; the window.
+//! What waited through an outage, in each order; merging; the window. [`super::newest`] is about what goes
+//! before it.
 
 use super::super::merge::MERGE_AFTER;
 use super::stories::{assert_settled, expected, key, story, tell, weather};
@@ -6,7 +7,7 @@ use super::*;
 use crate::pipeline::book::Book;
 
 /// A world in which what waits is sent in this order.
-fn world(
+pub(super) fn world(
     drain: Drain,
     devices: &[String],
     records: Vec<(Duration, Vec<Row>)>,
@@ -26,7 +27,7 @@ fn world(
 impl World {
     /// The process is killed and starts again; what was settled is known, and what was answered before its
     /// turn, but for the last so many of that.
-    fn restart(&mut self, drain: Drain, devices: &[String], budget: usize, unwritten: usize) {
+    pub(super) fn restart(&mut self, drain: Drain, devices: &[String], budget: usize, unwritten: usize) {
         let written = self.said_ahead.len().saturating_sub(unwritten);
         self.said_ahead.truncate(written);
         let resume = PerClass::new(|class| {
@@ -56,7 +57,7 @@ impl World {
 }
 
 /// `waiting` rows at once, then one a second.
-fn outage(devices: &[&str], waiting: i64, after: i64) -> Vec<(Duration, Vec<Row>)> {
+pub(super) fn outage(devices: &[&str], waiting: i64, after: i64) -> Vec<(Duration, Vec<Row>)> {
     let mut records = every_second(devices, waiting + after);
     for (n, (at, _)) in records.iter_mut().enumerate() {
         *at = Duration::from_secs((n as u64 + 1).saturating_sub(waiting as u64));
@@ -64,18 +65,8 @@ fn outage(devices: &[&str], waiting: i64, after: i64) -> Vec<(Duration, Vec<Row>
     records
 }
 
-fn merged(world: &World) -> usize {
+pub(super) fn merged(world: &World) -> usize {
     world.settled.iter().filter(|one| one.fate == Fate::Merged).count()
-}
-
-/// How long rows of these devices that were stored from `from` on took to arrive, rising.
-fn latencies(world: &World, devices: &[&str], waiting: i64, from: i64, to: i64) -> Vec<Duration> {
-    let stored = |n: i64| world.start + Duration::from_secs((n - waiting) as u64);
-    let of = |device: &str, n: i64| world.arrived[&(device.to_owned(), n)] - stored(n);
-    let all = devices.iter().flat_map(|device| (from..to).map(move |n| of(device, n)));
-    let mut all: Vec<Duration> = all.collect();
-    all.sort_unstable();
-    all
 }
 
 proptest! {
@@ -165,53 +156,6 @@ fn an_hour_that_waited_is_drained_in_order_at_four_rows_a_second_and_nothing_is_
 }
 
 #[test]
-fn live_first_says_the_newest_at_once_while_an_hour_is_drained_twenty_times_faster_than_it_came() {
-    let (fast, devices) = (Weather { fast: true, ..fair() }, ["a", "b", "c", "d"]);
-    let run = |waiting: i64| {
-        let records = outage(&devices, waiting, 200);
-        let mut world = world(Drain::LiveFirst, &names(&devices), records, fast.clone(), READ_AHEAD_BYTES);
-        world.run(Duration::from_secs(201), u64::MAX);
-        world
-    };
-    let (calm, busy) = (run(1), run(3_600));
-    let drained = (1..=3_600).map(|n| busy.arrived[&("a".to_owned(), n)]).max().unwrap() - busy.start;
-    assert!(drained <= Duration::from_secs(3_600 / 20), "{drained:?}");
-    let last = 3_600 + drained.as_secs() as i64;
-    let beside = latencies(&busy, &devices, 3_600, 3_602, last);
-    let usual = latencies(&calm, &devices, 1, 3, last - 3_600);
-    // A new row may have to wait for the device's own row on its way, the distance after that and room in
-    // the link; few do.
-    let most = *usual.last().unwrap();
-    let later = beside.iter().filter(|took| **took > most).count();
-    assert!(later * 4 <= beside.len(), "{later} of {} took longer than {most:?}", beside.len());
-    let worst = *beside.last().unwrap();
-    assert!(worst <= most + Duration::from_millis(5 + 5 + 2 + 2), "{worst:?}, usually {most:?}");
-    assert_eq!(busy.settled.len(), busy.arrived.len(), "each row is settled, and said once");
-    assert_eq!(merged(&busy), 0);
-    let counts = busy.flight.counts();
-    assert_eq!((counts.sent_samples, counts.resent_messages), (2 * busy.arrived.len() as u64, 0));
-}
-
-#[test]
-fn what_waits_since_an_outage_rests_for_what_is_new_and_has_its_turn_all_the_same() {
-    let fast = Weather { fast: true, ..fair() };
-    // 50 rows a second are more than what rests would leave a place for
-    let new = |n: i64| Duration::from_secs(1) + Duration::from_millis(20) * n as u32;
-    let waiting = (1..=600).map(|n| (Duration::ZERO, vec![row("a", n, 2)]));
-    let records = waiting.chain((0..1_500).map(|n| (new(n), vec![row("a", 601 + n, 2)]))).collect();
-    let mut world = world(Drain::LiveFirst, &names(&["a"]), records, fast, READ_AHEAD_BYTES);
-    world.run(Duration::from_secs(31), u64::MAX);
-    let arrived = |n: i64| world.arrived[&("a".to_owned(), n)] - world.start;
-    // Among rows that came one at a time 20 ms apart nearly all went at once.
-    let late = |n: &i64| arrived(601 + n) > new(*n) + Duration::from_millis(20);
-    let late = (0..1_400).filter(late).count();
-    assert!(late < 140, "{late} of 1400 were late");
-    let drained = (1..=600).map(arrived).max().unwrap();
-    let rate = 600.0 / drained.as_secs_f64();
-    assert!((20.0..40.0).contains(&rate), "{rate} rows a second of those that wait");
-}
-
-#[test]
 fn a_device_with_much_waiting_does_not_hold_up_one_with_little() {
     let rows =
         |device: &'static str, count| (1..=count).map(move |n| (Duration::ZERO, vec![row(device, n, 2)]));
@@ -225,53 +169,6 @@ fn a_device_with_much_waiting_does_not_hold_up_one_with_little() {
         assert_eq!(of("b"), 50, "{drain:?}");
         assert!((50..4_000).contains(&of("a")), "{drain:?}: {} of a", of("a"));
     }
-}
-
-#[test]
-fn a_row_said_before_its_turn_is_not_sent_again_in_its_turn() {
-    let fast = Weather { fast: true, ..fair() };
-    let mut world = world(Drain::LiveFirst, &names(&["a"]), outage(&["a"], 500, 20), fast, READ_AHEAD_BYTES);
-    world.run(Duration::from_secs(3), u64::MAX);
-    assert!(world.arrived.contains_key(&("a".to_owned(), 502)), "the newest waits for its turn");
-    assert!(world.settled.iter().all(|one| one.seq < 500), "it was settled before its turn");
-    world.run(Duration::from_secs(60), 2 * 520);
-    assert_eq!(world.settled.len(), 520);
-    assert_eq!(world.flight.counts().sent_messages, 520, "something was said twice");
-}
-
-/// Issue 2: out-of-order acknowledgements are kept as ranges.
-#[test]
-fn a_kill_repeats_nothing_that_was_answered_before_its_turn() {
-    let (fast, devices) = (Weather { fast: true, ..fair() }, names(&["a"]));
-    let mut world = world(Drain::LiveFirst, &devices, outage(&["a"], 2_000, 40), fast, READ_AHEAD_BYTES);
-    let mut sent = 0;
-    for kill in [5, 9, 14] {
-        world.run(Duration::from_secs(kill), u64::MAX);
-        sent += world.flight.counts().sent_messages;
-        world.restart(Drain::LiveFirst, &devices, READ_AHEAD_BYTES, 0);
-    }
-    assert!(world.said_ahead.len() > 10, "{} rows went before their turn", world.said_ahead.len());
-    assert!(world.settled.len() < 2_000, "and all of them wait for it");
-    world.run(Duration::from_secs(120), 2 * 2_040);
-    assert_eq!((world.settled.len(), world.arrived.len()), (2_040, 2_040));
-    sent += world.flight.counts().sent_messages;
-    // one of a device is un-acknowledged at a time
-    assert!((2_040..=2_040 + 3).contains(&sent), "{sent} messages for 2040 rows and 3 kills");
-}
-
-#[test]
-fn a_row_said_before_its_turn_just_before_a_silence_waits_for_its_answer_all_the_same() {
-    let away = Weather { fast: true, away: vec![(10, 5)], ..fair() };
-    let before = (1..=5).flat_map(|n| [("a", n), ("b", n)].map(|it| (Duration::from_secs(n as u64), it)));
-    let silent = Duration::from_millis(14_500);
-    let then = [(Duration::from_secs(10), ("a", 6)), (silent, ("b", 6)), (silent, ("b", 7))];
-    let records = before.chain(then).map(|(at, (device, n))| (at, vec![row(device, n, 2)])).collect();
-    let mut world = world(Drain::LiveFirst, &names(&["a", "b"]), records, away, READ_AHEAD_BYTES);
-    world.run(Duration::from_secs(15), u64::MAX);
-    assert_eq!(world.went.last().map(String::as_str), Some("gateway-k-13-0"), "{:?}", world.went);
-    // the world watches that nothing comes again in a hurry
-    world.run(Duration::from_secs(60), 2 * 13);
-    assert_eq!(world.settled.len(), 13);
 }
 
 #[test]

@@ -30,26 +30,30 @@ pub(super) fn weather() -> impl Strategy<Value = Weather> {
         proptest::option::of(1..90u64),
         proptest::collection::hash_set((0..4usize, 1..9i64), 0..2),
         proptest::collection::vec((1..60u64, 1..90u64), 0..2),
+        any::<bool>(),
     )
-        .prop_map(|(seed, lost_percent, doubled_percent, away, broken, late, poisoned, unreadable)| {
-            Weather {
-                seed,
-                lost_percent,
-                doubled_percent,
-                away,
-                broken,
-                late: late.map(|since| ("d0".to_owned(), since)).into_iter().collect(),
-                poisoned: poisoned
-                    .into_iter()
-                    .map(|(device, number)| (format!("d{device}"), number))
-                    .collect(),
-                mute: BTreeSet::new(),
-                slow: BTreeMap::new(),
-                unreadable,
-                damaged: BTreeSet::new(),
-                fast: false,
-            }
-        })
+        .prop_map(
+            |(seed, lost_percent, doubled_percent, away, broken, late, poisoned, unreadable, slow_disk)| {
+                Weather {
+                    seed,
+                    lost_percent,
+                    doubled_percent,
+                    away,
+                    broken,
+                    late: late.map(|since| ("d0".to_owned(), since)).into_iter().collect(),
+                    poisoned: poisoned
+                        .into_iter()
+                        .map(|(device, number)| (format!("d{device}"), number))
+                        .collect(),
+                    mute: BTreeSet::new(),
+                    slow: BTreeMap::new(),
+                    unreadable,
+                    damaged: BTreeSet::new(),
+                    fast: false,
+                    slow_disk,
+                }
+            },
+        )
 }
 
 /// A record, and how long after the last one it is written.

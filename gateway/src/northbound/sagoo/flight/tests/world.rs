@@ -4,6 +4,9 @@
 //! Always true: whatever a test is about, the world watches that one id has one message, that rows of a device
 //! come in order and keep their distance, and that nothing is sent that would harm the platform.
 
+mod platform;
+
+use platform::rows_in;
 use serde_json::Value as Json;
 
 use super::*;
@@ -36,6 +39,8 @@ pub(super) struct Weather {
     pub(super) damaged: BTreeSet<u64>,
     /// The way there and the answer take a few milliseconds.
     pub(super) fast: bool,
+    /// Each read from the disk takes a millisecond.
+    pub(super) slow_disk: bool,
 }
 
 pub(super) fn fair() -> Weather {
@@ -52,6 +57,7 @@ pub(super) fn fair() -> Weather {
         unreadable: Vec::new(),
         damaged: BTreeSet::new(),
         fast: false,
+        slow_disk: false,
     }
 }
 
@@ -155,7 +161,7 @@ impl World {
             let class = class_of(&rows);
             let written = &mut world.records[class];
             let seq = written.len() as u64 + 1;
-            if class == Class::Telemetry && seq % 7 == 1 {
+            if begins(class, seq) == seq {
                 context.clear();
             }
             let none = Context::default();
@@ -227,7 +233,8 @@ impl World {
     }
 
     fn turn(&mut self) -> Option<Instant> {
-        Class::ALL.into_iter().for_each(|class| self.read(class));
+        let mut reads_on = false;
+        Class::ALL.into_iter().for_each(|class| reads_on |= self.read(class));
         let bytes = Class::ALL.map(|class| self.flight.lanes(class).bytes());
         self.most_bytes = self.most_bytes.max(bytes.iter().sum());
         let room = self.rng.usize(0..40);
@@ -241,13 +248,14 @@ impl World {
         }
         self.settled.extend(self.flight.take_settled());
         self.said_ahead.extend(self.flight.take_said_ahead());
-        let soon = plan.more.then(|| self.now + Duration::from_millis(1));
+        let soon = (plan.more || reads_on).then(|| self.now + Duration::from_millis(1));
         let retries = self.readers.iter().filter_map(|(_, reader)| reader.retry_at(self.now));
         let retry = retries.min().filter(|_| self.flight.is_alive());
         [plan.wake, soon, retry].into_iter().flatten().min()
     }
 
-    fn read(&mut self, class: Class) {
+    /// `true`: more is to be read in a moment.
+    fn read(&mut self, class: Class) -> bool {
         let head = self.heads[class];
         while self.flight.is_alive() {
             let busy = self.readers[class].feed(&mut self.flight, self.now);
@@ -258,6 +266,7 @@ impl World {
                 break;
             };
             self.reads += 1;
+            let from = from.unwrap_or_else(|| begins(class, head));
             let damaged = |seq| class == Class::Telemetry && self.weather.damaged.contains(&seq);
             let there = |record: &&Stored| (from..head).contains(&record.seq) && !damaged(record.seq);
             let chunk = || {
@@ -265,7 +274,11 @@ impl World {
             };
             let chunk = (!self.is_unreadable()).then(chunk);
             self.readers[class].arrived(who, from, head, chunk, self.now);
+            if self.weather.slow_disk {
+                return true;
+            }
         }
+        false
     }
 
     fn sent(&mut self, outgoing: Outgoing) {
@@ -333,75 +346,13 @@ impl World {
             }
         }
     }
-
-    /// sagooiot.md §3.2: what the platform does with a message, its traps included.
-    fn platform(&mut self, outgoing: &Outgoing) {
-        let message: Json = serde_json::from_str(&outgoing.payload).unwrap();
-        let id = message["id"].as_str().unwrap().to_owned();
-        let key = outgoing.topic.split('/').nth(3).unwrap().to_owned();
-        if !self.knows(&key) {
-            return;
-        }
-        let packed = outgoing.topic.ends_with("pack/post");
-        let kind = if packed { Kind::Pack } else { Kind::Property };
-        let subs = message["params"]["subDevices"].as_array().cloned().unwrap_or_default();
-        self.packs_of_many += usize::from(subs.len() > 1);
-        let mut poisoned = false;
-        for sub in &subs {
-            let sub_key = sub["identity"]["deviceKey"].as_str().unwrap();
-            assert!(self.knows(sub_key), "CRASH: {sub_key} is unknown to the platform");
-            let device = sub_key.strip_suffix("-k").unwrap().to_owned();
-            if let Some(number) = sub["events"]["trip"]["value"]["n"].as_i64() {
-                let newest = self.newest_event.entry(device.clone()).or_insert(number);
-                assert!(
-                    (*newest..=*newest + 1).contains(&number),
-                    "{sub_key}: event {number} after {newest}"
-                );
-                *newest = number;
-            }
-            if let Some(number) = sub["properties"]["k0"]["value"].as_i64() {
-                poisoned |= self.weather.poisoned.contains(&(device.clone(), number));
-                if self.letters.contains(&id) {
-                    continue;
-                }
-                let newest = self.newest.entry(device.clone()).or_insert(number);
-                let whole = self.weather.damaged.is_empty();
-                let next = if whole { *newest + 1 } else { number.max(*newest) };
-                let in_order = number == *newest || number == next;
-                assert!(in_order || self.jumps, "{sub_key}: {number} after {newest}");
-                *newest = number.max(*newest);
-                self.arrived.entry((device, number)).or_insert(self.now);
-                let second = &sub["properties"]["k1"];
-                let (value, time) = (second["value"].as_i64(), second["time"].as_i64());
-                assert_eq!(value, time, "a value of another time");
-                // what changed in a damaged record only is told as it was before
-                assert!(value == Some(number / 3) || !whole, "{sub_key}: {value:?} at {number}");
-            }
-        }
-        poisoned |= self.weather.mute.contains(&id);
-        if poisoned || self.percent(self.weather.lost_percent) {
-            return;
-        }
-        let copies = 1 + u8::from(self.percent(self.weather.doubled_percent));
-        for _ in 0..copies {
-            let device = key.strip_suffix("-k").unwrap_or(&key);
-            let slow = self.weather.slow.get(device).copied().unwrap_or_default();
-            let latency =
-                Duration::from_millis(self.rng.u64(1..if self.weather.fast { 6 } else { 400 })) + slow;
-            self.at(self.now + latency, Happening::Acknowledged(self.session, kind, key.clone(), id.clone()));
-        }
-    }
 }
 
-fn rows_in(outgoing: &Outgoing, message: &Json) -> Vec<(String, BTreeSet<String>)> {
-    let keys = |properties: &Json| properties.as_object().unwrap().keys().cloned().collect();
-    if outgoing.topic.ends_with("pack/post") {
-        let subs = message["params"]["subDevices"].as_array().unwrap();
-        subs.iter()
-            .map(|sub| (sub["identity"]["deviceKey"].as_str().unwrap().to_owned(), keys(&sub["properties"])))
-            .collect()
-    } else {
-        vec![("gateway-k".into(), keys(&message["params"]))]
+/// The first record of the segment that this one is in.
+fn begins(class: Class, seq: u64) -> u64 {
+    match class {
+        Class::Telemetry => seq - (seq - 1) % 7,
+        Class::Event => seq,
     }
 }
 
