@@ -80,6 +80,37 @@ fn a_box_that_boots_in_1970_keeps_its_rows_until_it_has_its_time_and_then_they_a
 }
 
 #[test]
+fn rows_from_before_a_boot_without_a_clock_go_out_and_those_after_it_wait() {
+    let mut plan = Plan::meters(&["meter-a"])
+        .must_log("the clock is not trusted; rows are stored and wait")
+        .may_log("no connection to the broker");
+    let began = now();
+    let mut site = boxed(&mut plan, "10m", 0);
+    site.broker.kill();
+    await_stored(&site, 9);
+    let before = site.stored("meter-a");
+    site.gateway.stop();
+    // what a box comes up with that kept no time
+    std::fs::remove_file(site.path("buffer").join("clock")).expect("it kept its time");
+    site.gateway.set_clock(since_1970());
+    site.gateway.start();
+    eventually("reads are stored behind them", SOON, || site.stored("meter-a") > before + 5);
+    site.broker.restart();
+    site.await_count("meter-a", before, SOON);
+    std::thread::sleep(Duration::from_secs(2));
+    let came = times(&site.platform.rows("meter-a"));
+    assert!(came.iter().all(|time| (began - 1..=now()).contains(time)), "from {began} on: {came:?}");
+    assert_eq!(clock(&site), "waiting");
+
+    site.gateway.set_clock(0);
+    site.assert_kept("meter-a", Interrupted::by_takeovers(1), DRAINED);
+    let all = times(&site.platform.rows("meter-a"));
+    assert!(all.is_sorted() && all.len() > came.len() + 4, "{came:?} and then {all:?}");
+    assert!(all.iter().all(|time| (began - 1..=now()).contains(time)), "from {began} on: {all:?}");
+    site.assert_unharmed();
+}
+
+#[test]
 fn a_box_that_never_gets_its_time_says_so_once_and_when_it_does_after_all_nothing_is_sent_again() {
     /// The last time that is known to a box that never knew one: 2025-01-01.
     const EARLIEST: i64 = 1_735_689_600;
