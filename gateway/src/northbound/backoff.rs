@@ -37,7 +37,8 @@ impl Backoff {
         within(step, rng)
     }
 
-    /// The same in the second half of the step: pauses grow evenly, for those that were spread before.
+    /// The same in the second half of the step: pauses grow evenly. For a question that costs whoever is asked
+    /// little, so that not all of the step is needed to spread who asks.
     pub fn wait_half_at_least(&mut self, rng: &mut fastrand::Rng) -> Duration {
         let step = self.step.min(self.cap);
         self.step = step * 2;

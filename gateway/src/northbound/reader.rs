@@ -69,8 +69,8 @@ struct Lap {
 enum Scout {
     /// There is no need.
     Home,
-    /// It shall begin where the newest segment does.
-    Wanted,
+    /// It shall begin where the newest segment does, at this moment or later.
+    Wanted(Option<Instant>),
     Walks(Walk),
 }
 
@@ -83,6 +83,8 @@ pub enum For {
     Lap,
     /// The one that goes ahead.
     Scout,
+    /// The same at its beginning.
+    ScoutBegins,
 }
 
 impl Reader {
@@ -104,7 +106,7 @@ impl Reader {
         let lap = lap.filter(|lap| lap.walk.next < self.live.next).map(|lap| (For::Lap, lap.walk.next));
         let scout = match &self.scout {
             Scout::Home => None,
-            Scout::Wanted => Some((For::Scout, None)),
+            Scout::Wanted(at) => at.is_none_or(|at| at <= now).then_some((For::ScoutBegins, None)),
             Scout::Walks(walk) => {
                 (walk.is_hungry(now) && walk.next < head).then_some((For::Scout, Some(walk.next)))
             }
@@ -115,38 +117,45 @@ impl Reader {
         (0..all.len()).find_map(|i| all[(self.turn + i) % all.len()])
     }
 
-    /// Once each time the platform begins to answer; one that walks already goes on.
+    /// Once each time the platform begins to answer; one that walks already begins again, as it may have fallen
+    /// far behind meanwhile.
     fn consider_scout(&mut self, head: u64, flight: &mut Flight) {
         let fresh = flight.lanes(self.class).hurries_from();
         if fresh == self.considered {
             return;
         }
         self.considered = fresh;
-        if fresh.is_some() && self.live.next < head && matches!(self.scout, Scout::Home) {
-            self.scout = Scout::Wanted;
+        if fresh.is_some() && self.live.next < head {
+            self.scout = Scout::Wanted(None);
         }
     }
 
     /// When a walk that could not be read is to be tried again.
     pub fn retry_at(&self, now: Instant) -> Option<Instant> {
         let lap = self.lap.as_ref().filter(|lap| lap.lane.is_some()).and_then(|lap| lap.walk.retry_at);
-        let scout = if let Scout::Walks(walk) = &self.scout { walk.retry_at } else { None };
+        let scout = match &self.scout {
+            Scout::Home => None,
+            Scout::Wanted(at) => *at,
+            Scout::Walks(walk) => walk.retry_at,
+        };
         [self.live.retry_at, lap, scout].into_iter().flatten().filter(|at| *at > now).min()
     }
 
     /// Takes what was read from `from` on when the head was `head`; `None`: it cannot be read now. A chunk
-    /// for a lap that has ended since is thrown away.
+    /// for a lap or a scout that has ended since is thrown away.
     pub fn arrived(&mut self, wanted: For, from: u64, head: u64, records: Option<Vec<Stored>>, now: Instant) {
-        if wanted == For::Scout && matches!(self.scout, Scout::Wanted) {
-            // where it cannot be read the others try again
-            let goes = records.is_some() && from > self.live.next;
-            self.scout = if goes { Scout::Walks(Walk::new(from, Decoder::default())) } else { Scout::Home };
+        if let (For::ScoutBegins, Scout::Wanted(_)) = (wanted, &self.scout) {
+            self.scout = match &records {
+                _ if from <= self.live.next => Scout::Home,
+                None => Scout::Wanted(Some(now + PAUSE_FIRST)),
+                Some(_) => Scout::Walks(Walk::new(from, Decoder::default())),
+            };
         }
         let walk = match (wanted, &mut self.lap, &mut self.scout) {
             (For::Live, ..) => &mut self.live,
             (For::Lap, Some(lap), _) if lap.walk.next == from => &mut lap.walk,
-            (For::Scout, _, Scout::Walks(walk)) if walk.next == from => walk,
-            (For::Lap | For::Scout, ..) => return,
+            (For::Scout | For::ScoutBegins, _, Scout::Walks(walk)) if walk.next == from => walk,
+            (For::Lap | For::Scout | For::ScoutBegins, ..) => return,
         };
         let Some(records) = records else {
             walk.retry_at = Some(now + walk.pause.wait(&mut self.rng));

@@ -33,8 +33,11 @@ use crate::config::types::Drain;
 use crate::pipeline::book::ahead::{MAX_RANGES, Range};
 
 /// Between the answer to a row that waits since an outage and the next one of its device, half of it more or
-/// less so that devices do not speak all at once: some 30 rows a second of each device at most.
+/// less so that devices do not speak all at once: some 30 rows a second of each device at most, or
+/// [`RESTS`] of the time in which a new one comes, if that is less.
 pub const REST: Duration = Duration::from_millis(30);
+/// Rests within the time in which a new row comes: what waits goes out more than twenty times as fast as it came.
+const RESTS: u32 = 32;
 
 /// What one lane says before its turn.
 #[derive(Debug, Default)]
@@ -101,7 +104,8 @@ impl Lanes {
         if let Some(newest) = ahead.newest.take_if(|newest| front.is_some_and(|seq| newest.seq <= seq)) {
             ahead.leave(Some(newest));
         }
-        ahead.newest.as_ref().filter(|_| ahead.said.len() < MAX_RANGES)
+        let one_at_a_time = ahead.flying.is_none() && ahead.said.len() < MAX_RANGES;
+        ahead.newest.as_ref().filter(|_| one_at_a_time)
     }
 
     /// Whether it is the turn of those that wait.
@@ -130,10 +134,12 @@ impl Lanes {
         self.drain == Drain::LiveFirst && self.front(lane).is_some_and(waits)
     }
 
-    /// The front row was answered in its turn: the next one rests until this moment, if it gives way at all.
-    pub fn rest(&mut self, lane: LaneId, until: Instant) {
+    /// The front row was answered in its turn: the next one rests so many times [`REST`], if it gives way at all.
+    pub fn rest(&mut self, lane: LaneId, times: f64, now: Instant) {
         if self.gives_way(lane) {
-            self.lanes[lane].rests_until = Some(until);
+            let lane = &mut self.lanes[lane];
+            let rest = lane.pace.period().map_or(REST, |period| REST.min(period / RESTS));
+            lane.rests_until = Some(now + rest.mul_f64(times));
         }
     }
 

@@ -5,7 +5,6 @@
 
 use std::time::Instant;
 
-use super::ahead::REST;
 use super::peers::SELF;
 use super::{Flight, Kind, Platform, SILENT_FIRST, State, Unit};
 use crate::pipeline::handle::{Fate, SaidAhead};
@@ -57,7 +56,7 @@ impl Flight {
             self.return_letter(*letter, true, now);
         }
         // the same for all of a pack, so that they can go on together
-        let rested = now + REST.mul_f64(0.5 + self.rng.f64());
+        let times = 0.5 + self.rng.f64();
         for (lane, place) in message.members {
             if let Some(peer) =
                 self.lanes[unit.class].sendable(lane, unit.seq, place).map(|queued| queued.peer)
@@ -70,7 +69,7 @@ impl Flight {
                 let (range, device) = (lanes.ahead_answered(lane), lanes.device(lane).clone());
                 self.said_ahead.extend(range.map(|range| SaidAhead { class, device, range }));
             } else {
-                self.lanes[unit.class].rest(lane, rested);
+                self.lanes[unit.class].rest(lane, times, now);
                 self.settle(unit.class, lane, Fate::Acknowledged, now);
             }
         }

@@ -195,7 +195,7 @@ impl Lanes {
         !full
     }
 
-    /// A row was stored just now. `scouted`: what was stored before it may not have been read.
+    /// A row that is new was met first. `scouted`: what was stored before it may not have been read.
     fn came(&mut self, lane: LaneId, row: Queued, alone: bool, scouted: bool) {
         let (live_first, lane) = (self.drain == Drain::LiveFirst, &mut self.lanes[lane]);
         lane.pace.came(row.row.time_ms);

@@ -34,6 +34,8 @@ pub struct Pace {
     sent: u32,
     /// Time of the newest row that came.
     newest_ms: i64,
+    /// Between it and the one before.
+    period: Option<Duration>,
     /// Rows each message stands for.
     stride: u32,
     /// Merged since the last message.
@@ -43,13 +45,32 @@ pub struct Pace {
 impl Pace {
     /// Nothing came yet.
     pub fn new(drain: Drain) -> Self {
-        Self { drain, since: None, came: 0, went: 0, sent: 0, newest_ms: 0, stride: 1, merged: 0 }
+        Self {
+            drain,
+            since: None,
+            came: 0,
+            went: 0,
+            sent: 0,
+            newest_ms: 0,
+            period: None,
+            stride: 1,
+            merged: 0,
+        }
     }
 
     /// A row was stored just now.
     pub fn came(&mut self, time_ms: i64) {
         self.came = self.came.saturating_add(1);
+        if self.newest_ms != 0 {
+            let period = u64::try_from(time_ms.saturating_sub(self.newest_ms)).ok();
+            self.period = period.map(Duration::from_millis);
+        }
         self.newest_ms = time_ms;
+    }
+
+    /// The time between the last two rows that came, if it is known.
+    pub fn period(&self) -> Option<Duration> {
+        self.period
     }
 
     /// A row is settled.

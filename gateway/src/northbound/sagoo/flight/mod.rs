@@ -4,7 +4,7 @@
 //!            connected            gateway's probe answered
 //!   Down ───────────────▶ Silent ───────────────────────────▶ Alive
 //!    ▲                      │ ▲ only the gateway's probe,       │ rows, heartbeats, probes of devices
-//!    │ disconnected         │ │ 1 s … 60 s apart                │
+//!    │ disconnected         │ │ ½ s … 60 s apart                │
 //!    └──────────────────────┴─┴─────────────────────────────────┘ a message timed out and nothing was
 //!                                                                  answered since it was sent
 //! ```

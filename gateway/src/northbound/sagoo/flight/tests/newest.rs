@@ -164,3 +164,32 @@ fn a_row_said_before_its_turn_just_before_a_silence_waits_for_its_answer_all_the
     world.run(Duration::from_secs(60), 2 * 13);
     assert_eq!(world.settled.len(), 13);
 }
+
+#[test]
+fn what_is_new_after_a_second_outage_does_not_wait_for_its_backlog_either() {
+    let weather = Weather { fast: true, slow_disk: true, broken: vec![(2, 8)], ..fair() };
+    let at = |n: i64| Duration::from_secs(if n <= 20_000 { 0 } else { 5.max(n - 40_000 + 10) as u64 });
+    let records = (1..=40_005).map(|n| (at(n), vec![row("a", n, 2)])).collect();
+    let mut world = world(Drain::LiveFirst, &names(&["a"]), records, weather, READ_AHEAD_BYTES);
+    world.run(Duration::from_secs(16), u64::MAX);
+    let walked = world.flight.lanes(Class::Telemetry).walked;
+    assert!(walked < 30_000, "{walked} records are read: it was not that far to go");
+    for n in 40_001..=40_005 {
+        let took = world.arrived[&("a".to_owned(), n)] - world.start - at(n);
+        assert!(took <= Duration::from_millis(60), "{n} took {took:?}");
+    }
+}
+
+#[test]
+fn what_waits_of_a_device_that_is_read_often_rests_less() {
+    // ten rows a second
+    let often = |n: i64| Row { time_ms: n * 100, ..row("a", n, 2) };
+    let waiting = (1..=2_000).map(|n| (Duration::ZERO, vec![often(n)]));
+    let new = (1..=200).map(|n| (Duration::from_millis(100) * n as u32, vec![often(2_000 + n)]));
+    let fast = Weather { fast: true, ..fair() };
+    let records = waiting.chain(new).collect();
+    let mut world = world(Drain::LiveFirst, &names(&["a"]), records, fast, READ_AHEAD_BYTES);
+    world.run(Duration::from_secs(20), u64::MAX);
+    let settled = world.settled.len();
+    assert!(settled > 20 * 60, "{settled} rows in 20 s, where one every 37 ms would be 540");
+}
