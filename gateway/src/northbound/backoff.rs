@@ -1,7 +1,8 @@
 //! Waiting longer after each failure, never all gateways at the same moment.
 //!
 //! Full jitter: anything up to the step, so that boxes which lost the broker at the same moment come back
-//! spread over the whole step instead of crowding its second half.
+//! spread over the whole step instead of crowding its second half; only small questions may crowd there
+//! ([`Backoff::wait_half_at_least`]).
 //!
 //! Always true: a wait is at least a [`LEAST`]th of the step, so that nobody spins, and at most the step; a
 //! step is never above the cap.
@@ -32,17 +33,20 @@ impl Backoff {
 
     /// How long to wait now; the next wait is up to twice as long.
     pub fn wait(&mut self, rng: &mut fastrand::Rng) -> Duration {
-        let step = self.step.min(self.cap);
-        self.step = step * 2;
-        within(step, rng)
+        within(self.next_step(), rng)
     }
 
     /// The same in the second half of the step: pauses grow evenly. For a question that costs whoever is asked
     /// little, so that not all of the step is needed to spread who asks.
     pub fn wait_half_at_least(&mut self, rng: &mut fastrand::Rng) -> Duration {
+        let half = self.next_step() / 2;
+        half + within(half, rng)
+    }
+
+    fn next_step(&mut self) -> Duration {
         let step = self.step.min(self.cap);
         self.step = step * 2;
-        step / 2 + within(step / 2, rng)
+        step
     }
 
     /// Something worked.

@@ -19,8 +19,8 @@
 //! the times of the cells; whoever wants the newest value takes the newest time, not the newest row.
 //!
 //! Always true: only rows that were stored after the platform began to answer are said before their turn,
-//! one at a time, and in turn with those that wait and do not rest; a range covers no row that was not acknowledged; there
-//! are at most [`MAX_RANGES`] per device.
+//! one at a time, and in turn with those that wait and do not rest; a range covers no row that was not
+//! acknowledged; there are at most [`MAX_RANGES`] per device.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
@@ -33,8 +33,8 @@ use crate::config::types::Drain;
 use crate::pipeline::book::ahead::{MAX_RANGES, Range};
 
 /// Between the answer to a row that waits since an outage and the next one of its device, half of it more or
-/// less so that devices do not speak all at once: some 30 rows a second of each device at most, or
-/// [`RESTS`] of the time in which a new one comes, if that is less.
+/// less so that devices do not speak all at once: some 30 rows a second of each device at most, or the
+/// [`RESTS`]th part of the time in which a new one comes, if that is less.
 pub const REST: Duration = Duration::from_millis(30);
 /// Rests within the time in which a new row comes: what waits goes out more than twenty times as fast as it came.
 const RESTS: u32 = 32;

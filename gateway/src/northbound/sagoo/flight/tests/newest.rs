@@ -1,7 +1,7 @@
 //! The newest before what waits (`drain = "live-first"`): at once, once, and whatever happens in between.
 
 use super::drain::{merged, outage, world};
-use super::stories::{assert_settled, expected, key, story, tell, weather};
+use super::stories::{assert_settled, damage, key, story, weather};
 use super::*;
 
 /// How long rows of these devices that were stored from `from` on took to arrive, rising.
@@ -22,14 +22,9 @@ proptest! {
         mut weather in weather(), story in story(), small in any::<bool>(),
         damaged in proptest::collection::btree_set(1..60u64, 1..12),
     ) {
-        weather.poisoned.clear();
-        weather.lost_percent = 0;
-        weather.damaged = damaged;
-        let devices: Vec<String> = (0..4).map(|i| format!("d{i}")).collect();
-        let records = tell(&story);
-        let mut expected = expected(&records, |_| Fate::Acknowledged);
-        expected.retain(|(class, _, seq), _| *class == Class::Event || !weather.damaged.contains(seq));
+        let (records, mut expected) = damage(&mut weather, damaged, &story);
         let samples = expected.values().map(|(samples, _)| u64::from(*samples)).sum();
+        let devices: Vec<String> = (0..4).map(|i| format!("d{i}")).collect();
         let of_telemetry = records.iter().filter(|(_, rows)| class_of(rows) == Class::Telemetry);
         let number = |(seq, row): (u64, &Row)| ((row.device.clone(), seq), row.time_ms / 1_000);
         let rows = of_telemetry.zip(1..).flat_map(|((_, rows), seq)| rows.iter().map(move |row| (seq, row)));

@@ -110,6 +110,22 @@ pub(super) fn expected(records: &[(Duration, Vec<Row>)], fate: impl Fn(&Row) -> 
     expected
 }
 
+/// No row is poisoned and no answer lost, but some records are damaged: the story, and what becomes of the rest
+/// of it if all of that can be rebuilt.
+pub(super) fn damage(
+    weather: &mut Weather,
+    damaged: BTreeSet<u64>,
+    story: &[Told],
+) -> (Vec<(Duration, Vec<Row>)>, Ends) {
+    weather.poisoned.clear();
+    weather.lost_percent = 0;
+    weather.damaged = damaged;
+    let records = tell(story);
+    let mut expected = expected(&records, |_| Fate::Acknowledged);
+    expected.retain(|(class, _, seq), _| *class == Class::Event || !weather.damaged.contains(seq));
+    (records, expected)
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
 
@@ -142,14 +158,9 @@ proptest! {
         mut weather in weather(), story in story(), small in any::<bool>(),
         damaged in proptest::collection::btree_set(1..60u64, 1..12),
     ) {
-        weather.poisoned.clear();
-        weather.lost_percent = 0;
-        weather.damaged = damaged;
-        let devices: Vec<String> = (0..4).map(|i| format!("d{i}")).collect();
-        let records = tell(&story);
-        let mut expected = expected(&records, |_| Fate::Acknowledged);
-        expected.retain(|(class, _, seq), _| *class == Class::Event || !weather.damaged.contains(seq));
+        let (records, mut expected) = damage(&mut weather, damaged, &story);
         let samples = expected.values().map(|(samples, _)| u64::from(*samples)).sum();
+        let devices: Vec<String> = (0..4).map(|i| format!("d{i}")).collect();
         let budget = if small { 2_500 } else { READ_AHEAD_BYTES };
         let mut world = World::new(&devices, records, weather, budget);
         world.run(Duration::from_secs(7_200), samples);
